@@ -1,0 +1,43 @@
+# gru4rec_library(NAME sources… DEPENDS targets…)
+#
+# One static library a folder, with the project's flags. Order of the folders: base → data → comm → model → eval → train.
+# Floating point: -ffp-contract=off everywhere, so that the compiler never decides where a multiply and an add are fused; the
+# bits of a sum are part of our contract (docs/architecture.md).
+add_library(gru4rec_flags INTERFACE)
+target_compile_features(gru4rec_flags INTERFACE cxx_std_20)
+target_compile_options(gru4rec_flags INTERFACE
+  $<BUILD_INTERFACE:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wnon-virtual-dtor;-ffp-contract=off;-fno-math-errno>)
+if(GRU4REC_WERROR)
+  target_compile_options(gru4rec_flags INTERFACE $<BUILD_INTERFACE:-Werror>)
+endif()
+if(GRU4REC_SANITIZE)
+  string(REPLACE ";" "," _sanitizers "${GRU4REC_SANITIZE}")
+  target_compile_options(gru4rec_flags INTERFACE
+    $<BUILD_INTERFACE:-fsanitize=${_sanitizers};-fno-omit-frame-pointer;-fno-sanitize-recover=all>)
+  target_link_options(gru4rec_flags INTERFACE $<BUILD_INTERFACE:-fsanitize=${_sanitizers}>)
+endif()
+target_include_directories(gru4rec_flags INTERFACE
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+install(TARGETS gru4rec_flags EXPORT gru4rec-targets)
+
+function(gru4rec_library name)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;PRIVATE" ${ARGN})
+  add_library(${name} STATIC ${ARG_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PUBLIC gru4rec_flags ${ARG_DEPENDS} PRIVATE ${ARG_PRIVATE})
+  install(TARGETS ${name} EXPORT gru4rec-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endfunction()
+
+# gru4rec_test(NAME sources… [LINK targets…] [TIMEOUT seconds] [LABELS …])
+# A GoogleTest program; each of its tests becomes a ctest of its own with a time limit.
+function(gru4rec_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "LINK;LABELS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 60)
+  endif()
+  add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PRIVATE gru4rec_flags ${ARG_LINK} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE GRU4REC_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+                                             GRU4REC_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  include(GoogleTest)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+endfunction()
