@@ -1,0 +1,113 @@
+// The session store: what ingest writes and everything else reads. On disk (docs/formats.md): a folder with `manifest.h5`
+// and 1…N shards `shard-00000.h5`, all sealed (base/sealed_file.h).
+//
+// Sessions have a global index 0…n-1 in the order of their end time (for train/valid/test files: training sessions first,
+// then valid, then test). Items are numbered 1…catalogue by first appearance in time order; 0 means "not in the catalogue":
+// as a target it can only be missed, in a prefix it is passed over. 0 is also the padding row of the model.
+//
+// A split is two positions a session, whatever the protocol. The targets of a session of n events are its positions
+// 1…n-1, of which
+//     [1, train_end)          are trained on,
+//     [train_end, valid_end)  belong to valid,
+//     [valid_end, n)          belong to test.
+// leave_one_out: train_end = n-2, valid_end = n-1 (n >= 4); 3 events: 2, 2; 2 events: 2, 2. A training session of
+// a split by time: n, n; a valid session: 1, n; a test session: 1, 1.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace gru4rec {
+
+enum class Protocol : uint32_t {
+  leave_one_out = 0,  // an evaluated target sees its last MAX_ITEM_LIST_LENGTH events (RecBole)
+  next_item = 1,      // a session is read whole (session benchmarks)
+};
+
+// One session while a store is being written. `items` and `times` are parallel, in time order.
+struct SessionRecord {
+  std::string_view id;
+  std::span<const uint32_t> items;
+  std::span<const int64_t> times;
+  uint32_t train_end;
+  uint32_t valid_end;
+};
+
+// What the manifest says.
+struct StoreInfo {
+  std::string dataset;
+  Protocol protocol = Protocol::leave_one_out;
+  uint64_t sessions = 0;
+  uint64_t events = 0;
+  uint64_t catalogue = 0;       // number of items; ids are 1…catalogue
+  uint64_t train_targets = 0, valid_targets = 0, test_targets = 0;
+  uint64_t data_digest = 0;     // xxh3 over the logical content: the same for any number of shards
+  std::string ingest_json;      // options and statistics of the ingest, for people
+  struct Shard {
+    std::string file;           // relative to the folder
+    uint64_t sessions, events;
+    uint64_t digest;            // seal of the file
+  };
+  std::vector<Shard> shards;
+};
+
+// Writes a store. Nothing is visible under its final name before commit(), which writes the manifest last; a store that is
+// being replaced stays readable until then. Local; one thread.
+//
+//   StoreWriter writer(folder, shards, total_events);
+//   for (…) writer.add(session);
+//   writer.commit(info, item_names);
+class StoreWriter {
+ public:
+  // `expected_events`: total, to balance the shards by events (a session is never split).
+  StoreWriter(std::filesystem::path folder, int64_t shards, uint64_t expected_events);
+  ~StoreWriter();  // without commit: removes its temporary files
+  void add(const SessionRecord& session);
+  // item_names[i] is the original id of item i+1. Fills counts, shards and digest of `info`. Throws SurroundingsError.
+  StoreInfo commit(StoreInfo info, std::span<const std::string> item_names);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Reads a store: opened read-only without file locks; arrays are read by pread from the place HDF5 reports, in blocks of
+// 65,536 elements whose checksums are verified on the way. Local; safe for several threads.
+//
+// Throws UserError if the folder is no store, a seal or checksum does not hold, or sizes contradict each other.
+class Store {
+ public:
+  explicit Store(const std::filesystem::path& folder);
+  ~Store();
+  Store(Store&&) noexcept;
+
+  const StoreInfo& info() const;
+
+  // Number of events of each of `count` sessions from `first`, and where their splits lie.
+  struct SessionShape {
+    uint64_t first_event;  // global index of its first event
+    uint32_t events;
+    uint32_t train_end;
+    uint32_t valid_end;
+  };
+  std::vector<SessionShape> shapes(uint64_t first, uint64_t count) const;
+
+  // Items of the events [first_event, first_event + out.size()), global indices, across shards.
+  void read_items(uint64_t first_event, std::span<uint32_t> out) const;
+  void read_times(uint64_t first_event, std::span<int64_t> out) const;
+
+  std::vector<std::string> item_names() const;                                  // [catalogue]
+  std::vector<std::string> session_ids(uint64_t first, uint64_t count) const;
+
+  uint64_t bytes_read() const;  // by this object, for the start-up block and tests
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace gru4rec
