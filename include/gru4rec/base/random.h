@@ -44,7 +44,7 @@ class Stream {
 
   // Uniform integer in [0, n), n >= 1: multiply-shift (Lemire 2019), bias below n / 2^64.
   constexpr uint64_t below(uint64_t index, uint64_t n) const {
-    return static_cast<uint64_t>((static_cast<unsigned __int128>(bits(index)) * n) >> 64);
+    return static_cast<uint64_t>((static_cast<uint128>(bits(index)) * n) >> 64);
   }
 
   // Standard normal by Box and Muller (1958), from bits 2·index and 2·index + 1.
@@ -54,6 +54,7 @@ class Stream {
   }
 
  private:
+  __extension__ using uint128 = unsigned __int128;
   static constexpr uint64_t kStep = 0x9e3779b97f4a7c15ULL;  // 2^64 / golden ratio
   static constexpr uint64_t join(uint64_t hash, uint64_t key) { return mix64((hash + kStep) ^ mix64(key + kStep)); }
 

@@ -1,0 +1,78 @@
+// The plan of an epoch: which segments make which global batch, and how a batch is divided into replica shares.
+//
+// A store is divided into blocks of consecutive sessions of about 65,536 events. An epoch visits the blocks in a random order,
+// 16 at a time (a window, about a million events); the segments of a window are shuffled together and cut into
+// global batches. Data of up to 16 blocks is one window, shuffled as a whole. Memory: one window of segments (28 bytes each)
+// and one table entry a block, whatever the size of the store.
+//
+// The segments of global batch b of an epoch are a pure function of (seed, epoch, batch size): replicas and ranks have no part
+// in it. A share is a contiguous range of the batch in *store order within the window*, so replica r of R draws on about the
+// r-th part of each window, and a rank reads little more than its part of the files.
+//
+// Local; one thread.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "gru4rec/base/options.h"
+#include "gru4rec/data/segment.h"
+#include "gru4rec/data/store.h"
+
+namespace gru4rec {
+
+struct PlanOptions {
+  uint64_t seed = 0;
+  uint64_t batch_targets = 2048;  // targets of a global batch; batches of a window are equal to within one segment
+  uint32_t max_length = 50;       // inputs of a segment
+  Augmentation augmentation = Augmentation::one_pass;
+  uint32_t replicas = 1;
+  uint64_t block_events = 65536;  // tests make blocks and windows small
+  uint64_t window_blocks = 16;
+};
+
+class EpochPlan {
+ public:
+  // Reads the shapes of all sessions once. Throws UserError if the store has no training target. `store` must outlive the plan.
+  EpochPlan(const Store& store, const PlanOptions& options);
+
+  // Number of global batches of an epoch.
+  uint64_t batches(uint64_t epoch) const;
+
+  // Targets of one epoch: every position [1, train_end) of every session.
+  uint64_t targets() const { return targets_; }
+
+  // The segments of a global batch, in store order within the window.
+  const std::vector<Segment>& batch(uint64_t epoch, uint64_t batch);
+
+  // The part of a global batch that one replica works on. The shares of a batch are disjoint, cover it, and have equal numbers
+  // of targets to within one segment; a share may be empty.
+  std::vector<Segment> share(uint64_t epoch, uint64_t batch, uint32_t replica);
+
+ private:
+  struct Block {
+    uint64_t first_session;
+    uint64_t sessions;
+    uint64_t targets;
+  };
+  void build_blocks();
+  using BlockList = std::vector<uint64_t>;  // indices into blocks_
+  BlockList block_order(uint64_t epoch) const;
+  const std::vector<BlockList>& windows(uint64_t epoch) const;
+  uint64_t window_batches(const BlockList& blocks) const;
+  void load_window(uint64_t epoch, uint64_t window, const BlockList& blocks);
+
+  const Store& store_;
+  PlanOptions options_;
+  std::vector<Block> blocks_;
+  uint64_t targets_ = 0;
+
+  mutable uint64_t windows_epoch_ = UINT64_MAX;  // of which windows_ holds the windows
+  mutable std::vector<BlockList> windows_;
+
+  // The window in memory.
+  uint64_t loaded_epoch_ = UINT64_MAX, loaded_window_ = UINT64_MAX;
+  std::vector<std::vector<Segment>> window_;  // by batch
+};
+
+}  // namespace gru4rec
