@@ -1,0 +1,76 @@
+// Softmax over the whole catalogue with cross entropy, fused with the output product: loss, gradient of the queries and
+// gradient of the table, without ever holding a [targets, items] matrix.
+//
+// Rows of queries are handled in chunks whose scores fit a fixed buffer. Within a chunk each table block (model/table_blocks.h)
+// gives (max, sum of exp, score of the target); blocks are combined in block order by whoever holds their statistics; then each
+// block adds its part to the gradients. An owner of some blocks needs from the others only those three numbers per target and
+// block, and the block gradients of the queries: so a catalogue divided over ranks has the bits of one that is not.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "gru4rec/model/table_blocks.h"
+
+namespace gru4rec {
+
+// What one block contributes to the softmax of a chunk. fp32.
+struct BlockStatistics {
+  at::Tensor max;      // [rows]
+  at::Tensor sum_exp;  // [rows] Σ exp(score - max) over the block
+  at::Tensor target;   // [rows] score of the target if the block holds it, else 0
+};
+
+// The block loop of one owner for one chunk of queries. Local. Tensors are fp32 on the CPU.
+class SoftmaxOwner {
+ public:
+  // table         [items + 1, E]; row 0 is the padding row
+  // score_padding whether row 0 is a class
+  SoftmaxOwner(const at::Tensor& table, BlockRange blocks, bool score_padding);
+
+  // queries [rows, E]; labels [rows] table rows, int64. One entry a block, in block order; keeps exp(score - max) for
+  // gradient().
+  std::vector<BlockStatistics> statistics(const at::Tensor& queries, const at::Tensor& labels);
+
+  // After statistics() of the same chunk. log_sum_exp [rows] over *all* blocks; weights [rows] of the targets, fp32.
+  // Adds the owned blocks' part to grad_table (same shape as table) and returns dL/dqueries by block, each [rows, E].
+  std::vector<at::Tensor> gradient(const at::Tensor& log_sum_exp, const at::Tensor& weights, at::Tensor& grad_table);
+
+ private:
+  RowRange rows_of(int64_t block) const;
+
+  at::Tensor table_;
+  BlockRange blocks_;
+  bool score_padding_;
+  at::Tensor queries_, labels_;
+  std::vector<at::Tensor> exp_scores_;  // by owned block, [rows, rows of the block]
+  std::vector<BlockStatistics> statistics_;
+};
+
+// log Σ exp over all blocks, from their statistics in block order; [rows].
+at::Tensor combine_log_sum_exp(const std::vector<BlockStatistics>& blocks);
+// The target's score, from the block that holds it; [rows].
+at::Tensor combine_target(const std::vector<BlockStatistics>& blocks);
+
+// Rows of queries whose scores are held at once; depends on the catalogue only.
+int64_t softmax_chunk_rows(int64_t table_rows);
+
+struct SoftmaxLoss {
+  double sum = 0;           // Σ weight · -log softmax(target)
+  at::Tensor grad_queries;  // [targets, E] gradient of the sum
+};
+
+// The whole of it for one owner of everything: Σ_i weight_i · CE(queries_i · tableᵀ, label_i).
+// queries [targets, E], labels int64 [targets], weights fp32 [targets]. Adds to grad_table [items + 1, E].
+SoftmaxLoss softmax_cross_entropy(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
+                                  const at::Tensor& weights, bool score_padding, at::Tensor& grad_table);
+
+// The same with the blocks dealt to several pretended owners: `owners` are the first blocks of each, rising from 0. For tests
+// and for the day the catalogue is divided over ranks; equal to one owner with ==.
+SoftmaxLoss softmax_cross_entropy(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
+                                  const at::Tensor& weights, bool score_padding, at::Tensor& grad_table,
+                                  const std::vector<int64_t>& owners);
+
+}  // namespace gru4rec

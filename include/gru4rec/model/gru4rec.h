@@ -1,0 +1,81 @@
+// The model: item embedding → dropout → GRU layers → dense → scores against the item table. RecBole's GRU4Rec to the letter
+// (recbole/model/sequential_recommender/gru4rec.py of 1.2.1): one bias in `dense`, none in the GRU, scores without bias,
+// dropout on the embedded input only. Hidasi et al. 2016; Tan, Xu, Liu 2016.
+//
+//   Gru4Rec model(shape);
+//   model.initialise(seed);
+//   LossSum loss = model.forward_backward(batch, {seed, epoch}, gradient);
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gru4rec/data/batch.h"
+#include "gru4rec/model/parameters.h"
+
+namespace gru4rec {
+
+// A loss is a sum and a count until the very end; nobody averages averages.
+struct LossSum {
+  double sum = 0;
+  int64_t count = 0;
+  LossSum& operator+=(const LossSum& other) {
+    sum += other.sum;
+    count += other.count;
+    return *this;
+  }
+};
+
+// What the dropout of a step is keyed by, besides session and position.
+struct DropoutKey {
+  uint64_t seed = 0;
+  uint64_t epoch = 0;
+};
+
+// Local; one thread. Holds parameters, no gradients and no optimizer state.
+class Gru4Rec {
+ public:
+  // Called with each intermediate tensor and its name ("gru_layers.0", "dense", …): debug mode checks and prints through it.
+  using Probe = std::function<void(const std::string& name, const at::Tensor& tensor)>;
+
+  explicit Gru4Rec(const ModelShape& shape);  // parameters are zero until initialise() or a checkpoint fills them
+
+  const ModelShape& shape() const { return shape_; }
+  const ParameterLayout& layout() const { return layout_; }
+  std::span<float> parameters();  // the flat buffer
+  std::span<const float> parameters() const;
+  at::Tensor parameter(const std::string& name) const;  // view of the flat buffer
+
+  // RecBole's initial values: xavier_normal over the whole table, row 0 included; xavier_uniform for the GRU's layer 0 (on the
+  // stacked gates), torch's default for further layers; torch's default for dense. Drawn from counter streams by row.
+  void initialise(uint64_t seed);
+
+  // Loss of a batch (sum over targets); adds its gradient to `gradient` [layout().gradient_floats()].
+  LossSum forward_backward(const Batch& batch, const DropoutKey& key, std::span<float> gradient);
+
+  // Without dropout: the vectors whose dot products with the table's rows are the scores, [targets, embedding].
+  at::Tensor queries(const Batch& batch) const;
+
+  void set_probe(Probe probe) { probe_ = std::move(probe); }
+
+ private:
+  at::Tensor embed(const Batch& batch) const;  // [inputs, E]
+  at::Tensor encode(const Batch& batch, const at::Tensor& embedded, const std::vector<at::Tensor>& weights) const;
+  std::vector<at::Tensor> encoder_weights() const;  // views, in the order of the layout
+  void probe(const std::string& name, const at::Tensor& tensor) const;
+
+  ModelShape shape_;
+  ParameterLayout layout_;
+  at::Tensor flat_;  // [layout_.parameter_floats()]
+  Probe probe_;
+};
+
+// Mask of inverted dropout for a batch: 0 or 1 / (1 - p); [inputs, size]. A pure function of key, session, segment and
+// position.
+at::Tensor dropout_mask(const Batch& batch, int64_t size, double p, const DropoutKey& key);
+
+}  // namespace gru4rec

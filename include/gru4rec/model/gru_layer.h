@@ -1,0 +1,27 @@
+// One GRU layer over a packed batch, without biases, as torch.nn.GRU(bias=False) computes it (Cho et al. 2014, in the variant
+// of cuDNN: the reset gate is applied after the recurrent product):
+//
+//     r = σ(W_ir x + W_hr h)    z = σ(W_iz x + W_hz h)    n = tanh(W_in x + r ∘ (W_hn h))    h' = (1 - z) ∘ n + z ∘ h
+//
+// One input product for all events; per step one recurrent product on the sequences still running and the pointwise part;
+// backward is the mirror image, then one product each for the gradients of W_ih, W_hh and x.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace gru4rec {
+
+// input        [inputs, in]      packed time-major (data/batch.h)
+// step_sizes   [steps]
+// weight_ih    [3·hidden, in]    gates stacked r, z, n
+// weight_hh    [3·hidden, hidden]
+// returns      [inputs, hidden]  the state after each input; sequences start from the zero state
+//
+// Differentiable in input and weights (one autograd node). Local.
+at::Tensor gru_layer(const at::Tensor& input, const std::vector<int64_t>& step_sizes, const at::Tensor& weight_ih,
+                     const at::Tensor& weight_hh);
+
+}  // namespace gru4rec

@@ -1,0 +1,51 @@
+// Where every parameter and its gradient stand in one flat buffer each. Dense parameters come first, then the item table.
+// Every tensor starts at a multiple of 16 floats (64 bytes), so that kernels see the same alignment in every buffer.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace gru4rec {
+
+struct ModelShape {
+  int64_t catalogue = 0;  // items; the table has one row more, row 0 for padding
+  int64_t embedding_size = 64;
+  int64_t hidden_size = 128;
+  int64_t num_layers = 1;
+  double dropout_prob = 0.3;
+  bool score_padding = true;
+
+  int64_t table_rows() const { return catalogue + 1; }
+};
+
+struct ParameterInfo {
+  std::string name;  // RecBole's: item_embedding.weight, gru_layers.weight_ih_l0, …, dense.weight, dense.bias
+  std::vector<int64_t> shape;
+  int64_t offset;  // floats from the start of the parameter buffer; of dense parameters also in the gradient buffer
+  int64_t size() const;
+};
+
+// Parameter buffer: [dense | table]. Gradient buffer: [dense | table from the output layer | table from the inputs]; the two
+// parts of the table are summed over replicas separately and added once, by the optimizer.
+class ParameterLayout {
+ public:
+  explicit ParameterLayout(const ModelShape& shape);
+
+  const std::vector<ParameterInfo>& parameters() const { return parameters_; }  // the table is the last one
+  const ParameterInfo& table() const { return parameters_.back(); }
+  const ParameterInfo& find(const std::string& name) const;  // BugError if there is none
+
+  int64_t dense_floats() const { return table().offset; }
+  int64_t table_floats() const { return padded_table_; }
+  int64_t parameter_floats() const { return dense_floats() + table_floats(); }
+  int64_t gradient_floats() const { return dense_floats() + 2 * table_floats(); }
+  int64_t table_output_gradient() const { return dense_floats(); }                  // offset
+  int64_t table_input_gradient() const { return dense_floats() + table_floats(); }  // offset
+
+ private:
+  std::vector<ParameterInfo> parameters_;
+  int64_t padded_table_;
+};
+
+}  // namespace gru4rec

@@ -1,0 +1,125 @@
+#include "gru4rec/model/full_softmax.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/amax.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/exp.h>
+#include <ATen/ops/maximum.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/sum.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+
+namespace gru4rec {
+
+using at::Tensor;
+
+SoftmaxOwner::SoftmaxOwner(const Tensor& table, BlockRange blocks, bool score_padding)
+    : table_(table), blocks_(blocks), score_padding_(score_padding) {}
+
+RowRange SoftmaxOwner::rows_of(int64_t block) const {
+  RowRange rows = block_rows(block, table_.size(0));
+  if (block == 0 && !score_padding_) rows.first = 1;
+  return rows;
+}
+
+std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, const Tensor& labels) {
+  queries_ = queries;
+  labels_ = labels;
+  exp_scores_.clear();
+  statistics_.clear();
+  const int64_t* label = labels.const_data_ptr<int64_t>();
+  for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
+    const RowRange rows = rows_of(block);
+    Tensor scores = at::mm(queries, table_.narrow(0, rows.first, rows.size()).t());
+    BlockStatistics statistics;
+    statistics.target = at::zeros({queries.size(0)}, queries.options());
+    float* target = statistics.target.data_ptr<float>();
+    const float* score = scores.const_data_ptr<float>();
+    for (int64_t i = 0; i < queries.size(0); ++i)
+      if (label[i] >= rows.first && label[i] < rows.last) target[i] = score[i * rows.size() + label[i] - rows.first];
+    statistics.max = scores.amax(1);
+    scores.sub_(statistics.max.unsqueeze(1)).exp_();
+    statistics.sum_exp = scores.sum(1);
+    exp_scores_.push_back(scores);
+    statistics_.push_back(statistics);
+  }
+  return statistics_;
+}
+
+std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table) {
+  std::vector<Tensor> grad_queries;
+  const int64_t* label = labels_.const_data_ptr<int64_t>();
+  const float* weight = weights.const_data_ptr<float>();
+  for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
+    const RowRange rows = rows_of(block);
+    Tensor& grad_scores = exp_scores_[block - blocks_.first];  // softmax · weight - weight at the target
+    const Tensor scale = (statistics_[block - blocks_.first].max - log_sum_exp).exp_().mul_(weights);
+    grad_scores.mul_(scale.unsqueeze(1));
+    float* grad = grad_scores.data_ptr<float>();
+    for (int64_t i = 0; i < queries_.size(0); ++i)
+      if (label[i] >= rows.first && label[i] < rows.last) grad[i * rows.size() + label[i] - rows.first] -= weight[i];
+    grad_queries.push_back(at::mm(grad_scores, table_.narrow(0, rows.first, rows.size())));
+    grad_table.narrow(0, rows.first, rows.size()).addmm_(grad_scores.t(), queries_);
+  }
+  return grad_queries;
+}
+
+Tensor combine_log_sum_exp(const std::vector<BlockStatistics>& blocks) {
+  Tensor max = blocks.front().max;
+  for (const BlockStatistics& block : blocks) max = at::maximum(max, block.max);
+  Tensor sum = at::zeros_like(max);
+  for (const BlockStatistics& block : blocks) sum.add_(block.sum_exp * (block.max - max).exp_());
+  return sum.log_().add_(max);
+}
+
+Tensor combine_target(const std::vector<BlockStatistics>& blocks) {
+  Tensor target = at::zeros_like(blocks.front().target);
+  for (const BlockStatistics& block : blocks) target.add_(block.target);  // zero in all blocks but one
+  return target;
+}
+
+int64_t softmax_chunk_rows(int64_t table_rows) {
+  constexpr int64_t kScores = int64_t{1} << 22;  // 16 MiB of fp32
+  return std::clamp<int64_t>(kScores / table_rows, 16, 1024);
+}
+
+SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& weights,
+                                  bool score_padding, Tensor& grad_table, const std::vector<int64_t>& owners) {
+  const int64_t blocks = block_count(table.size(0));
+  std::vector<SoftmaxOwner> parts;
+  for (size_t i = 0; i < owners.size(); ++i)
+    parts.emplace_back(table, BlockRange{owners[i], i + 1 < owners.size() ? owners[i + 1] : blocks}, score_padding);
+
+  SoftmaxLoss loss;
+  loss.grad_queries = at::empty_like(queries);
+  const int64_t chunk = softmax_chunk_rows(table.size(0));
+  for (int64_t first = 0; first < queries.size(0); first += chunk) {
+    const int64_t rows = std::min(chunk, queries.size(0) - first);
+    const Tensor chunk_queries = queries.narrow(0, first, rows);
+    const Tensor chunk_labels = labels.narrow(0, first, rows);
+    const Tensor chunk_weights = weights.narrow(0, first, rows);
+    std::vector<BlockStatistics> statistics;
+    for (SoftmaxOwner& part : parts)
+      for (BlockStatistics& block : part.statistics(chunk_queries, chunk_labels)) statistics.push_back(block);
+    const Tensor log_sum_exp = combine_log_sum_exp(statistics);
+    const Tensor losses = (log_sum_exp - combine_target(statistics)).mul_(chunk_weights);
+    const float* value = losses.const_data_ptr<float>();
+    for (int64_t i = 0; i < rows; ++i) loss.sum += value[i];
+
+    Tensor grad_queries = loss.grad_queries.narrow(0, first, rows).zero_();
+    for (SoftmaxOwner& part : parts)
+      for (const Tensor& grad : part.gradient(log_sum_exp, chunk_weights, grad_table)) grad_queries.add_(grad);
+  }
+  return loss;
+}
+
+SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& weights,
+                                  bool score_padding, Tensor& grad_table) {
+  return softmax_cross_entropy(queries, table, labels, weights, score_padding, grad_table, {0});
+}
+
+}  // namespace gru4rec

@@ -1,0 +1,181 @@
+#include "gru4rec/model/gru4rec.h"
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/grad_mode.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <cmath>
+
+#include "gru4rec/base/error.h"
+#include "gru4rec/base/random.h"
+#include "gru4rec/model/full_softmax.h"
+#include "gru4rec/model/gru_layer.h"
+
+namespace gru4rec {
+namespace {
+
+using at::Tensor;
+
+Tensor int64_tensor(const std::vector<int64_t>& values) {
+  return at::from_blob(const_cast<int64_t*>(values.data()), {static_cast<int64_t>(values.size())}, at::kLong);
+}
+
+// Whether the targets' rows are all rows in order, so that no gather is needed.
+bool every_row_once(const Batch& batch) {
+  if (batch.targets() != batch.inputs()) return false;
+  for (int64_t i = 0; i < batch.targets(); ++i)
+    if (batch.target_rows[i] != i) return false;
+  return true;
+}
+
+void fill_uniform(std::span<float> values, double bound, const Stream& stream) {
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(bound * (2.0 * stream.uniform(i) - 1.0));
+}
+
+// Adds the rows of `grad` to the rows of the table they were read from, in packed order.
+void scatter_rows(const Batch& batch, const Tensor& grad, float* table_grad) {
+  const int64_t size = grad.size(1);
+  const Tensor rows = grad.contiguous();
+  const float* source = rows.const_data_ptr<float>();
+  for (int64_t i = 0; i < batch.inputs(); ++i, source += size) {
+    float* row = table_grad + batch.items[i] * size;
+    for (int64_t e = 0; e < size; ++e) row[e] += source[e];
+  }
+}
+
+}  // namespace
+
+Gru4Rec::Gru4Rec(const ModelShape& shape) : shape_(shape), layout_(shape) {
+  flat_ = at::zeros({layout_.parameter_floats()}, at::kFloat);
+}
+
+std::span<float> Gru4Rec::parameters() { return {flat_.data_ptr<float>(), static_cast<size_t>(flat_.size(0))}; }
+std::span<const float> Gru4Rec::parameters() const {
+  return {flat_.const_data_ptr<float>(), static_cast<size_t>(flat_.size(0))};
+}
+
+Tensor Gru4Rec::parameter(const std::string& name) const {
+  const ParameterInfo& info = layout_.find(name);
+  return flat_.narrow(0, info.offset, info.size()).view(info.shape);
+}
+
+void Gru4Rec::initialise(uint64_t seed) {
+  std::span<float> values = parameters();
+  std::fill(values.begin(), values.end(), 0.0f);
+  uint64_t index = 0;
+  for (const ParameterInfo& info : layout_.parameters()) {
+    std::span<float> out = values.subspan(info.offset, info.size());
+    const Stream stream{seed, Purpose::parameter_init, index++};
+    if (info.name == layout_.table().name) {
+      const double deviation = std::sqrt(2.0 / static_cast<double>(info.shape[0] + info.shape[1]));
+      for (int64_t row = 0; row < info.shape[0]; ++row) {
+        const Stream by_row{seed, Purpose::parameter_init, UINT64_MAX, static_cast<uint64_t>(row)};
+        for (int64_t e = 0; e < info.shape[1]; ++e)
+          out[row * info.shape[1] + e] = static_cast<float>(deviation * by_row.normal(e));
+      }
+    } else if (info.name.ends_with("_l0")) {
+      fill_uniform(out, std::sqrt(6.0 / static_cast<double>(info.shape[0] + info.shape[1])), stream);
+    } else {  // torch's default for GRU and Linear: ±1/√hidden, both of whose fan-in is the hidden size
+      fill_uniform(out, 1.0 / std::sqrt(static_cast<double>(shape_.hidden_size)), stream);
+    }
+  }
+}
+
+Tensor dropout_mask(const Batch& batch, int64_t size, double p, const DropoutKey& key) {
+  Tensor mask = at::empty({batch.inputs(), size}, at::kFloat);
+  float* out = mask.data_ptr<float>();
+  const float kept = static_cast<float>(1.0 / (1.0 - p));
+  const auto threshold = static_cast<uint64_t>(p * 0x1.0p32);
+  for (const InputKey& input : batch.keys) {
+    const Stream stream{mix64(key.seed) ^ key.epoch, Purpose::embedding_dropout, input.session, input.first_target,
+                        input.position};
+    for (int64_t e = 0; e < size; e += 2) {
+      const uint64_t bits = stream.bits(e / 2);
+      out[e] = (bits & 0xffffffff) < threshold ? 0.0f : kept;
+      if (e + 1 < size) out[e + 1] = (bits >> 32) < threshold ? 0.0f : kept;
+    }
+    out += size;
+  }
+  return mask;
+}
+
+void Gru4Rec::probe(const std::string& name, const Tensor& tensor) const {
+  if (probe_) probe_(name, tensor);
+}
+
+Tensor Gru4Rec::embed(const Batch& batch) const {
+  return parameter(layout_.table().name).index_select(0, int64_tensor(batch.items));
+}
+
+std::vector<Tensor> Gru4Rec::encoder_weights() const {
+  std::vector<Tensor> weights;
+  for (const ParameterInfo& info : layout_.parameters())
+    if (info.name != layout_.table().name) weights.push_back(parameter(info.name));
+  return weights;
+}
+
+Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::vector<Tensor>& weights) const {
+  Tensor states = embedded;
+  for (int64_t layer = 0; layer < shape_.num_layers; ++layer) {
+    states = gru_layer(states, batch.step_sizes, weights[2 * layer], weights[2 * layer + 1]);
+    probe(fmt::format("gru_layers.{}", layer), states);
+  }
+  if (!every_row_once(batch)) {
+    const Tensor zero_state = at::zeros({1, shape_.hidden_size}, at::kFloat);
+    states = at::cat({states, zero_state}).index_select(0, int64_tensor(batch.target_rows));
+  }
+  const Tensor& weight = weights[weights.size() - 2];
+  const Tensor& bias = weights.back();
+  Tensor queries = at::addmm(bias, states, weight.t());
+  probe("dense", queries);
+  return queries;
+}
+
+LossSum Gru4Rec::forward_backward(const Batch& batch, const DropoutKey& key, std::span<float> gradient) {
+  if (batch.targets() == 0) return {};
+  auto gradient_view = [&](int64_t offset, const ParameterInfo& info) {
+    return at::from_blob(gradient.data() + offset, info.shape, at::kFloat);
+  };
+
+  Tensor embedded = embed(batch);
+  probe("item_embedding", embedded);
+  Tensor mask;
+  if (shape_.dropout_prob > 0) {
+    mask = dropout_mask(batch, shape_.embedding_size, shape_.dropout_prob, key);
+    embedded.mul_(mask);
+    probe("emb_dropout", embedded);
+  }
+  embedded.set_requires_grad(true);
+  std::vector<Tensor> weights = encoder_weights();
+  for (size_t i = 0; i < weights.size(); ++i) {
+    weights[i] = weights[i].detach().set_requires_grad(true);
+    weights[i].mutable_grad() = gradient_view(layout_.parameters()[i].offset, layout_.parameters()[i]);
+  }
+  const Tensor queries = encode(batch, embedded, weights);
+
+  Tensor table_grad = gradient_view(layout_.table_output_gradient(), layout_.table());
+  const Tensor target_weights = at::tensor(batch.weights, at::kFloat);
+  const SoftmaxLoss loss = softmax_cross_entropy(queries.detach(), parameter(layout_.table().name), int64_tensor(batch.labels),
+                                                 target_weights, shape_.score_padding, table_grad);
+  probe("loss.grad_queries", loss.grad_queries);
+
+  queries.backward(loss.grad_queries);
+  Tensor embedded_grad = embedded.grad();
+  if (mask.defined()) embedded_grad = embedded_grad.mul(mask);
+  probe("item_embedding.grad", embedded_grad);
+  scatter_rows(batch, embedded_grad, gradient.data() + layout_.table_input_gradient());
+  return {loss.sum, batch.count()};
+}
+
+Tensor Gru4Rec::queries(const Batch& batch) const {
+  const at::NoGradGuard no_grad;
+  return encode(batch, embed(batch), encoder_weights());
+}
+
+}  // namespace gru4rec
