@@ -1,0 +1,43 @@
+#include "gru4rec/base/hash.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <bit>
+#include <new>
+
+namespace gru4rec {
+
+static_assert(std::endian::native == std::endian::little, "files and digests are defined by little-endian bytes");
+
+uint64_t hash_bytes(const void* data, size_t bytes) { return XXH3_64bits(data, bytes); }
+
+std::string hex_text(uint64_t digest) { return fmt::format("{:016x}", digest); }
+
+void Digest::Free::operator()(XXH3_state_s* state) const { XXH3_freeState(state); }
+
+Digest::Digest() : state_(XXH3_createState()) {
+  if (!state_) throw std::bad_alloc();
+  XXH3_64bits_reset(state_.get());
+}
+
+Digest::Digest(const Digest& other) : Digest() { XXH3_copyState(state_.get(), other.state_.get()); }
+
+Digest& Digest::operator=(const Digest& other) {
+  if (this != &other) *this = Digest(other);
+  return *this;
+}
+
+Digest& Digest::update_bytes(const void* data, size_t bytes) {
+  XXH3_64bits_update(state_.get(), data, bytes);
+  return *this;
+}
+
+Digest& Digest::update(std::string_view text) {
+  update<uint64_t>(text.size());
+  return update_bytes(text.data(), text.size());
+}
+
+uint64_t Digest::value() const { return XXH3_64bits_digest(state_.get()); }
+
+}  // namespace gru4rec
