@@ -36,6 +36,7 @@ function(gru4rec_test name)
   endif()
   add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE gru4rec_flags ${ARG_LINK} GTest::gmock GTest::gtest_main)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)  # for support/*.h
   target_compile_definitions(${name} PRIVATE GRU4REC_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
                                              GRU4REC_BINARY_DIR="${PROJECT_BINARY_DIR}")
   include(GoogleTest)
