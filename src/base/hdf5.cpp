@@ -147,13 +147,6 @@ Id access_list() {
   return list;
 }
 
-// Makes missing groups on the way; link order and times are not kept.
-Id link_list() {
-  Id list(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
-  H5Pset_create_intermediate_group(list.get(), 1);
-  return list;
-}
-
 }  // namespace
 
 size_t element_bytes(ElementType type) {
@@ -258,22 +251,27 @@ void Hdf5File::close() {
 
 void Hdf5File::make_group(const std::string& name) {
   const Library held;
+  make_parents(name);
   const Id creation(H5Pcreate(H5P_GROUP_CREATE), H5Pclose);
   H5Pset_obj_track_times(creation.get(), false);
-  const Id links = link_list();
-  const Id group(H5Gcreate2(impl_->id, name.c_str(), links.get(), creation.get(), H5P_DEFAULT), H5Gclose);
+  const Id group(H5Gcreate2(impl_->id, name.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), H5Gclose);
   if (!group) refuse_write(impl_->path, "group " + name);
 }
 
-Extent Hdf5File::reserve_array(const std::string& name, ElementType type, const std::vector<uint64_t>& dims) {
+// Not left to the library, which would stamp them with the time.
+void Hdf5File::make_parents(const std::string& name) {
+  const size_t slash = name.rfind('/');
+  if (slash != std::string::npos && slash > 0 && !has(name.substr(0, slash))) make_group(name.substr(0, slash));
+}
+
+Extent Hdf5File::reserve(const std::string& name, ElementType type, const std::vector<uint64_t>& dims) {
   const Library held;
   const Id creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
   H5Pset_obj_track_times(creation.get(), false);
   H5Pset_layout(creation.get(), H5D_CONTIGUOUS);
   H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY);
   H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER);
-  const size_t slash = name.rfind('/');
-  if (slash != std::string::npos && slash > 0 && !has(name.substr(0, slash))) make_group(name.substr(0, slash));
+  make_parents(name);
   const Id space = make_space(dims);
   const Id set(H5Dcreate2(impl_->id, name.c_str(), native(type), space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
                H5Dclose);
@@ -291,7 +289,7 @@ void Hdf5File::write_array(const std::string& name, ElementType type, const void
   if (ArrayInfo{type, dims, {}}.elements() != count) {
     throw BugError("array {} of shape {} was given {} elements", name, dims_text(dims), count);
   }
-  reserve_array(name, type, dims);
+  reserve(name, type, dims);
   if (count == 0) return;
   const Id set = impl_->open_array(name);
   if (H5Dwrite(set.get(), native(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0) refuse_write(impl_->path, "array " + name);
@@ -404,6 +402,7 @@ std::string Hdf5File::read_text(const std::string& name) const {
 void Hdf5File::write_number(const std::string& object, const std::string& name, ElementType type, const void* value) {
   const Library held;
   const Id holder = impl_->open_object(object);
+  if (H5Aexists(holder.get(), name.c_str()) > 0) H5Adelete(holder.get(), name.c_str());
   const Id space = make_space({});
   const Id attribute(H5Acreate2(holder.get(), name.c_str(), native(type), space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
   if (!attribute || H5Awrite(attribute.get(), native(type), value) < 0) refuse_write(impl_->path, "attribute " + name);
@@ -412,6 +411,7 @@ void Hdf5File::write_number(const std::string& object, const std::string& name, 
 void Hdf5File::write_attribute(const std::string& object, const std::string& name, const std::string& text) {
   const Library held;
   const Id holder = impl_->open_object(object);
+  if (H5Aexists(holder.get(), name.c_str()) > 0) H5Adelete(holder.get(), name.c_str());
   const Id space = make_space({});
   const Id type(H5Tcopy(H5T_C_S1), H5Tclose);
   H5Tset_size(type.get(), std::max<size_t>(1, text.size()));

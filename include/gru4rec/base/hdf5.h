@@ -85,10 +85,7 @@ class Hdf5File {
   void write_text(const std::string& name, std::string_view text);  // as a uint8 array; for texts of any length
 
   // Makes an array and leaves its bytes to the caller, who writes them at the returned place after close().
-  template <typename T>
-  Extent reserve(const std::string& name, const std::vector<uint64_t>& dims) {
-    return reserve_array(name, element_type<T>(), dims);
-  }
+  Extent reserve(const std::string& name, ElementType type, const std::vector<uint64_t>& dims);
   // Removes an array or group if it is there.
   void remove(const std::string& name);
 
@@ -112,7 +109,7 @@ class Hdf5File {
   }
   std::string read_text(const std::string& name) const;
 
-  // Attributes of a group or array: scalars of the types above.
+  // Attributes of a group or array: scalars of the types above. Writing replaces.
   template <typename T>
   requires std::is_arithmetic_v<T>
   void write_attribute(const std::string& object, const std::string& name, T value) {
@@ -135,10 +132,10 @@ class Hdf5File {
   struct Impl;
   explicit Hdf5File(std::unique_ptr<Impl> impl);
   static Hdf5File open_with(const std::filesystem::path& path, unsigned flags);
+  void make_parents(const std::string& name);
 
   void write_array(const std::string& name, ElementType type, const void* values, uint64_t count,
                    const std::vector<uint64_t>& dims);
-  Extent reserve_array(const std::string& name, ElementType type, const std::vector<uint64_t>& dims);
   ArrayInfo expect_array(const std::string& name, ElementType type) const;
   void expect_dims(const std::string& name, const ArrayInfo& info, const std::vector<uint64_t>& dims, uint64_t room) const;
   void read_array(const std::string& name, const ArrayInfo& info, void* values) const;

@@ -1,5 +1,5 @@
 // The session store: what ingest writes and everything else reads. On disk (docs/formats.md): a folder with `manifest.h5`
-// and 1…N shards `shard-00000.h5`, all sealed (base/sealed_file.h).
+// and the 1…N shards it names, `shard-00000-<digest>.h5`, all sealed (base/sealed_file.h).
 //
 // Sessions have a global index 0…n-1 in the order of their end time (for train/valid/test files: training sessions first,
 // then valid, then test). Items are numbered 1…catalogue by first appearance in time order; 0 means "not in the catalogue":
@@ -19,6 +19,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace gru4rec {
@@ -43,31 +44,38 @@ struct StoreInfo {
   Protocol protocol = Protocol::leave_one_out;
   uint64_t sessions = 0;
   uint64_t events = 0;
-  uint64_t catalogue = 0;       // number of items; ids are 1…catalogue
+  uint64_t catalogue = 0;  // number of items; ids are 1…catalogue
   uint64_t train_targets = 0, valid_targets = 0, test_targets = 0;
-  uint64_t data_digest = 0;     // xxh3 over the logical content: the same for any number of shards
-  std::string ingest_json;      // options and statistics of the ingest, for people
+  uint64_t data_digest = 0;  // xxh3 over the logical content: the same for any number of shards
+  std::string ingest_json;   // options and statistics of the ingest, for people
   struct Shard {
-    std::string file;           // relative to the folder
+    std::string file;  // relative to the folder
     uint64_t sessions, events;
-    uint64_t digest;            // seal of the file
+    uint64_t digest;  // seal of the file
   };
   std::vector<Shard> shards;
 };
 
 // Writes a store. Nothing is visible under its final name before commit(), which writes the manifest last; a store that is
-// being replaced stays readable until then. Local; one thread.
+// being replaced stays readable until then. Shards are named after their content, so new ones never overwrite those of another
+// store in the folder; commit() removes those no manifest names any more. Equal content gives equal files.
+//
+// The arrays of the shard at hand go to temporary files first (HDF5 needs to know their lengths when it makes contiguous
+// arrays), so ingest needs room for one shard more than the store has. Memory: below 2 MiB plus 16 bytes for each 8,192 events,
+// whatever the size of the store. Throws SurroundingsError (disk full, no permission, …). Local; one thread.
 //
 //   StoreWriter writer(folder, shards, total_events);
 //   for (…) writer.add(session);
 //   writer.commit(info, item_names);
 class StoreWriter {
  public:
-  // `expected_events`: total, to balance the shards by events (a session is never split).
+  // `expected_events`: total, to balance the shards by events (a session is never split). A wrong number only unbalances them.
+  // Fewer shards are written if there are fewer sessions. Makes the folder.
   StoreWriter(std::filesystem::path folder, int64_t shards, uint64_t expected_events);
   ~StoreWriter();  // without commit: removes its temporary files
+  // The session is copied. Throws BugError for a record that breaks the contract at the top of this file.
   void add(const SessionRecord& session);
-  // item_names[i] is the original id of item i+1. Fills counts, shards and digest of `info`. Throws SurroundingsError.
+  // item_names[i] is the original id of item i+1. Fills counts, shards and digest of `info`.
   StoreInfo commit(StoreInfo info, std::span<const std::string> item_names);
 
  private:
@@ -76,9 +84,12 @@ class StoreWriter {
 };
 
 // Reads a store: opened read-only without file locks; arrays are read by pread from the place HDF5 reports, in blocks of
-// 65,536 elements whose checksums are verified on the way. Local; safe for several threads.
+// 8,192 elements. The first read of a block verifies its checksum and its values (whole blocks, so up to two more than asked
+// for are read then); later reads go straight to the page cache. A store that is replaced while it is open stays readable.
+// Local; safe for several threads.
 //
-// Throws UserError if the folder is no store, a seal or checksum does not hold, or sizes contradict each other.
+// Throws UserError if the folder is no store, a seal or checksum does not hold, or sizes contradict each other: the constructor
+// for all that a manifest and the structure of its shards can tell, the other functions for the blocks they touch.
 class Store {
  public:
   explicit Store(const std::filesystem::path& folder);
@@ -100,14 +111,22 @@ class Store {
   void read_items(uint64_t first_event, std::span<uint32_t> out) const;
   void read_times(uint64_t first_event, std::span<int64_t> out) const;
 
-  std::vector<std::string> item_names() const;                                  // [catalogue]
+  std::vector<std::string> item_names() const;  // [catalogue]
   std::vector<std::string> session_ids(uint64_t first, uint64_t count) const;
 
-  uint64_t bytes_read() const;  // by this object, for the start-up block and tests
+  // Reads everything again and holds it against every checksum, rule and count and the data digest. One pass, bounded memory.
+  void verify() const;
+
+  uint64_t bytes_read() const;  // from the arrays, by this object; for the start-up block and tests
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// Completes and seals files that somebody wrote with h5py (docs/formats.md shows how): a shard gets its checksums, a manifest
+// its counts, the digests of its shards and the data digest. A folder: its manifest and all shards that names. Files are
+// changed in place; one that breaks a rule of the format stays unsealed. Throws UserError. Local.
+void seal_store(const std::filesystem::path& path);
 
 }  // namespace gru4rec

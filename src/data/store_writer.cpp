@@ -1,0 +1,242 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <set>
+
+#include "gru4rec/base/atomic_file.h"
+#include "store_layout.h"
+
+namespace gru4rec {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// One array of the shard at hand: a temporary file of raw elements and the checksum of each of its blocks.
+class Spool {
+ public:
+  Spool(const fs::path& folder, const ArrayRule& rule)
+      : size_(element_bytes(rule.type)), file_(folder / (std::string("spool-") + rule.name)) {
+    block_.reserve(kChecksumBlock * size_);
+  }
+
+  template <typename T>
+  void append(std::span<const T> values) {
+    append_bytes(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+  }
+
+  uint64_t elements() const { return bytes_ / size_; }
+  const std::vector<uint64_t>& checksums() const { return checksums_; }
+
+  // Writes the last, shorter block.
+  void flush() {
+    if (block_.empty()) return;
+    checksums_.push_back(hash_bytes(block_.data(), block_.size()));
+    write_at(file_.fd(), block_.data(), block_.size(), bytes_ - block_.size(), file_.path());
+    block_.clear();
+  }
+
+  void copy_to(int fd, const Extent& place, const fs::path& path) const {
+    std::vector<char> buffer(size_t{256} << 10);
+    for (uint64_t at = 0; at < place.bytes; at += buffer.size()) {
+      const size_t part = std::min<uint64_t>(buffer.size(), place.bytes - at);
+      read_at(file_.fd(), buffer.data(), part, at, file_.path());
+      write_at(fd, buffer.data(), part, place.offset + at, path);
+    }
+  }
+
+  void clear() {
+    if (::ftruncate(file_.fd(), 0) != 0) throw_io_error("empty", file_.path(), errno);
+    bytes_ = 0;
+    checksums_.clear();
+  }
+
+ private:
+  void append_bytes(const char* data, size_t bytes) {
+    while (bytes > 0) {
+      const size_t part = std::min(bytes, kChecksumBlock * size_ - block_.size());
+      block_.insert(block_.end(), data, data + part);
+      bytes_ += part;
+      data += part;
+      bytes -= part;
+      if (block_.size() == kChecksumBlock * size_) flush();
+    }
+  }
+
+  size_t size_;
+  AtomicFile file_;  // never committed
+  std::vector<char> block_;
+  std::vector<uint64_t> checksums_;
+  uint64_t bytes_ = 0;  // written and in block_
+};
+
+template <typename T>
+std::span<const T> one(const T& value) {
+  return {&value, 1};
+}
+
+fs::path made_folder(fs::path folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw_io_error("make folder", folder, error.value());
+  return folder;
+}
+
+void check_record(const SessionRecord& session) {
+  const size_t n = session.items.size();
+  if (n == 0 || n > UINT32_MAX || session.times.size() != n || session.train_end < 1 || session.valid_end < session.train_end ||
+      session.valid_end > n) {
+    throw BugError("session '{}' has {} items, {} times and splits at {} and {}; wanted 1 <= train_end <= valid_end <= items",
+                   session.id, n, session.times.size(), session.train_end, session.valid_end);
+  }
+}
+
+}  // namespace
+
+struct StoreWriter::Impl {
+  struct WrittenShard {
+    AtomicFile file;
+    StoreInfo::Shard info;
+  };
+
+  Impl(fs::path where, int64_t shard_count, uint64_t expected_events)
+      : folder(made_folder(std::move(where))),
+        shards_wanted(static_cast<uint64_t>(std::max<int64_t>(1, shard_count))),
+        expected(expected_events) {
+    for (const ArrayRule& rule : kArrayRules) spools.emplace_back(folder, rule);
+    start_shard();
+  }
+
+  void start_shard() {
+    for (Spool& spool : spools) spool.clear();
+    spools[kOffsets].append(one<uint64_t>(0));
+    spools[kSessionIdOffsets].append(one<uint64_t>(0));
+  }
+
+  uint64_t shard_sessions() const { return spools[kTrainEnd].elements(); }
+
+  // A session opens the next shard if more than half of it lies beyond the current one's part of the expected events.
+  bool opens_shard(uint64_t session_events) const {
+    if (shard_sessions() == 0 || shards.size() + 1 >= shards_wanted) return false;
+    const double end =
+        static_cast<double>(expected) * static_cast<double>(shards.size() + 1) / static_cast<double>(shards_wanted);
+    return static_cast<double>(events) + static_cast<double>(session_events) / 2 > end;
+  }
+
+  void add(const SessionRecord& session) {
+    check_record(session);
+    if (opens_shard(session.items.size())) finish_shard();
+    spools[kItems].append(session.items);
+    spools[kTimes].append(session.times);
+    spools[kOffsets].append(one<uint64_t>(spools[kItems].elements()));
+    spools[kTrainEnd].append(one(session.train_end));
+    spools[kValidEnd].append(one(session.valid_end));
+    spools[kSessionIds].append(std::span<const char>(session.id));
+    spools[kSessionIdOffsets].append(one<uint64_t>(spools[kSessionIds].elements()));
+    digest.add(session);
+    events += session.items.size();
+    sessions += 1;
+    train_targets += session.train_end - 1;
+    valid_targets += session.valid_end - session.train_end;
+    test_targets += session.items.size() - session.valid_end;
+    largest_item = std::max(largest_item, *std::max_element(session.items.begin(), session.items.end()));
+  }
+
+  // Builds the HDF5 file of the spooled arrays under a temporary name and makes it durable.
+  void finish_shard() {
+    AtomicFile out(folder / fmt::format("shard-{:05}.h5", shards.size()));
+    Hdf5File file = Hdf5File::create(out.path());
+    std::vector<Extent> places;
+    for (size_t a = 0; a < kShardArrays; ++a) {
+      spools[a].flush();
+      file.write(kArrayRules[a].checksums(), spools[a].checksums());
+      places.push_back(file.reserve(kArrayRules[a].path(), kArrayRules[a].type, {spools[a].elements()}));
+    }
+    file.close();
+    for (size_t a = 0; a < kShardArrays; ++a) spools[a].copy_to(out.fd(), places[a], out.path());
+    const Seal seal = seal_file(out.path(), FileKind::shard, places);
+    out.sync();
+    const std::string name = fmt::format("shard-{:05}-{}.h5", shards.size(), hex_text(seal.digest));
+    shards.push_back({std::move(out), {name, shard_sessions(), spools[kItems].elements(), seal.digest}});
+    start_shard();
+  }
+
+  StoreInfo commit(StoreInfo info, std::span<const std::string> item_names) {
+    if (committed) throw BugError("store {} was committed twice", folder.string());
+    if (sessions == 0) {
+      throw UserError("the store {} would be empty: no session is left. Loosen the filters, or check the input files.",
+                      folder.string());
+    }
+    if (largest_item > item_names.size()) {
+      throw BugError("a session holds item {}, the catalogue ends at {}", largest_item, item_names.size());
+    }
+    finish_shard();
+    digest.add_vocabulary(info.protocol, item_names);
+    info.sessions = sessions;
+    info.events = events;
+    info.catalogue = item_names.size();
+    info.train_targets = train_targets;
+    info.valid_targets = valid_targets;
+    info.test_targets = test_targets;
+    info.data_digest = digest.value();
+    info.shards.clear();
+    for (WrittenShard& shard : shards) {
+      shard.file.commit_as(folder / shard.info.file);
+      info.shards.push_back(shard.info);
+    }
+    write_manifest(info, item_names);
+    committed = true;
+    remove_unnamed_shards(info);
+    return info;
+  }
+
+  void write_manifest(const StoreInfo& info, std::span<const std::string> item_names) const {
+    AtomicFile out(folder / kManifestFile);
+    Hdf5File file = Hdf5File::create(out.path());
+    FlatTexts names;
+    for (const std::string& name : item_names) names.add(name);
+    write_texts(file, "/item_names", "/item_name_offsets", names);
+    file.write_text("/ingest_json", info.ingest_json);
+    file.write_attribute("/", "dataset", info.dataset);
+    file.write_attribute("/", "protocol", protocol_name(info.protocol));
+    write_manifest_counts(file, info);
+    file.close();
+    seal_file(out.path(), FileKind::manifest, {});
+    out.commit();
+  }
+
+  // Shards of the former store, and of runs that were killed between their shards and their manifest.
+  void remove_unnamed_shards(const StoreInfo& info) const {
+    std::set<std::string> named;
+    for (const StoreInfo::Shard& shard : info.shards) named.insert(shard.file);
+    std::vector<fs::path> gone;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with("shard-") && name.ends_with(".h5") && !named.contains(name)) gone.push_back(entry.path());
+    }
+    std::error_code ignored;  // the new store is complete; a file too many does not harm it
+    for (const fs::path& path : gone) fs::remove(path, ignored);
+  }
+
+  fs::path folder;
+  uint64_t shards_wanted;
+  uint64_t expected;
+  std::vector<Spool> spools;
+  std::vector<WrittenShard> shards;
+  ContentDigest digest;
+  uint64_t sessions = 0, events = 0, train_targets = 0, valid_targets = 0, test_targets = 0;
+  uint32_t largest_item = 0;
+  bool committed = false;
+};
+
+StoreWriter::StoreWriter(fs::path folder, int64_t shards, uint64_t expected_events)
+    : impl_(std::make_unique<Impl>(std::move(folder), shards, expected_events)) {}
+StoreWriter::~StoreWriter() = default;
+void StoreWriter::add(const SessionRecord& session) { impl_->add(session); }
+StoreInfo StoreWriter::commit(StoreInfo info, std::span<const std::string> item_names) {
+  return impl_->commit(std::move(info), item_names);
+}
+
+}  // namespace gru4rec
