@@ -38,8 +38,10 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
   add_library(LibTorch::cpu SHARED IMPORTED)
   set_target_properties(LibTorch::cpu PROPERTIES
     IMPORTED_LOCATION ${LibTorch_torch_cpu_LIBRARY}
-    INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_INCLUDE_DIR};${LibTorch_INCLUDE_DIR}/torch/csrc/api/include"
     INTERFACE_LINK_LIBRARIES LibTorch::c10)
+  # The wheel ships headers of fmt and protobuf of its own versions: it is searched after the system's, not before.
+  target_compile_options(LibTorch::cpu INTERFACE
+    "SHELL:-idirafter ${LibTorch_INCLUDE_DIR}" "SHELL:-idirafter ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include")
   # The wheel's libraries find theirs by RPATH when loaded; the linker, which looks for the symbols of indirect libraries,
   # must be told to leave them alone.
   target_link_options(LibTorch::cpu INTERFACE -Wl,--allow-shlib-undefined -Wl,--no-as-needed)

@@ -1,0 +1,76 @@
+// Checkpoints: one sealed HDF5 file a step, written atomically, independent of the number of ranks (docs/formats.md).
+//
+//   /state       tensors, moments, counters, best so far, the options that change numbers, replicas, data digest
+//   /provenance  what else is known of the run that wrote it: version, capability, threads, world size, other options
+//
+// The digest is xxh3 over /state in a documented order: equal runs have equal digests.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "gru4rec/base/options.h"
+#include "gru4rec/model/gru4rec.h"
+#include "gru4rec/train/adam.h"
+#include "gru4rec/train/state.h"
+
+namespace gru4rec {
+
+// What a checkpoint says besides tensors.
+struct CheckpointInfo {
+  TrainState state;
+  ModelShape shape;
+  int64_t replicas = 1;
+  uint64_t data_digest = 0;    // of the store it was trained on
+  std::string number_options;  // YAML of the options that change numbers
+  uint64_t digest = 0;         // filled by save and load
+  // Provenance
+  std::string options;  // YAML of all options
+  std::string store;    // folder
+  int64_t world_size = 1;
+  int64_t threads = 1;
+  std::string capability;  // of the processor, as kernels were chosen by
+  std::string version;     // of this program
+  double train_seconds = 0;
+};
+
+// Writes FOLDER/step-00000500.h5. Returns the digest. Local. Throws SurroundingsError; former files stay as they are.
+uint64_t save_checkpoint(const std::filesystem::path& file, const CheckpointInfo& info, const Gru4Rec& model, const Adam& adam);
+
+// Reads and verifies a file: seal, shapes, digest. Local. Throws UserError if it is damaged or no checkpoint.
+CheckpointInfo read_checkpoint_info(const std::filesystem::path& file);
+// The same, and fills model and (if given) optimizer; their shapes must agree.
+CheckpointInfo load_checkpoint(const std::filesystem::path& file, Gru4Rec& model, Adam* adam);
+
+// The files of one run. Local.
+class CheckpointFolder {
+ public:
+  CheckpointFolder(std::filesystem::path folder, int64_t keep);
+
+  std::filesystem::path file_of(int64_t step) const;
+  std::vector<int64_t> steps() const;  // rising; by file name only
+
+  // The newest file that holds, and a line for each newer one that does not: they are to be shown loudly.
+  struct Found {
+    int64_t step;
+    std::vector<std::string> skipped;
+  };
+  std::optional<Found> newest_good() const;
+
+  // Removes all but the newest `keep` and the best.
+  void prune(int64_t best_step) const;
+
+  const std::filesystem::path& path() const { return folder_; }
+
+ private:
+  std::filesystem::path folder_;
+  int64_t keep_;
+};
+
+// For `inspect`.
+std::string describe_checkpoint(const std::filesystem::path& file);
+
+}  // namespace gru4rec

@@ -1,0 +1,19 @@
+// What --debug adds to a run: finite checks on every tensor with the name of the module that made it, autograd's anomaly
+// detection, and the norms of each parameter and gradient at each step. It changes no number: a debug run has the bits of any
+// other.
+#pragma once
+
+#include <span>
+
+#include "gru4rec/model/gru4rec.h"
+
+namespace gru4rec {
+
+// Turns the checks on: a tensor with a NaN or infinite element throws UserError with its name, shape and first bad index.
+// Local.
+void watch_tensors(Gru4Rec& model);
+
+// One line a parameter on standard error: norm of the weights after the update, norm of the mean gradient before it. Local.
+void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, int64_t count, int64_t step);
+
+}  // namespace gru4rec

@@ -1,0 +1,117 @@
+// The training loop. Every rank runs it with its own part of the replicas; what they agree on makes them move as one.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "gru4rec/base/options.h"
+#include "gru4rec/comm/agreement.h"
+#include "gru4rec/comm/communicator.h"
+#include "gru4rec/comm/ordered_sum.h"
+#include "gru4rec/comm/replica_layout.h"
+#include "gru4rec/data/batch.h"
+#include "gru4rec/data/plan.h"
+#include "gru4rec/data/store.h"
+#include "gru4rec/eval/evaluator.h"
+#include "gru4rec/model/gru4rec.h"
+#include "gru4rec/train/adam.h"
+#include "gru4rec/train/checkpoint.h"
+#include "gru4rec/train/early_stopping.h"
+#include "gru4rec/train/run_folder.h"
+#include "gru4rec/train/state.h"
+#include "gru4rec/train/stop_signal.h"
+
+namespace gru4rec {
+
+// What became of a run.
+struct Outcome {
+  int stop_signal = 0;                 // not 0: stopped on request after saving
+  std::optional<RankHistogram> valid;  // of the best epoch
+  std::optional<RankHistogram> test;   // with the parameters of the best epoch; empty if stopped
+  uint64_t epochs = 0;                 // done
+  double train_seconds = 0;            // wall time of the loop, over all starts of the run
+  double targets_per_second = 0;       // trained targets ÷ time spent in steps, of this start
+};
+
+// Where a run begins.
+struct RunStart {
+  int64_t replicas = 0;      // of the checkpoint, else options.replicas, else the number of ranks
+  int64_t resume_step = -1;  // the checkpoint to go on from; -1: from the beginning
+};
+
+// Collective. Looks for the newest checkpoint that holds if options.resume is set, and shows loudly which newer ones do not.
+// Throws UserError on rank 0 if the checkpoint was made from other data, for another model or with other options that change
+// numbers, and if a run without options.resume would overwrite one that is there.
+RunStart find_start(const Options& options, const StoreInfo& store, Communicator& comm);
+
+// Called on rank 0 as training goes on: after each step and after each evaluated epoch.
+struct TrainListener {
+  virtual ~TrainListener() = default;
+  virtual void on_step(const TrainState& state, uint64_t batches, double mean_loss, double targets_per_second) = 0;
+  virtual void on_epoch(const TrainState& state, double mean_loss, const std::optional<RankHistogram>& valid, bool improved,
+                        double seconds) = 0;
+};
+
+// One run from its start or a checkpoint to its end. All ranks build one with equal options and stores.
+//
+//   Trainer trainer(options, find_start(options, store.info(), comm), store, comm, folder, listener);
+//   Outcome outcome = trainer.run();
+class Trainer {
+ public:
+  // Collective. `folder` and `listener` on rank 0 only.
+  Trainer(const Options& options, const RunStart& start, const Store& store, Communicator& comm, RunFolder* folder,
+          TrainListener* listener);
+  ~Trainer();
+
+  // Collective.
+  Outcome run();
+
+  const TrainState& state() const { return state_; }
+  const ReplicaLayout& layout() const { return layout_; }
+  const EpochPlan& plan() const { return *plan_; }
+  Gru4Rec& model() { return model_; }
+  uint64_t parameter_hash() const;
+
+ private:
+  void restore(int64_t step);
+  CheckpointInfo checkpoint_info() const;
+  StepReport run_replicas();
+  void update(const Agreement& all);
+  void record_epoch();
+  std::optional<RankHistogram> evaluate_valid();
+  void require_equal_parameters();
+  void save();
+  bool finished() const;  // after the last epoch, or by early stopping
+  bool checkpoint_due() const;
+  Outcome finish(int stop_signal);
+  RankHistogram evaluate_best();
+  double seconds() const;
+
+  const Options options_;
+  const Store& store_;
+  Communicator& comm_;
+  RunFolder* folder_;
+  TrainListener* listener_;
+
+  ReplicaLayout layout_;
+  Gru4Rec model_;
+  Adam adam_;
+  std::unique_ptr<EpochPlan> plan_;
+  ItemReader items_;
+  OrderedSum gradient_;
+  Evaluator valid_;
+  EarlyStopping early_stopping_;
+  CheckpointFolder checkpoints_;
+  StopSignal stop_;
+  TrainState state_;
+
+  double seconds_before_ = 0;  // of earlier starts
+  double started_at_;
+  double step_seconds_ = 0;
+  int64_t step_targets_ = 0;
+  double epoch_started_at_;
+  bool saved_ = false;  // the state as it is now is on disk
+};
+
+}  // namespace gru4rec

@@ -1,0 +1,259 @@
+#include "gru4rec/train/checkpoint.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "gru4rec/base/atomic_file.h"
+#include "gru4rec/base/error.h"
+#include "gru4rec/base/hash.h"
+#include "gru4rec/base/hdf5.h"
+#include "gru4rec/base/sealed_file.h"
+
+namespace gru4rec {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint32_t kFormatVersion = 1;
+
+// Calls visit(name, value) for every number of /state but the tensors, in the order of the digest. One list for writing,
+// reading and hashing.
+template <typename Info, typename Visitor>
+void visit_numbers(Info& info, Visitor&& visit) {
+  visit("epoch", info.state.epoch);
+  visit("batch", info.state.batch);
+  visit("step", info.state.step);
+  visit("epoch_loss", info.state.epoch_loss);
+  visit("epoch_targets", info.state.epoch_targets);
+  visit("best_value", info.state.best.value);
+  visit("best_stalled", info.state.best.stalled);
+  visit("best_epoch", info.state.best.epoch);
+  visit("best_step", info.state.best.step);
+  visit("best_targets", info.state.best_histogram.targets);
+  visit("replicas", info.replicas);
+  visit("data_digest", info.data_digest);
+  visit("catalogue", info.shape.catalogue);
+  visit("embedding_size", info.shape.embedding_size);
+  visit("hidden_size", info.shape.hidden_size);
+  visit("num_layers", info.shape.num_layers);
+  visit("dropout_prob", info.shape.dropout_prob);
+  visit("score_padding", info.shape.score_padding);
+}
+
+// The three flat buffers a checkpoint holds, each in the layout of the parameters.
+struct Buffers {
+  std::span<const float> parameters, first_moment, second_moment;
+};
+
+// By tensor: name in /state, its part of a flat buffer.
+template <typename Visitor>
+void visit_tensors(const ParameterLayout& layout, Visitor&& visit) {
+  for (const ParameterInfo& info : layout.parameters()) {
+    visit("/state/parameters/" + info.name, 0, info);
+    visit("/state/first_moment/" + info.name, 1, info);
+    visit("/state/second_moment/" + info.name, 2, info);
+  }
+}
+
+std::span<const float> part_of(const Buffers& buffers, int which, const ParameterInfo& info) {
+  const auto& flat = which == 0 ? buffers.parameters : which == 1 ? buffers.first_moment : buffers.second_moment;
+  return flat.subspan(info.offset, info.size());
+}
+
+uint64_t state_digest(const CheckpointInfo& info, const ParameterLayout& layout, const Buffers& buffers) {
+  Digest digest;
+  digest.update<uint32_t>(kFormatVersion);
+  visit_numbers(info, [&](const char* name, const auto& value) { digest.update(std::string_view(name)).update(value); });
+  digest.update(std::string_view(info.number_options));
+  digest.update(std::span<const int64_t>(info.state.best_histogram.at));
+  visit_tensors(layout, [&](const std::string& name, int which, const ParameterInfo& parameter) {
+    digest.update(std::string_view(name)).update(part_of(buffers, which, parameter));
+  });
+  return digest.value();
+}
+
+std::vector<uint64_t> dims_of(const ParameterInfo& info) { return {info.shape.begin(), info.shape.end()}; }
+
+// A bool is stored as int64: HDF5 has no type of its own for it.
+template <typename T>
+using Stored = std::conditional_t<std::is_same_v<T, bool>, int64_t, T>;
+
+void write_provenance(Hdf5File& file, const CheckpointInfo& info) {
+  file.make_group("/provenance");
+  file.write_text("/provenance/options", info.options);
+  file.write_attribute("/provenance", "version", info.version);
+  file.write_attribute("/provenance", "capability", info.capability);
+  file.write_attribute("/provenance", "store", info.store);
+  file.write_attribute("/provenance", "world_size", info.world_size);
+  file.write_attribute("/provenance", "threads", info.threads);
+  file.write_attribute("/provenance", "train_seconds", info.train_seconds);
+}
+
+void read_provenance(const Hdf5File& file, CheckpointInfo& info) {
+  info.options = file.read_text("/provenance/options");
+  info.version = file.read_attribute<std::string>("/provenance", "version");
+  info.capability = file.read_attribute<std::string>("/provenance", "capability");
+  info.store = file.read_attribute<std::string>("/provenance", "store");
+  info.world_size = file.read_attribute<int64_t>("/provenance", "world_size");
+  info.threads = file.read_attribute<int64_t>("/provenance", "threads");
+  info.train_seconds = file.read_attribute<double>("/provenance", "train_seconds");
+}
+
+// Sizes that a file may claim before memory is taken for them: the tensors must be in the file, three times.
+void check_shape(const fs::path& path, const ModelShape& shape) {
+  constexpr int64_t kLargest = int64_t{1} << 31;
+  const bool plausible = shape.catalogue > 0 && shape.catalogue < kLargest && shape.embedding_size > 0 &&
+                         shape.embedding_size < (1 << 20) && shape.hidden_size > 0 && shape.hidden_size < (1 << 20) &&
+                         shape.num_layers > 0 && shape.num_layers < 1024;
+  if (plausible) {
+    const auto floats = static_cast<uint64_t>(ParameterLayout(shape).parameter_floats());
+    if (3 * floats * sizeof(float) / 2 <= fs::file_size(path)) return;
+  }
+  throw UserError(
+      "checkpoint {} claims a model of {} items, embedding {}, hidden {}, {} layers, which its {} bytes cannot hold. It is "
+      "damaged: take an earlier one.",
+      path.string(), shape.catalogue, shape.embedding_size, shape.hidden_size, shape.num_layers, fs::file_size(path));
+}
+
+// A verified checkpoint in memory.
+struct Loaded {
+  CheckpointInfo info;
+  std::vector<float> flat[3];  // parameters, first and second moment
+};
+
+Loaded load_verified(const fs::path& path) {
+  check_seal(path, FileKind::checkpoint);
+  const Hdf5File file = Hdf5File::open(path);
+  const auto version = file.read_attribute<uint32_t>("/", "format_version");
+  if (version != kFormatVersion)
+    throw UserError("checkpoint {} has format {}, this program reads {}. Use the release that wrote it.", path.string(),
+                    version, kFormatVersion);
+  Loaded loaded;
+  CheckpointInfo& info = loaded.info;
+  visit_numbers(info, [&]<typename T>(const char* name, T& value) {
+    value = static_cast<T>(file.read_attribute<Stored<T>>("/state", name));
+  });
+  info.number_options = file.read_text("/state/options");
+  info.state.best_histogram.at = file.read<int64_t>("/state/best_histogram");
+  check_shape(path, info.shape);
+  const ParameterLayout layout(info.shape);
+  for (auto& flat : loaded.flat) flat.resize(layout.parameter_floats());
+  visit_tensors(layout, [&](const std::string& name, int which, const ParameterInfo& parameter) {
+    file.read(name, std::span<float>(loaded.flat[which]).subspan(parameter.offset, parameter.size()), dims_of(parameter));
+  });
+  info.digest = file.read_attribute<uint64_t>("/", "digest");
+  const uint64_t digest = state_digest(info, layout, {loaded.flat[0], loaded.flat[1], loaded.flat[2]});
+  if (digest != info.digest)
+    throw UserError("checkpoint {} says its state has the digest {}, its content has {}. It is damaged: take an earlier one.",
+                    path.string(), hex_text(info.digest), hex_text(digest));
+  read_provenance(file, info);
+  return loaded;
+}
+
+}  // namespace
+
+uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const Gru4Rec& model, const Adam& adam) {
+  fs::create_directories(path.parent_path());
+  const Buffers buffers{model.parameters(), adam.first_moment(), adam.second_moment()};
+  const uint64_t digest = state_digest(info, model.layout(), buffers);
+  AtomicFile out(path);
+  Hdf5File file = Hdf5File::create(out.path());
+  file.write_attribute("/", "format_version", kFormatVersion);
+  file.write_attribute("/", "digest", digest);
+  file.make_group("/state");
+  visit_numbers(info, [&]<typename T>(const char* name, const T& value) {
+    file.write_attribute("/state", name, static_cast<Stored<T>>(value));
+  });
+  file.write_text("/state/options", info.number_options);
+  file.write("/state/best_histogram", info.state.best_histogram.at);
+  visit_tensors(model.layout(), [&](const std::string& name, int which, const ParameterInfo& parameter) {
+    file.write(name, part_of(buffers, which, parameter), dims_of(parameter));
+  });
+  write_provenance(file, info);
+  file.close();
+  seal_file(out.path(), FileKind::checkpoint, {});
+  out.commit();
+  return digest;
+}
+
+CheckpointInfo read_checkpoint_info(const fs::path& path) { return load_verified(path).info; }
+
+CheckpointInfo load_checkpoint(const fs::path& path, Gru4Rec& model, Adam* adam) {
+  Loaded loaded = load_verified(path);
+  if (loaded.flat[0].size() != model.parameters().size())
+    throw BugError("checkpoint {} has {} parameters, the model {}", path.string(), loaded.flat[0].size(),
+                   model.parameters().size());
+  std::copy(loaded.flat[0].begin(), loaded.flat[0].end(), model.parameters().begin());
+  if (adam) {
+    std::copy(loaded.flat[1].begin(), loaded.flat[1].end(), adam->first_moment().begin());
+    std::copy(loaded.flat[2].begin(), loaded.flat[2].end(), adam->second_moment().begin());
+  }
+  return loaded.info;
+}
+
+CheckpointFolder::CheckpointFolder(fs::path folder, int64_t keep) : folder_(std::move(folder)), keep_(keep) {}
+
+fs::path CheckpointFolder::file_of(int64_t step) const { return folder_ / fmt::format("step-{:08}.h5", step); }
+
+std::vector<int64_t> CheckpointFolder::steps() const {
+  std::vector<int64_t> steps;
+  if (!fs::is_directory(folder_)) return steps;
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    const std::string name = entry.path().filename().string();
+    int64_t step = 0;
+    if (!name.starts_with("step-") || !name.ends_with(".h5")) continue;
+    const auto parsed = std::from_chars(name.data() + 5, name.data() + name.size() - 3, step);
+    if (parsed.ec == std::errc() && parsed.ptr == name.data() + name.size() - 3) steps.push_back(step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+std::optional<CheckpointFolder::Found> CheckpointFolder::newest_good() const {
+  Found found{-1, {}};
+  std::vector<int64_t> all = steps();
+  for (auto step = all.rbegin(); step != all.rend(); ++step) {
+    try {
+      read_checkpoint_info(file_of(*step));
+      found.step = *step;
+      return found;
+    } catch (const Error& error) {
+      found.skipped.push_back(error.what());
+    }
+  }
+  if (!found.skipped.empty())
+    throw UserError(
+        "none of the {} checkpoints in {} can be read:\n  {}\nStart anew in another run_dir, or bring back a good file.",
+        all.size(), folder_.string(), fmt::join(found.skipped, "\n  "));
+  return std::nullopt;
+}
+
+void CheckpointFolder::prune(int64_t best_step) const {
+  const std::vector<int64_t> all = steps();
+  const size_t newest = all.size() - std::min<size_t>(all.size(), static_cast<size_t>(keep_));
+  for (size_t i = 0; i < newest; ++i)
+    if (all[i] != best_step) fs::remove(file_of(all[i]));
+}
+
+std::string describe_checkpoint(const fs::path& path) {
+  const CheckpointInfo info = read_checkpoint_info(path);
+  std::string text = fmt::format(
+      "checkpoint   {}\n"
+      "digest       {}\n"
+      "step         {} (epoch {}, batch {} next)\n"
+      "model        {} items, embedding {}, hidden {}, {} layer(s), dropout {}\n"
+      "replicas     {}\n"
+      "data digest  {}\n"
+      "written by   version {}, {} rank(s), {} thread(s), {}, store {}\n",
+      path.string(), hex_text(info.digest), info.state.step, info.state.epoch, info.state.batch, info.shape.catalogue, info.shape.embedding_size, info.shape.hidden_size,
+      info.shape.num_layers, info.shape.dropout_prob, info.replicas, hex_text(info.data_digest), info.version, info.world_size,
+      info.threads, info.capability, info.store);
+  if (info.state.best.step >= 0)
+    text += fmt::format("best         {} at step {} (epoch {}), {} evaluation(s) since\n", info.state.best.value,
+                        info.state.best.step, info.state.best.epoch, info.state.best.stalled);
+  return text + "options that change numbers:\n" + info.number_options;
+}
+
+}  // namespace gru4rec

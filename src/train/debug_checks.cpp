@@ -1,0 +1,44 @@
+#include "gru4rec/train/debug_checks.h"
+
+#include <fmt/ranges.h>
+#include <torch/csrc/autograd/anomaly_mode.h>
+
+#include <cmath>
+
+#include "gru4rec/base/error.h"
+#include "gru4rec/train/adam.h"
+
+namespace gru4rec {
+namespace {
+
+void require_finite(const std::string& name, const at::Tensor& tensor) {
+  const at::Tensor values = tensor.detach().contiguous();
+  const float* value = values.const_data_ptr<float>();
+  for (int64_t i = 0; i < values.numel(); ++i) {
+    if (std::isfinite(value[i])) continue;
+    throw UserError(
+        "{} is not finite: element {} of [{}] is {}. The tensors before it were finite: look at this module's input and "
+        "weights.",
+        name, i, fmt::join(values.sizes().begin(), values.sizes().end(), ", "), value[i]);
+  }
+}
+
+}  // namespace
+
+void watch_tensors(Gru4Rec& model) {
+  torch::autograd::AnomalyMode::set_enabled(true, /*check_nan=*/true);
+  model.set_probe(require_finite);
+}
+
+void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, int64_t count, int64_t step) {
+  const double scale = 1.0 / static_cast<double>(count);
+  fmt::print(stderr, "step {}: {} targets\n", step, count);
+  for (const ParameterInfo& info : model.layout().parameters()) {
+    const auto weights = model.parameters().subspan(info.offset, info.size());
+    const auto gradient = gradient_sum.subspan(info.offset, info.size());  // of the table: both parts, added by the optimizer
+    fmt::print(stderr, "  {:<28} weight {:<12.6g} gradient {:.6g}\n", info.name, gradient_norm(weights, 1.0, 2.0),
+               gradient_norm(gradient, scale, 2.0));
+  }
+}
+
+}  // namespace gru4rec

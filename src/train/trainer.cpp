@@ -1,0 +1,368 @@
+#include "gru4rec/train/trainer.h"
+
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cmath>
+
+#include "gru4rec/base/config.h"
+#include "gru4rec/base/error.h"
+#include "gru4rec/base/hash.h"
+#include "gru4rec/base/version.h"
+#include "gru4rec/train/checkpoint_broadcast.h"
+#include "gru4rec/train/debug_checks.h"
+#include "gru4rec/train/determinism.h"
+
+namespace gru4rec {
+namespace {
+
+namespace fs = std::filesystem;
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+ModelShape shape_of(const Options& options, const Store& store) {
+  return {.catalogue = static_cast<int64_t>(store.info().catalogue),
+          .embedding_size = options.embedding_size,
+          .hidden_size = options.hidden_size,
+          .num_layers = options.num_layers,
+          .dropout_prob = options.dropout_prob,
+          .score_padding = options.score_padding};
+}
+
+AdamOptions adam_options(const Options& options) {
+  return {.learning_rate = options.learning_rate,
+          .weight_decay = options.weight_decay,
+          .clip_norm = options.clip_grad_norm,
+          .clip_norm_type = options.clip_grad_norm_type};
+}
+
+PlanOptions plan_options(const Options& options, int64_t replicas) {
+  return {.seed = options.seed,
+          .batch_targets = static_cast<uint64_t>(options.train_batch_size),
+          .max_length = static_cast<uint32_t>(options.MAX_ITEM_LIST_LENGTH),
+          .augmentation = options.augmentation,
+          .replicas = static_cast<uint32_t>(replicas)};
+}
+
+EvaluatorOptions evaluator_options(const Options& options) {
+  return {.max_length = static_cast<uint32_t>(options.MAX_ITEM_LIST_LENGTH),
+          .max_k = largest_k(options.topk, options.valid_metric),
+          .batch_targets = options.eval_batch_size};
+}
+
+bool all_finite(std::span<const float> values) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t non_finite = 0;
+  for (float value : values) non_finite |= (std::bit_cast<uint32_t>(value) & kExponent) == kExponent;
+  return non_finite == 0;
+}
+
+// "12, 17, 40 and 211 more"
+std::string some_sessions(const Batch& batch) {
+  constexpr size_t kShown = 8;
+  std::vector<uint64_t> sessions = batch.sessions;
+  std::sort(sessions.begin(), sessions.end());
+  sessions.erase(std::unique(sessions.begin(), sessions.end()), sessions.end());
+  std::string text;
+  for (size_t i = 0; i < std::min(kShown, sessions.size()); ++i) text += fmt::format("{}{}", i ? ", " : "", sessions[i]);
+  return sessions.size() > kShown ? text + fmt::format(" and {} more", sessions.size() - kShown) : text;
+}
+
+// Why a checkpoint cannot go on with this store and these options; empty if it can.
+std::string why_not(const CheckpointInfo& checkpoint, const std::string& name, const Options& options, const StoreInfo& store) {
+  if (checkpoint.shape.catalogue != static_cast<int64_t>(store.catalogue))
+    return fmt::format(
+        "cannot resume: {} was trained on a catalogue of {} items, this store has {}. Pass the store of that run.", name,
+        checkpoint.shape.catalogue, store.catalogue);
+  if (checkpoint.data_digest != store.data_digest)
+    return fmt::format(
+        "cannot resume: {} was trained on data with the digest {}, this store has {}. Pass the store of that run ({}).", name,
+        hex_text(checkpoint.data_digest), hex_text(store.data_digest), checkpoint.store);
+  const Options before = options_from_yaml(checkpoint.number_options, name);
+  const std::vector<std::string> changed = differences(before, options, /*numbers_only=*/true);
+  if (!changed.empty())
+    return fmt::format(
+        "cannot resume: {} was trained with other options ({}). Pass the options of that run, or start a new run with "
+        "another run_dir.",
+        name, fmt::join(changed, "; "));
+  return {};
+}
+
+RunStart look_for_start(const Options& options, const StoreInfo& store) {
+  RunStart start{options.replicas, -1};
+  const CheckpointFolder checkpoints(options.checkpoint_dir, options.keep_checkpoints);
+  if (!options.resume) {
+    if (!checkpoints.steps().empty())
+      throw UserError(
+          "{} already holds a run, up to step {}. Pass --resume to go on with it, or another run_dir to start a new one.",
+          checkpoints.path().string(), checkpoints.steps().back());
+    return start;
+  }
+  const auto found = checkpoints.newest_good();
+  if (!found) {
+    spdlog::info("nothing to resume in {}: starting anew", checkpoints.path().string());
+    return start;
+  }
+  for (const std::string& line : found->skipped) spdlog::warn("checkpoint skipped: {}", line);
+  const fs::path file = checkpoints.file_of(found->step);
+  const CheckpointInfo info = read_checkpoint_info(file);
+  if (const std::string refusal = why_not(info, file.filename().string(), options, store); !refusal.empty())
+    throw UserError(refusal);
+  if (options.replicas != 0 && options.replicas != info.replicas)
+    throw UserError("cannot resume: {} belongs to a run of {} replicas, replicas is {}. Leave replicas out, or pass {}.",
+                    file.filename().string(), info.replicas, options.replicas, info.replicas);
+  return {info.replicas, found->step};
+}
+
+}  // namespace
+
+RunStart find_start(const Options& options, const StoreInfo& store, Communicator& comm) {
+  RunStart start;
+  if (comm.rank() == 0) start = look_for_start(options, store);
+  comm.broadcast(0, std::span<RunStart>(&start, 1));
+  if (start.replicas == 0) start.replicas = comm.size();
+  return start;
+}
+
+Trainer::Trainer(const Options& options, const RunStart& start, const Store& store, Communicator& comm, RunFolder* folder,
+                 TrainListener* listener)
+    : options_(options),
+      store_(store),
+      comm_(comm),
+      folder_(folder),
+      listener_(listener),
+      layout_(static_cast<int>(start.replicas), comm.size()),
+      model_(shape_of(options, store)),
+      adam_(model_.layout(), adam_options(options)),
+      plan_(std::make_unique<EpochPlan>(store, plan_options(options, start.replicas))),
+      items_(store),
+      gradient_(layout_, comm.rank(), static_cast<size_t>(model_.layout().gradient_floats())),
+      valid_(store, Split::valid, evaluator_options(options)),
+      early_stopping_{options.stopping_step, options.metric_decimal_place},
+      checkpoints_(options.checkpoint_dir, options.keep_checkpoints),
+      started_at_(now()),
+      epoch_started_at_(started_at_) {
+  state_.best_histogram = RankHistogram(evaluator_options(options).max_k);
+  if (start.resume_step >= 0)
+    restore(start.resume_step);
+  else
+    model_.initialise(options_.seed);
+  if (options_.debug) watch_tensors(model_);
+  require_equal_parameters();
+  comm_.set_wait_hook([this] {
+    if (stop_.seconds_since() > options_.stop_timeout)
+      throw SurroundingsError(
+          "told to stop by signal {}, but no step could be completed within {} s (stop_timeout): another rank does not answer. "
+          "What was done since the last checkpoint is lost; resume from there.",
+          stop_.received(), options_.stop_timeout);
+  });
+}
+
+Trainer::~Trainer() { comm_.set_wait_hook({}); }
+
+Outcome Trainer::run() {
+  while (!finished()) {
+    const StepReport report = run_replicas();
+    const Agreement all = agree(comm_, layout_, report);
+    if (all.failed()) throw all.error();  // before any weight changes
+    update(all);
+    if (state_.batch == plan_->batches(state_.epoch)) record_epoch();
+    if (checkpoint_due() || all.stop) save();
+    if (all.stop && !finished()) return finish(all.stop);
+  }
+  return finish(0);
+}
+
+// Forward and backward of this rank's replicas, one after the other. An error is reported, not thrown: the others must learn of
+// it.
+StepReport Trainer::run_replicas() {
+  comm_.progress().report(state_.step, "forward and backward");
+  const double start = now();
+  StepReport report;
+  report.step = state_.step;
+  report.stop_signal = stop_.received();
+  try {
+    for (int replica : layout_.replicas_of(comm_.rank())) {
+      const Batch batch = pack(plan_->share(state_.epoch, state_.batch, static_cast<uint32_t>(replica)), items_);
+      const std::span<float> gradient = gradient_.begin(replica);
+      const LossSum loss = model_.forward_backward(batch, {options_.seed, state_.epoch}, gradient);
+      report.targets += loss.count;
+      report.losses.push_back(loss.sum);
+      if (!std::isfinite(loss.sum) || !all_finite(gradient)) {
+        report.non_finite = true;
+        report.error_code = kExitUser;
+        report.error = fmt::format(
+            "the loss ({}) or a gradient is not finite at step {}, replica {}, sessions {}. Nothing was updated: resume from "
+            "the "
+            "last checkpoint with a smaller learning_rate or with clip_grad_norm, or look at it with --debug.",
+            loss.sum, state_.step, replica, some_sessions(batch));
+        break;
+      }
+      gradient_.end(replica);
+    }
+  } catch (const std::exception& error) {
+    report.error = error.what();
+    report.error_code = exit_code_of(error);
+  }
+  step_seconds_ += now() - start;
+  return report;
+}
+
+void Trainer::update(const Agreement& all) {
+  const double start = now();
+  comm_.progress().report(state_.step, "sum of gradients");
+  const std::span<float> sum = gradient_.reduce(comm_);
+  ++state_.step;
+  adam_.step(model_.parameters(), sum, all.targets, state_.step);
+  if (options_.debug) print_norms(model_, sum, all.targets, state_.step);
+  state_.epoch_loss += all.loss;
+  state_.epoch_targets += all.targets;
+  ++state_.batch;
+  saved_ = false;
+  step_targets_ += all.targets;
+  step_seconds_ += now() - start;
+  if (listener_)
+    listener_->on_step(state_, plan_->batches(state_.epoch), state_.epoch_loss / static_cast<double>(state_.epoch_targets),
+                       static_cast<double>(step_targets_) / step_seconds_);
+}
+
+void Trainer::record_epoch() {
+  const double mean_loss = state_.epoch_loss / static_cast<double>(state_.epoch_targets);
+  const std::optional<RankHistogram> valid = evaluate_valid();
+  bool improved = false;
+  if (valid) {
+    improved = early_stopping_.judge(compute_metric(*valid, options_.valid_metric), state_.best).improved;
+    if (improved) state_.best_histogram = *valid;
+  }
+  if (improved || !valid) {
+    state_.best.epoch = state_.epoch;
+    state_.best.step = state_.step;
+  }
+  const uint64_t done = state_.epoch;
+  ++state_.epoch;
+  state_.batch = 0;
+  state_.epoch_loss = 0;
+  state_.epoch_targets = 0;
+  const double epoch_seconds = now() - epoch_started_at_;
+  epoch_started_at_ = now();
+  if (listener_) listener_->on_epoch(state_, mean_loss, valid, improved, epoch_seconds);
+  if (folder_) {
+    nlohmann::json record = {{"epoch", done},
+                             {"step", state_.step},
+                             {"train_loss", mean_loss},
+                             {"seconds", epoch_seconds},
+                             {"events_per_second", static_cast<double>(step_targets_) / step_seconds_}};
+    if (valid) record["valid"] = compute_metrics(*valid, options_.metrics, options_.topk);
+    folder_->append_metrics(record);  // before the checkpoint: a resumed run cuts off what it will write again
+  }
+  save();
+}
+
+std::optional<RankHistogram> Trainer::evaluate_valid() {
+  if (options_.eval_step == 0 || (state_.epoch + 1) % static_cast<uint64_t>(options_.eval_step) != 0) return std::nullopt;
+  if (valid_.targets() == 0) return std::nullopt;
+  comm_.progress().report(state_.step, "evaluation");
+  require_equal_parameters();
+  return valid_.run(model_, comm_);
+}
+
+uint64_t Trainer::parameter_hash() const {
+  const std::span<const float> values = model_.parameters();
+  return hash_bytes(values.data(), values.size_bytes());
+}
+
+void Trainer::require_equal_parameters() {
+  const std::vector<uint64_t> hashes = comm_.all_gather(parameter_hash());
+  for (int rank = 1; rank < comm_.size(); ++rank) {
+    if (hashes[rank] == hashes[0]) continue;
+    throw BugError(
+        "the parameters of {} have the hash {}, those of {} {}, at step {}. The ranks have drifted apart (a different "
+        "processor or "
+        "library, or damaged memory): resume from the last checkpoint, without that host if it happens again.",
+        comm_.describe(rank), hex_text(hashes[rank]), comm_.describe(0), hex_text(hashes[0]), state_.step);
+  }
+}
+
+bool Trainer::finished() const {
+  return state_.epoch >= static_cast<uint64_t>(options_.epochs) || early_stopping_.exhausted(state_.best);
+}
+
+bool Trainer::checkpoint_due() const { return options_.checkpoint_steps > 0 && state_.step % options_.checkpoint_steps == 0; }
+
+CheckpointInfo Trainer::checkpoint_info() const {
+  CheckpointInfo info;
+  info.state = state_;
+  info.shape = model_.shape();
+  info.replicas = layout_.replicas();
+  info.data_digest = store_.info().data_digest;
+  info.number_options = numbers_to_yaml(options_);
+  info.options = to_yaml(options_);
+  info.store = options_.store;
+  info.world_size = comm_.size();
+  info.threads = options_.num_threads;
+  info.capability = capability_name(processor_capability());
+  info.version = kVersion;
+  info.train_seconds = seconds();
+  return info;
+}
+
+// Rank 0 writes; nobody goes on, or leaves, before the file is durable.
+void Trainer::save() {
+  if (saved_) return;
+  comm_.progress().report(state_.step, "checkpoint");
+  std::string failure;
+  int code = kExitDone;
+  if (comm_.rank() == 0) {
+    try {
+      save_checkpoint(checkpoints_.file_of(state_.step), checkpoint_info(), model_, adam_);
+      checkpoints_.prune(state_.best.step);
+    } catch (const std::exception& error) {
+      failure = error.what();
+      code = exit_code_of(error);
+    }
+  }
+  comm_.broadcast(0, std::span<int>(&code, 1));
+  if (code != kExitDone) throw Error(code, comm_.broadcast_text(0, failure));
+  saved_ = true;
+}
+
+void Trainer::restore(int64_t step) {
+  CheckpointInfo info;
+  if (comm_.rank() == 0) {
+    info = load_checkpoint(checkpoints_.file_of(step), model_, &adam_);
+    spdlog::info("resumed from {} (digest {})", checkpoints_.file_of(step).string(), hex_text(info.digest));
+    if (folder_) folder_->cut_metrics_after(step);
+  }
+  broadcast_checkpoint(comm_, info, model_, adam_);
+  state_ = info.state;
+  seconds_before_ = info.train_seconds;
+  saved_ = true;
+}
+
+double Trainer::seconds() const { return seconds_before_ + now() - started_at_; }
+
+RankHistogram Trainer::evaluate_best() {
+  CheckpointInfo info;
+  if (state_.best.step != state_.step) {
+    if (comm_.rank() == 0) info = load_checkpoint(checkpoints_.file_of(state_.best.step), model_, &adam_);
+    broadcast_checkpoint(comm_, info, model_, adam_);
+  }
+  return Evaluator(store_, Split::test, evaluator_options(options_)).run(model_, comm_);
+}
+
+Outcome Trainer::finish(int stop_signal) {
+  Outcome outcome;
+  outcome.stop_signal = stop_signal;
+  outcome.epochs = state_.epoch;
+  outcome.train_seconds = seconds();
+  outcome.targets_per_second = step_seconds_ > 0 ? static_cast<double>(step_targets_) / step_seconds_ : 0;
+  if (stop_signal != 0) return outcome;
+  if (state_.best_histogram.targets > 0) outcome.valid = state_.best_histogram;
+  if (store_.info().test_targets > 0) outcome.test = evaluate_best();
+  return outcome;
+}
+
+}  // namespace gru4rec
