@@ -200,11 +200,19 @@ Seal check_seal(const fs::path& path) {
     throw UserError("{} has {} bytes, its seal says {}. It was cut off or added to: copy or write it again.", path.string(),
                     file.bytes(), seal.file_bytes);
   }
+  const UserBlock nothing{};
+  if (block.reserved_a != nothing.reserved_a || block.reserved_b != nothing.reserved_b) {
+    throw UserError("{} has a seal with fields this program does not know. Use the program that wrote it, or write it again.",
+                    path.string());
+  }
   if (block.extent_count > kMaxExtents) {
     throw UserError("{} is damaged: its seal lists {} arrays, at most {} fit. Copy or write it again.", path.string(),
                     block.extent_count, kMaxExtents);
   }
   seal.extents.assign(block.extents.begin(), block.extents.begin() + block.extent_count);
+  const bool more = std::any_of(block.extents.begin() + block.extent_count, block.extents.end(),
+                                [](const Extent& unused) { return unused != Extent{}; });
+  if (more) throw UserError("{} is damaged: its seal lists more arrays than it counts. Copy or write it again.", path.string());
   if (const auto fault = extents_fault(seal.extents, seal.file_bytes)) {
     throw UserError("{} is damaged: its seal lists {}. Copy or write it again.", path.string(), *fault);
   }

@@ -1,0 +1,270 @@
+// A damaged or made-up store is refused before its content is used.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <hdf5.h>
+#include <unistd.h>
+
+#include "gru4rec/base/hdf5.h"
+#include "support/hostile.h"
+#include "support/store_example.h"
+#include "support/temporary_folder.h"
+
+namespace gru4rec {
+namespace {
+
+using testing::example_sessions;
+using ::testing::HasSubstr;
+using testing::HostileFile;
+using ::testing::IsEmpty;
+using testing::TemporaryFolder;
+using testing::write_example;
+namespace fs = std::filesystem;
+
+constexpr uint64_t kCatalogue = 43;
+
+class HostileStore : public ::testing::Test {
+ protected:
+  HostileStore() {
+    info_ = write_example(store(), example_sessions(307, kCatalogue), 2, kCatalogue);
+    manifest_ = store() / "manifest.h5";
+    shard_ = store() / info_.shards[1].file;
+  }
+  fs::path store() const { return folder_ / "store"; }
+  HostileFile hostile(const fs::path& file) const {
+    return {file, [this] { Store(store()).verify(); }};
+  }
+  std::string refusal() const {
+    try {
+      const testing::MemoryLimit limit(uint64_t{256} << 20);
+      Store(store()).verify();
+    } catch (const UserError& error) {
+      return error.what();
+    }
+    return "no refusal";
+  }
+
+  // Changes an array of the shard and gives shard and manifest seals that hold, so that only the rules of the content are left.
+  // `seal` may refuse on its own account; that is as good.
+  std::string refusal_of_resealed(const fs::path& file, const std::function<void(Hdf5File&)>& change) const {
+    try {
+      Hdf5File open = Hdf5File::open_for_change(file);
+      change(open);
+      open.close();
+      seal_store(store());
+    } catch (const UserError& error) {
+      EXPECT_THAT(refusal(), HasSubstr("no seal")) << "what could not be sealed must not look sealed";
+      return error.what();
+    }
+    return refusal();
+  }
+  template <typename T>
+  std::string refusal_with(const std::string& name, const std::function<void(std::vector<T>&)>& change) const {
+    return refusal_of_resealed(shard_, [&](Hdf5File& file) {
+      auto values = file.read<T>(name);
+      change(values);
+      file.remove(name);
+      file.write(name, values);
+    });
+  }
+
+  TemporaryFolder folder_;
+  StoreInfo info_;
+  fs::path manifest_, shard_;
+};
+
+TEST_F(HostileStore, OneBitFlippedAnywhereInTheManifestIsRefused) {
+  EXPECT_THAT(hostile(manifest_).flip_bits(1000, 1), IsEmpty());
+}
+TEST_F(HostileStore, OneBitFlippedAnywhereInAShardIsRefused) { EXPECT_THAT(hostile(shard_).flip_bits(1000, 2), IsEmpty()); }
+TEST_F(HostileStore, EveryBitOfTheUserBlockCounts) {
+  EXPECT_THAT(hostile(shard_).flip_every_bit(0, kUserBlockBytes), IsEmpty());
+}
+TEST_F(HostileStore, AManifestCutAnywhereIsRefused) { EXPECT_THAT(hostile(manifest_).truncate(100, 3), IsEmpty()); }
+TEST_F(HostileStore, AShardCutAnywhereIsRefused) { EXPECT_THAT(hostile(shard_).truncate(100, 4), IsEmpty()); }
+TEST_F(HostileStore, EachFieldOfAManifestsSealIsChecked) { EXPECT_THAT(hostile(manifest_).header_fields(), IsEmpty()); }
+TEST_F(HostileStore, EachFieldOfAShardsSealIsChecked) { EXPECT_THAT(hostile(shard_).header_fields(), IsEmpty()); }
+TEST_F(HostileStore, ForeignFilesAreRefused) {
+  EXPECT_THAT(hostile(manifest_).foreign(), IsEmpty());
+  EXPECT_THAT(hostile(shard_).foreign(), IsEmpty());
+}
+
+TEST_F(HostileStore, AnArrayIsNotUsedBeforeItsBlockWasChecked) {
+  const Hdf5File file = Hdf5File::open(shard_);
+  const Extent items = file.array("/items").place;
+  std::string content = testing::read_whole(shard_);
+  content[items.offset + 5] ^= 1;
+  testing::write_whole(shard_, content);
+  const Store opened(store());  // the seal does not cover arrays
+  std::vector<uint32_t> out(opened.info().events);
+  EXPECT_THROW(opened.read_items(0, out), UserError);
+  EXPECT_NO_THROW(opened.shapes(0, opened.info().sessions));
+}
+
+TEST_F(HostileStore, AnUnsealedFileNamesTheCommandThatSealsIt) {
+  break_seal(shard_);
+  EXPECT_THAT(refusal(), HasSubstr("gru4rec inspect --seal " + shard_.string()));
+  seal_store(store());
+  EXPECT_EQ(refusal(), "no refusal");
+}
+
+TEST_F(HostileStore, SealingASoundStoreChangesNothingThatMatters) {
+  seal_store(store());
+  const Store again(store());
+  again.verify();
+  EXPECT_EQ(again.info().data_digest, info_.data_digest);
+  EXPECT_EQ(again.info().train_targets, info_.train_targets);
+}
+
+TEST_F(HostileStore, AMissingManifestIsNoStore) {
+  fs::remove(manifest_);
+  EXPECT_THAT(refusal(), HasSubstr("there is no file " + manifest_.string()));
+}
+TEST_F(HostileStore, AMissingShardIsNamed) {
+  fs::remove(shard_);
+  EXPECT_THAT(refusal(), HasSubstr(info_.shards[1].file));
+}
+TEST_F(HostileStore, AShardOfAnotherStoreIsRefused) {
+  const StoreInfo other = write_example(folder_ / "other", example_sessions(211, kCatalogue), 1, kCatalogue);
+  fs::copy_file(folder_ / "other" / other.shards[0].file, shard_, fs::copy_options::overwrite_existing);
+  EXPECT_THAT(refusal(), HasSubstr("is not the shard its manifest names"));
+}
+TEST_F(HostileStore, AManifestInPlaceOfAShardIsRefused) {
+  fs::copy_file(manifest_, shard_, fs::copy_options::overwrite_existing);
+  EXPECT_THAT(refusal(), HasSubstr("is a store manifest, not a store shard"));
+}
+TEST_F(HostileStore, AFifoOrFolderInPlaceOfAFileDoesNotHang) {
+  fs::remove(manifest_);
+  fs::create_directory(manifest_);
+  EXPECT_THAT(refusal(), HasSubstr("is not a file"));
+  fs::remove(manifest_);
+  ASSERT_EQ(::mkfifo(manifest_.c_str(), 0600), 0);
+  EXPECT_THAT(refusal(), HasSubstr("is not a file"));
+}
+
+// From here on the seals hold: somebody wrote and sealed a file that breaks a rule.
+TEST_F(HostileStore, SealedOffsetsThatDoNotRiseAreRefused) {
+  EXPECT_THAT(refusal_with<uint64_t>("/offsets", [](auto& v) { std::swap(v[5], v[6]); }), HasSubstr("offsets have to rise"));
+}
+TEST_F(HostileStore, SealedOffsetsThatDoNotEndAtTheItemsAreRefused) {
+  EXPECT_THAT(refusal_with<uint64_t>("/offsets", [](auto& v) { v.back() += 1; }), HasSubstr("has to go from 0 to"));
+}
+TEST_F(HostileStore, SealedOffsetsThatDoNotStartAtZeroAreRefused) {
+  EXPECT_THAT(refusal_with<uint64_t>("/offsets", [](auto& v) { v.front() = 1; }), HasSubstr("has to go from 0 to"));
+}
+TEST_F(HostileStore, SealedOffsetsFarBeyondTheItemsAreRefused) {
+  EXPECT_THAT(refusal_with<uint64_t>("/offsets", [](auto& v) { v[9] = UINT64_MAX - 3; }), HasSubstr("offsets have to rise"));
+}
+TEST_F(HostileStore, SealedItemsBeyondTheCatalogueAreRefused) {
+  EXPECT_THAT(refusal_with<uint32_t>("/items", [](auto& v) { v[77] = kCatalogue + 1; }), HasSubstr("items[77]"));
+}
+TEST_F(HostileStore, SealedSplitsOutsideTheSessionAreRefused) {
+  EXPECT_THAT(refusal_with<uint32_t>("/valid_end", [](auto& v) { v[7] = 1000; }), HasSubstr("splits at"));
+}
+TEST_F(HostileStore, SealedSplitsInTheWrongOrderAreRefused) {
+  EXPECT_THAT(refusal_with<uint32_t>("/train_end", [](auto& v) { v[7] = 1000; }), HasSubstr("splits at"));
+}
+TEST_F(HostileStore, SealedSplitsAtZeroAreRefused) {
+  EXPECT_THAT(refusal_with<uint32_t>("/train_end", [](auto& v) { v[7] = 0; }), HasSubstr("splits at"));
+}
+TEST_F(HostileStore, SealedSessionIdOffsetsThatFallAreRefused) {
+  EXPECT_THAT(refusal_with<uint64_t>("/session_id_offsets", [](auto& v) { v[9] = v[7] - 1; }), HasSubstr("the id of session"));
+}
+TEST_F(HostileStore, SealedArraysOfUnequalLengthAreRefused) {
+  for (const char* name : {"/items", "/offsets", "/train_end", "/valid_end", "/session_ids", "/session_id_offsets"}) {
+    const std::string before = testing::read_whole(shard_);
+    const std::string message = refusal_of_resealed(shard_, [&](Hdf5File& file) {
+      const bool wide = file.array(name).type == ElementType::uint64;
+      const bool text = file.array(name).type == ElementType::uint8;
+      file.remove(name);
+      if (wide)
+        file.write(name, std::vector<uint64_t>{0, 1, 2});
+      else if (text)
+        file.write_text(name, "abc");
+      else
+        file.write(name, std::vector<uint32_t>{1, 1});
+    });
+    EXPECT_THAT(message, ::testing::AnyOf(HasSubstr("elements, it has to have"), HasSubstr("has to go from"))) << name;
+    testing::write_whole(shard_, before);
+  }
+}
+TEST_F(HostileStore, SealedArraysOfAnotherTypeAreRefused) {
+  EXPECT_THAT(refusal_of_resealed(shard_,
+                                  [](Hdf5File& file) {
+                                    const auto items = file.read<uint32_t>("/items");
+                                    file.remove("/items");
+                                    file.write("/items", std::vector<int64_t>(items.begin(), items.end()));
+                                  }),
+              HasSubstr("it has to be a uint32"));
+}
+TEST_F(HostileStore, SealedArraysThatAreMissingAreRefused) {
+  for (const char* name : {"/times", "/offsets", "/train_end", "/valid_end", "/session_ids", "/session_id_offsets"}) {
+    const std::string before = testing::read_whole(shard_);
+    EXPECT_THAT(refusal_of_resealed(shard_, [&](Hdf5File& file) { file.remove(name); }), HasSubstr(name));
+    testing::write_whole(shard_, before);
+  }
+}
+TEST_F(HostileStore, SealedManifestsThatLeadOutOfTheFolderAreRefused) {
+  for (const std::string name : {"../secret.h5", "/etc/passwd", "", ".hidden", "a/b.h5"}) {
+    EXPECT_THAT(refusal_of_resealed(manifest_,
+                                    [&](Hdf5File& file) {
+                                      file.remove("/shards");
+                                      file.write_text("/shards/files", name);
+                                      file.write("/shards/file_offsets", std::vector<uint64_t>{0, name.size()});
+                                    }),
+                HasSubstr("without a folder"));
+  }
+}
+TEST_F(HostileStore, SealedManifestsWithAnotherNumberOfItemNamesAreRefused) {
+  EXPECT_THAT(
+      refusal_of_resealed(manifest_,
+                          [&](Hdf5File& file) {
+                            file.remove("/item_name_offsets");
+                            file.write("/item_name_offsets", std::vector<uint64_t>{0, file.array("/item_names").elements()});
+                          }),
+      HasSubstr("the catalogue of its manifest ends at 1"));
+}
+
+// Makes an array that claims 2^40 elements without storing one, as any HDF5 library can, and seals the file as it is.
+void claim_huge_array(const fs::path& path, const std::string& name, FileKind kind, const std::vector<Extent>& extents) {
+  break_seal(path);
+  Hdf5File::open_for_change(path).remove(name);
+  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+  const hsize_t dims = hsize_t{1} << 40;
+  const hid_t space = H5Screate_simple(1, &dims, nullptr);
+  const hid_t type = name == "/items" ? H5T_STD_U32LE : H5T_STD_U64LE;
+  H5Dclose(H5Dcreate2(file, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+  H5Sclose(space);
+  ASSERT_GE(H5Fclose(file), 0);
+  seal_file(path, kind, extents);
+}
+
+TEST_F(HostileStore, ArraysThatClaimMoreThanTheFileHasAreRefusedBeforeMemoryIsAllocated) {
+  const Seal seal = check_seal(shard_, FileKind::shard);
+  claim_huge_array(shard_, "/items", FileKind::shard, seal.extents);
+  EXPECT_THAT(refusal(), HasSubstr("claims shape [1099511627776], more than the"));
+  claim_huge_array(manifest_, "/item_name_offsets", FileKind::manifest, {});
+  EXPECT_THAT(refusal(), HasSubstr("claims shape [1099511627776], more than the"));
+}
+
+TEST_F(HostileStore, ASealThatLeavesOutMoreThanTheArraysIsRefused) {
+  // Bytes outside the arrays that no checksum covers could change unseen.
+  Seal seal = check_seal(shard_, FileKind::shard);
+  seal.extents.back().bytes -= 1;
+  seal_file(shard_, FileKind::shard, seal.extents);
+  EXPECT_THAT(refusal(), HasSubstr("the arrays its seal lists are not those it has"));
+}
+
+TEST_F(HostileStore, SealRefusesFilesThatAreNoPartOfAStore) {
+  const fs::path other = folder_ / "other.h5";
+  Hdf5File file = Hdf5File::create(other);
+  file.write("/values", std::vector<float>{1.0F, 2.0F});
+  file.close();
+  seal_file(other, FileKind::checkpoint, {});
+  EXPECT_THROW(seal_store(other), UserError);
+  EXPECT_NO_THROW(check_seal(other, FileKind::checkpoint)) << "a file that is refused keeps its seal";
+  testing::write_whole(other, "no HDF5 at all");
+  EXPECT_THROW(seal_store(other), UserError);
+}
+
+}  // namespace
+}  // namespace gru4rec
