@@ -123,7 +123,7 @@ void EpochPlan::load_window(uint64_t epoch, uint64_t window, const BlockList& bl
   loaded_window_ = window;
 }
 
-const std::vector<Segment>& EpochPlan::batch(uint64_t epoch, uint64_t batch) {
+const std::vector<Segment>& EpochPlan::find_batch(uint64_t epoch, uint64_t batch) {
   const auto& all = windows(epoch);
   for (uint64_t w = 0; w < all.size(); ++w) {
     const uint64_t here = window_batches(all[w]);
@@ -137,7 +137,7 @@ const std::vector<Segment>& EpochPlan::batch(uint64_t epoch, uint64_t batch) {
 }
 
 std::vector<Segment> EpochPlan::share(uint64_t epoch, uint64_t batch_index, uint32_t replica) {
-  const std::vector<Segment>& all = batch(epoch, batch_index);
+  const std::vector<Segment>& all = find_batch(epoch, batch_index);
   uint64_t total = 0;
   for (const Segment& segment : all) total += segment.targets();
   std::vector<Segment> result;

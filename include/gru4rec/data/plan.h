@@ -43,7 +43,7 @@ class EpochPlan {
   uint64_t targets() const { return targets_; }
 
   // The segments of a global batch, in store order within the window.
-  const std::vector<Segment>& batch(uint64_t epoch, uint64_t batch);
+  std::vector<Segment> batch(uint64_t epoch, uint64_t batch) { return find_batch(epoch, batch); }
 
   // The part of a global batch that one replica works on. The shares of a batch are disjoint, cover it, and have equal numbers
   // of targets to within one segment; a share may be empty.
@@ -55,6 +55,7 @@ class EpochPlan {
     uint64_t sessions;
     uint64_t targets;
   };
+  const std::vector<Segment>& find_batch(uint64_t epoch, uint64_t batch);  // valid until the next call
   void build_blocks();
   using BlockList = std::vector<uint64_t>;  // indices into blocks_
   BlockList block_order(uint64_t epoch) const;
