@@ -1,0 +1,221 @@
+// Communicator: what ranks say to each other, over one narrow set of primitives.
+//
+// "Collective" means that every rank of the communicator calls the function, in the same order, with sizes that agree; "Local"
+// means that it concerns the calling rank only. Everything a backend has to provide is a set of point-to-point messages that
+// are started together and polled (Communicator::post); the collectives are written once, over direct messages from rank to
+// rank, so that a wait always knows exactly whose message is missing.
+//
+// Waiting. No call blocks without limit. A wait that lasts longer than CommOptions::timeout calls the roll: ranks that are in a
+// wait themselves answer with their step and operation, and a rank that is stopped, stuck in its own code or cut off cannot.
+// Then every rank that answered throws the same SurroundingsError, which names the silent ones by rank, host and pid, and
+// `main` ends the job with code 3. After an error in a wait the communicator is unusable: each further call throws, and memory
+// handed to it may still be written until the process ends.
+//
+// Threads. One thread uses a communicator. `progress()` may be read by any.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace gru4rec {
+
+// Settings of a communicator; equal on all ranks.
+struct CommOptions {
+  double timeout = 600.0;                          // seconds without progress after which a rank is taken for lost
+  std::size_t chunk_bytes = std::size_t{1} << 30;  // longer messages travel in pieces of this size (MPI counts are ints)
+};
+
+// Who a rank is, for messages and the start-up block.
+struct RankInfo {
+  std::string host;
+  int64_t pid = 0;
+  int local_rank = 0;  // among the ranks that share this rank's memory
+};
+
+// Where a rank is. Its training thread writes, its watchdog and error messages read. Thread-safe. Local.
+//
+//   comm.progress().report(state.step, "backward");
+class Progress {
+ public:
+  // `operation` must be a string literal (it is read by another thread at any later time).
+  void report(int64_t step, const char* operation) {
+    step_.store(step, std::memory_order_relaxed);
+    operation_.store(operation, std::memory_order_relaxed);
+    beat();
+  }
+  void beat() { beats_.fetch_add(1, std::memory_order_release); }
+  void set_waiting(bool waiting) { waiting_.store(waiting, std::memory_order_relaxed); }
+
+  int64_t step() const { return step_.load(std::memory_order_relaxed); }  // -1: before the first report
+  const char* operation() const { return operation_.load(std::memory_order_relaxed); }
+  uint64_t beats() const { return beats_.load(std::memory_order_acquire); }
+  bool waiting() const { return waiting_.load(std::memory_order_relaxed); }  // inside a wait of the communicator
+
+ private:
+  std::atomic<int64_t> step_{-1};
+  std::atomic<const char*> operation_{"start-up"};
+  std::atomic<uint64_t> beats_{0};
+  std::atomic<bool> waiting_{false};
+};
+
+// One message to, or from, another rank. Messages between two ranks arrive in the order in which they were started.
+struct Outgoing {
+  int peer;
+  std::span<const std::byte> bytes;
+};
+struct Incoming {
+  int peer;
+  std::span<std::byte> bytes;  // the sender must send exactly as many
+};
+
+// Messages under way; made by Communicator::start. The memory they refer to stays untouched until Communicator::wait returns.
+class Transfer {
+ public:
+  virtual ~Transfer() = default;
+  Transfer() = default;
+  Transfer(const Transfer&) = delete;
+  Transfer& operator=(const Transfer&) = delete;
+
+  // Makes progress, resting a little if there is none; true when every message is done. `waited`: seconds so far. Local.
+  virtual bool advance(double waited) = 0;
+  // The ranks whose messages are not complete, rising. Local.
+  virtual std::vector<int> missing() const = 0;
+
+ private:
+  friend class Communicator;
+  const char* primitive_ = "";
+};
+
+// What a rank answers to the roll: where it is and on whom it waits. By rank; empty: silent.
+struct Whereabouts {
+  int64_t step = -1;
+  int32_t waits_for = -1;  // lowest missing rank
+  char operation[64] = {};
+  char primitive[32] = {};
+};
+using Answers = std::vector<std::optional<Whereabouts>>;
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  // Local -------------------------------------------------------------------------------------------------------------------
+  int rank() const { return rank_; }
+  int size() const { return static_cast<int>(ranks_.size()); }
+  int local_rank() const { return ranks_[rank_].local_rank; }
+  const std::string& host() const { return ranks_[rank_].host; }
+  const char* name() const { return name_; }                     // "single", "threads", "mpi"
+  const std::vector<RankInfo>& ranks() const { return ranks_; }  // by rank, agreed at start-up
+  std::string describe(int rank) const;                          // "rank 2 (host node7, pid 4711)"
+  const CommOptions& options() const { return options_; }
+  Progress& progress() { return progress_; }
+  const Progress& progress() const { return progress_; }
+  // Called again and again while a wait lasts; may throw to end it.
+  void set_wait_hook(std::function<void()> hook) { hook_ = std::move(hook); }
+  // Ends the job with this exit code: all ranks, without waiting for them. The `threads` backend ends the other ranks' waits
+  // with an error and throws.
+  [[noreturn]] virtual void abort(int exit_code) = 0;
+
+  // Collective --------------------------------------------------------------------------------------------------------------
+  // Any set of messages; each Outgoing meets an Incoming of equal size on the peer, in order. Empty messages do not travel.
+  void transfer(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in);
+  // The same in two halves, so that work fits between them; every start is waited for, in any order.
+  std::unique_ptr<Transfer> start(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in);
+  void wait(std::unique_ptr<Transfer> transfer);
+
+  // Returns when every rank has called it.
+  void barrier();
+
+  // Collective among the two ranks: sends `send` to `peer` and receives what it sends to us. `peer` may be this rank.
+  template <typename T>
+  void exchange(int peer, std::span<const T> send, std::span<T> receive) {
+    exchange_bytes(peer, std::as_bytes(send), bytes_of(receive));
+  }
+
+  // `data` of `root` arrives in `data` of all others; equal lengths everywhere.
+  template <typename T>
+  void broadcast(int root, std::span<T> data) {
+    broadcast_bytes(root, bytes_of(data));
+  }
+
+  // The parts of `send` go to the ranks in order, send_counts[r] elements to rank r; receive_counts[r] elements from rank r
+  // arrive in `receive`, in rank order. Counts must agree in pairs.
+  template <typename T>
+  void all_to_all_v(std::span<const T> send, std::span<const std::size_t> send_counts, std::span<T> receive,
+                    std::span<const std::size_t> receive_counts) {
+    all_to_all_v_bytes(std::as_bytes(send), send_counts, bytes_of(receive), receive_counts, sizeof(T));
+  }
+
+  // `mine` of every rank, counts[r] elements of rank r, arrives everywhere in `all`, in rank order. `mine` may lie in `all` at
+  // its own place.
+  template <typename T>
+  void all_gather_v(std::span<const T> mine, std::span<const std::size_t> counts, std::span<T> all) {
+    all_gather_v_bytes(std::as_bytes(mine), counts, bytes_of(all), sizeof(T));
+  }
+
+  // One value of each rank, in rank order.
+  template <typename T>
+  std::vector<T> all_gather(const T& value) {
+    std::vector<T> all(ranks_.size());
+    const std::vector<std::size_t> counts(ranks_.size(), 1);
+    all_gather_v(std::span<const T>(&value, 1), std::span<const std::size_t>(counts), std::span<T>(all));
+    return all;
+  }
+
+  // The text of each rank, in rank order; lengths may differ.
+  std::vector<std::string> all_gather_text(const std::string& text);
+  // The text of `root`, of any length.
+  std::string broadcast_text(int root, const std::string& text);
+
+ protected:
+  Communicator(const char* name, int rank, std::vector<RankInfo> ranks, CommOptions options);
+
+  // Starts messages to and from other ranks, none empty or longer than chunk_bytes. Local.
+  virtual std::unique_ptr<Transfer> post(const char* primitive, std::span<const Outgoing> out,
+                                         std::span<const Incoming> in) = 0;
+  // Whether another rank has called the roll. Cheap; Local.
+  virtual bool roll_called() = 0;
+  // Answers the roll, and collects the others' answers for `seconds`. Local.
+  virtual Answers roll_call(const Whereabouts& mine, double seconds) = 0;
+
+  std::vector<RankInfo> ranks_;
+
+ private:
+  template <typename T>
+  static std::span<std::byte> bytes_of(std::span<T> values) {
+    static_assert(std::is_trivially_copyable_v<T>, "only plain values travel between ranks");
+    return std::as_writable_bytes(values);
+  }
+
+  void exchange_bytes(int peer, std::span<const std::byte> send, std::span<std::byte> receive);
+  void broadcast_bytes(int root, std::span<std::byte> data);
+  void all_to_all_v_bytes(std::span<const std::byte> send, std::span<const std::size_t> send_counts,
+                          std::span<std::byte> receive, std::span<const std::size_t> receive_counts, std::size_t width);
+  void all_gather_v_bytes(std::span<const std::byte> mine, std::span<const std::size_t> counts, std::span<std::byte> all,
+                          std::size_t width);
+  void poll(Transfer& transfer);
+  [[noreturn]] void give_up(const Transfer& transfer, double waited);
+  void refuse_if_broken() const;
+
+  const char* name_;
+  int rank_;
+  CommOptions options_;
+  Progress progress_;
+  std::function<void()> hook_;
+  std::string broken_;  // the error that made this communicator unusable
+};
+
+// The name of this host. Local.
+std::string host_name();
+
+}  // namespace gru4rec

@@ -1,0 +1,143 @@
+// The ordered sum: one global gradient, with the same bits on any number of ranks.
+//
+// Floating-point addition is not associative, so the order of a sum is part of its result. Ours is one fixed balanced binary
+// tree over the replica index, whoever owns the replicas: the node over replicas [first, last) has as left child the first
+// bit_ceil(n) / 2 of its n replicas and as right child the rest. (A power of two is halved; seven replicas are
+// ((0 1) (2 3)) ((4 5) 6).) No MPI or NCCL arithmetic takes part.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "gru4rec/comm/communicator.h"
+#include "gru4rec/comm/replica_layout.h"
+
+namespace gru4rec {
+
+// The tree ------------------------------------------------------------------------------------------------------------------
+// A node: the replicas [first, last). All functions here are Local and pure.
+struct TreeNode {
+  int first;
+  int last;
+  int size() const { return last - first; }
+  bool leaf() const { return size() == 1; }
+  TreeNode left() const;
+  TreeNode right() const;
+  bool operator==(const TreeNode&) const = default;
+};
+
+// The largest nodes of the tree over `replicas` that lie within [first, last), from left to right. They cover it.
+std::vector<TreeNode> maximal_subtrees(int replicas, int first, int last);
+
+// For each replica of [first, last): how many times the two newest partial sums are added once that replica's is there, so
+// that after the last one exactly the maximal subtrees are left.
+std::vector<int> merges_after(int replicas, int first, int last);
+
+// Gradient buffers a rank with these replicas needs: the greatest number of partial sums that are alive at once, the one being
+// written included. With n = last - first: at most ⌈log2 n⌉ + 1 if the block is one node of the tree (always so when
+// replicas and ranks are powers of two), and at most 2⌊log2 n⌋ + 1 otherwise; 1 for n = 1.
+int sum_buffers(int replicas, int first, int last);
+
+// The sum of one value a replica, in the tree's order.
+template <typename T>
+T tree_sum(std::span<const T> values) {
+  if (values.empty()) return T{};
+  if (values.size() == 1) return values.front();
+  const auto left = static_cast<std::size_t>(TreeNode{0, static_cast<int>(values.size())}.left().size());
+  return tree_sum(values.first(left)) + tree_sum(values.subspan(left));
+}
+
+// The sum of gradients ------------------------------------------------------------------------------------------------------
+// Sums a flat vector of floats over replicas. A rank writes the gradients of its replicas one after the other into the
+// buffers handed out here, which are added as soon as the tree allows; then ranks exchange slices of the partial sums, each
+// adds one slice in the tree's order in fp32, and all gather the slices.
+//
+// Owns its memory, allocated once: sum_buffers() vectors, plus, with W > 1 ranks, one slice of length/W for each partial
+// sum of the other ranks. Buffers start at 64-byte boundaries. One thread.
+//
+//   OrderedSum sum(layout, comm.rank(), parameters.size());
+//   for (int replica : layout.replicas_of(comm.rank())) {
+//     std::span<float> gradient = sum.begin(replica);   // zeros; backward adds into it
+//     …
+//     sum.end(replica);
+//   }
+//   std::span<float> total = sum.reduce(comm);
+class OrderedSum {
+ public:
+  OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length);
+
+  // Local. The buffer for the gradient of `replica`, filled with zeros. Replicas come in order, each ended before the next. It
+  // also starts the next step: the former total is gone.
+  std::span<float> begin(int replica);
+  // Local. The gradient is complete; adds what the tree allows.
+  void end(int replica);
+  // Collective. The sum over all replicas, equal on all ranks bit for bit; valid, and writable, until the next begin().
+  std::span<float> reduce(Communicator& comm);
+
+  std::size_t length() const { return length_; }
+  int buffers() const { return buffers_; }
+  // Local. The k-th buffer: for those who keep views of the gradient, which begin() hands out again and again.
+  std::span<float> buffer(int k) { return {pool_.get() + static_cast<std::size_t>(k) * stride_, length_}; }
+
+ private:
+  struct Free {
+    void operator()(float* memory) const;
+  };
+  using Floats = std::unique_ptr<float[], Free>;  // 64-byte aligned
+  struct Slice {
+    std::size_t offset;
+    std::size_t count;
+  };
+  struct Partial {
+    TreeNode node;
+    int owner;
+    float* slice;  // this rank's slice of it
+  };
+  struct Addition {
+    int into;  // partials_[into] += partials_[from]
+    int from;
+  };
+
+  static Floats allocate(std::size_t floats);
+  Slice slice_of(int rank) const;
+  void plan_exchange();
+  int plan_additions(TreeNode node);
+  void check_world(const Communicator& comm) const;
+  void exchange_slices(Communicator& comm);
+  void add_slices();
+  void gather_total(Communicator& comm);
+
+  ReplicaLayout layout_;
+  int rank_;
+  ReplicaLayout::Block own_;
+  std::size_t length_;
+  std::size_t stride_;       // floats from one buffer to the next
+  std::vector<int> merges_;  // by own replica
+  int buffers_;
+  Floats pool_;
+  Floats inbox_;                   // our slice of the other ranks' partial sums
+  std::vector<Partial> partials_;  // of all ranks, in replica order
+  std::vector<Addition> additions_;
+  int next_;           // replica that begin() expects
+  int depth_ = 0;      // partial sums that are complete
+  bool open_ = false;  // between begin() and end()
+};
+
+// Small values --------------------------------------------------------------------------------------------------------------
+// Collective. One value a replica, in replica order, on every rank; `mine` are those of this rank's replicas.
+template <typename T>
+std::vector<T> gather_by_replica(Communicator& comm, const ReplicaLayout& layout, std::span<const T> mine) {
+  std::vector<std::size_t> counts;
+  for (int rank = 0; rank < layout.ranks(); ++rank) counts.push_back(static_cast<std::size_t>(layout.replicas_of(rank).size()));
+  std::vector<T> all(static_cast<std::size_t>(layout.replicas()));
+  comm.all_gather_v(mine, std::span<const std::size_t>(counts), std::span<T>(all));
+  return all;
+}
+
+// Collective. Adds integers over the ranks, in place; exact, so without an order. For histograms and counts.
+void add_over_ranks(Communicator& comm, std::span<int64_t> values);
+
+}  // namespace gru4rec

@@ -1,0 +1,57 @@
+// How a program gets its communicator: MPI when mpirun or srun started it, otherwise a true world of one that never touches
+// MPI.
+#pragma once
+
+#include "gru4rec/comm/communicator.h"
+
+namespace gru4rec {
+
+// MPI's life in this process, owned by `main`. The constructor and the destructor do nothing to MPI: it is initialised by
+// make_world, finalized only on success, and aborted on failure, so that no exception can hang in a destructor that
+// communicates.
+//
+//   int main() {
+//     MpiEnvironment mpi;
+//     try {
+//       auto world = make_world(mpi, {.timeout = options.comm_timeout});
+//       const int code = run(*world);
+//       mpi.finalize();
+//       return code;
+//     } catch (const std::exception& error) {
+//       fmt::print(stderr, "{}\n", error.what());
+//       mpi.abort(exit_code_of(error));
+//     }
+//   }
+class MpiEnvironment {
+ public:
+  MpiEnvironment() = default;
+  MpiEnvironment(const MpiEnvironment&) = delete;
+  MpiEnvironment& operator=(const MpiEnvironment&) = delete;
+
+  // Whether this process is one of a job that mpirun or srun --mpi=pmix started. Local.
+  static bool started_by_launcher();
+
+  // Collective. Initialises MPI for calls from the thread that calls this. Throws SurroundingsError.
+  void initialise();
+  // Collective, on success only. Nothing happens where MPI was never initialised.
+  void finalize();
+  // Local: ends the whole job with this exit code. Without MPI, ends the process.
+  [[noreturn]] void abort(int exit_code);
+
+  bool initialised() const { return initialised_; }
+
+ private:
+  bool initialised_ = false;
+};
+
+// Collective. The world this process belongs to. Throws UserError where a launcher started several processes that cannot
+// find each other (srun without --mpi=pmix, another MPI's mpirun), since each of them would take itself for the whole job.
+std::unique_ptr<Communicator> make_world(MpiEnvironment& environment, const CommOptions& options);
+
+// Local. A world of one.
+std::unique_ptr<Communicator> make_single(const CommOptions& options = {});
+
+// Collective. MPI_COMM_WORLD, duplicated, so that our messages meet nobody else's.
+std::unique_ptr<Communicator> make_mpi(const MpiEnvironment& environment, const CommOptions& options);
+
+}  // namespace gru4rec

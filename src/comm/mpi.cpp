@@ -1,0 +1,296 @@
+// MPI, behind Communicator. The only file that includes mpi.h.
+#define OMPI_SKIP_MPICXX 1
+#include <mpi.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "gru4rec/base/error.h"
+#include "gru4rec/comm/world.h"
+
+namespace gru4rec {
+namespace {
+
+constexpr int kDataTag = 1;
+constexpr int kRollTag = 2;
+
+std::string library_text(int code) {
+  char text[MPI_MAX_ERROR_STRING] = {};
+  int length = 0;
+  return MPI_Error_string(code, text, &length) == MPI_SUCCESS ? std::string(text, static_cast<std::size_t>(length))
+                                                              : fmt::format("MPI error {}", code);
+}
+
+// Throws if an MPI call failed; `doing` says what was going on.
+template <typename Doing>
+void check(int code, const Doing& doing) {
+  if (code == MPI_SUCCESS) return;
+  throw SurroundingsError(
+      "{} failed on host {} (pid {}): MPI says '{}'. Check that all hosts are up and reach each other on every network that "
+      "mpirun uses (--mca btl_tcp_if_include NETWORK picks one), then start again with --resume.",
+      doing(), host_name(), getpid(), library_text(code));
+}
+
+// Open MPI makes progress only while it is called. At first we call it without a pause but offer the core to others
+// (sched_yield), long enough for the messages at 100 MB/s; then with pauses that grow to a millisecond, so that a rank that
+// waits for a slow one leaves it the core.
+void rest(double waited, std::size_t bytes) {
+  const double busy = 0.01 + 1e-8 * static_cast<double>(bytes);
+  if (waited < busy) {
+    sched_yield();
+  } else {
+    const double pause = std::clamp((waited - busy) / 20, 20e-6, 1e-3);
+    std::this_thread::sleep_for(std::chrono::duration<double>(pause));
+  }
+}
+
+class MpiTransfer : public Transfer {
+ public:
+  MpiTransfer(MPI_Comm comm, const Communicator& owner, const char* primitive, std::span<const Outgoing> out,
+              std::span<const Incoming> in)
+      : owner_(owner), name_(primitive), receives_(in.size()) {
+    requests_.reserve(in.size() + out.size());
+    for (const Incoming& message : in) {
+      add(message.peer, message.bytes.size());
+      check(MPI_Irecv(message.bytes.data(), static_cast<int>(message.bytes.size()), MPI_BYTE, message.peer, kDataTag, comm,
+                      &requests_.back()),
+            [&] { return describe(requests_.size() - 1); });
+    }
+    for (const Outgoing& message : out) {
+      add(message.peer, message.bytes.size());
+      check(MPI_Isend(message.bytes.data(), static_cast<int>(message.bytes.size()), MPI_BYTE, message.peer, kDataTag, comm,
+                      &requests_.back()),
+            [&] { return describe(requests_.size() - 1); });
+    }
+    statuses_.resize(requests_.size());
+  }
+
+  bool advance(double waited) override {
+    int done = 0;
+    const int code = MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, statuses_.data());
+    if (code != MPI_SUCCESS) refuse(code);
+    if (!done) {
+      rest(waited, bytes_);
+      return false;
+    }
+    for (std::size_t i = 0; i < receives_; ++i) check_size(i);
+    return true;
+  }
+
+  std::vector<int> missing() const override {
+    std::vector<int> peers;
+    const auto collect = [&](std::size_t first, std::size_t last) {
+      for (std::size_t i = first; i < last; ++i) {
+        int done = 0;
+        MPI_Request_get_status(requests_[i], &done, MPI_STATUS_IGNORE);
+        if (!done) peers.push_back(peers_[i]);
+      }
+    };
+    collect(0, receives_);
+    if (peers.empty()) collect(receives_, requests_.size());  // nobody owes us a message; somebody does not take ours
+    std::sort(peers.begin(), peers.end());
+    peers.erase(std::unique(peers.begin(), peers.end()), peers.end());
+    return peers;
+  }
+
+ private:
+  void add(int peer, std::size_t bytes) {
+    requests_.push_back(MPI_REQUEST_NULL);
+    peers_.push_back(peer);
+    sizes_.push_back(static_cast<int>(bytes));
+    bytes_ += bytes;
+  }
+
+  std::string describe(std::size_t i) const {
+    return fmt::format("{} in '{}' of step {}: {} {} bytes {} {} by rank {} of {}", name_, owner_.progress().operation(),
+                       owner_.progress().step(), i < receives_ ? "receiving" : "sending", sizes_[i],
+                       i < receives_ ? "from" : "to", owner_.describe(peers_[i]), owner_.rank(), owner_.size());
+  }
+
+  [[noreturn]] void refuse(int code) const {
+    for (std::size_t i = 0; code == MPI_ERR_IN_STATUS && i < requests_.size(); ++i) {
+      const int error = statuses_[i].MPI_ERROR;
+      if (error == MPI_SUCCESS || error == MPI_ERR_PENDING) continue;
+      if (error == MPI_ERR_TRUNCATE) refuse_size(i, "more");
+      check(error, [&] { return describe(i); });
+    }
+    check(code, [&] { return fmt::format("{} by rank {} of {}", name_, owner_.rank(), owner_.size()); });
+    throw BugError("MPI reported an error without saying which");
+  }
+
+  [[noreturn]] void refuse_size(std::size_t i, const std::string& got) const {
+    throw BugError("{}: rank {} sent {} bytes to rank {}, which wanted {}; both must pass the same sizes", name_, peers_[i],
+                   got, owner_.rank(), sizes_[i]);
+  }
+
+  void check_size(std::size_t i) const {
+    int got = 0;
+    MPI_Get_count(&statuses_[i], MPI_BYTE, &got);
+    if (got != sizes_[i]) refuse_size(i, std::to_string(got));
+  }
+
+  const Communicator& owner_;
+  const char* name_;
+  std::size_t receives_;  // requests_ begins with this many
+  std::size_t bytes_ = 0;
+  std::vector<MPI_Request> requests_;
+  std::vector<int> peers_, sizes_;  // by request
+  std::vector<MPI_Status> statuses_;
+};
+
+class MpiCommunicator : public Communicator {
+ public:
+  MpiCommunicator(MPI_Comm data, MPI_Comm roll, int rank, std::vector<RankInfo> ranks, const CommOptions& options)
+      : Communicator("mpi", rank, std::move(ranks), options), data_(data), roll_(roll) {}
+  // The duplicated communicators are left to MPI_Finalize: freeing them would communicate.
+
+  [[noreturn]] void abort(int exit_code) override {
+    std::fflush(nullptr);
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
+    std::_Exit(exit_code);
+  }
+
+ protected:
+  std::unique_ptr<Transfer> post(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in) override {
+    return std::make_unique<MpiTransfer>(data_, *this, primitive, out, in);
+  }
+
+  bool roll_called() override {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_look_ < std::chrono::milliseconds(50)) return false;
+    last_look_ = now;
+    int there = 0;
+    return MPI_Iprobe(MPI_ANY_SOURCE, kRollTag, roll_, &there, MPI_STATUS_IGNORE) == MPI_SUCCESS && there;
+  }
+
+  Answers roll_call(const Whereabouts& mine, double seconds) override {
+    mine_ = mine;
+    inbox_.resize(static_cast<std::size_t>(size()));
+    std::vector<MPI_Request> receives(static_cast<std::size_t>(size()), MPI_REQUEST_NULL);
+    Answers answers(static_cast<std::size_t>(size()));
+    answers[static_cast<std::size_t>(rank())] = mine;
+    for (int peer = 0; peer < size(); ++peer) {  // errors: a rank that cannot be reached is silent
+      if (peer == rank()) continue;
+      MPI_Request sent;
+      MPI_Isend(&mine_, sizeof mine_, MPI_BYTE, peer, kRollTag, roll_, &sent);
+      MPI_Irecv(&inbox_[peer], sizeof inbox_[peer], MPI_BYTE, peer, kRollTag, roll_, &receives[peer]);
+    }
+    const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+    for (int open = size() - 1; open > 0 && std::chrono::steady_clock::now() < end;) {
+      for (int peer = 0; peer < size(); ++peer) {
+        int done = 0;
+        if (receives[peer] == MPI_REQUEST_NULL) continue;
+        const int code = MPI_Test(&receives[peer], &done, MPI_STATUS_IGNORE);
+        if (code == MPI_SUCCESS && !done) continue;
+        if (code == MPI_SUCCESS) answers[peer] = inbox_[peer];
+        receives[peer] = MPI_REQUEST_NULL;
+        --open;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return answers;
+  }
+
+ private:
+  MPI_Comm data_, roll_;
+  std::chrono::steady_clock::time_point last_look_{};
+  Whereabouts mine_;  // sent and received by the roll: these outlive every call
+  std::vector<Whereabouts> inbox_;
+};
+
+// Who the ranks are, before there is a communicator of ours.
+std::vector<RankInfo> introduce(MPI_Comm comm, int rank, int size) {
+  struct Card {
+    char host[256];
+    int64_t pid;
+    int32_t local_rank;
+  };
+  MPI_Comm local = MPI_COMM_NULL;
+  int local_rank = 0;
+  const auto doing = [&] { return fmt::format("introducing rank {} of {} to the others", rank, size); };
+  check(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &local), doing);
+  check(MPI_Comm_rank(local, &local_rank), doing);
+  check(MPI_Comm_free(&local), doing);
+  Card mine{};
+  std::strncpy(mine.host, host_name().c_str(), sizeof mine.host - 1);
+  mine.pid = getpid();
+  mine.local_rank = local_rank;
+  std::vector<Card> cards(static_cast<std::size_t>(size));
+  check(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, cards.data(), sizeof mine, MPI_BYTE, comm), doing);
+  std::vector<RankInfo> ranks;
+  for (const Card& card : cards) ranks.push_back({card.host, card.pid, card.local_rank});
+  return ranks;
+}
+
+bool is_set(const char* variable) { return std::getenv(variable) != nullptr; }
+
+int number_in(const char* variable) { return is_set(variable) ? std::atoi(std::getenv(variable)) : 0; }
+
+}  // namespace
+
+bool MpiEnvironment::started_by_launcher() { return is_set("OMPI_COMM_WORLD_SIZE") || is_set("PMIX_RANK"); }
+
+void MpiEnvironment::initialise() {
+  if (initialised_) return;
+  int provided = MPI_THREAD_SINGLE;
+  check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), [] { return std::string("MPI_Init_thread"); });
+  initialised_ = true;
+  if (provided < MPI_THREAD_FUNNELED)
+    throw SurroundingsError(
+        "this MPI offers thread level {}; wanted at least {} (MPI_THREAD_FUNNELED), since a rank has threads besides the one "
+        "that communicates. Use an Open MPI built with thread support.",
+        provided, MPI_THREAD_FUNNELED);
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+}
+
+void MpiEnvironment::finalize() {
+  if (!initialised_) return;
+  initialised_ = false;
+  check(MPI_Finalize(), [] { return std::string("MPI_Finalize"); });
+}
+
+void MpiEnvironment::abort(int exit_code) {
+  std::fflush(nullptr);
+  if (initialised_) MPI_Abort(MPI_COMM_WORLD, exit_code);
+  std::_Exit(exit_code);
+}
+
+std::unique_ptr<Communicator> make_mpi(const MpiEnvironment& environment, const CommOptions& options) {
+  if (!environment.initialised()) throw BugError("make_mpi before MpiEnvironment::initialise");
+  int rank = 0, size = 0;
+  MPI_Comm data = MPI_COMM_NULL, roll = MPI_COMM_NULL;
+  const auto doing = [] { return std::string("setting up communication"); };
+  check(MPI_Comm_rank(MPI_COMM_WORLD, &rank), doing);
+  check(MPI_Comm_size(MPI_COMM_WORLD, &size), doing);
+  for (MPI_Comm* own : {&data, &roll}) {
+    check(MPI_Comm_dup(MPI_COMM_WORLD, own), doing);
+    check(MPI_Comm_set_errhandler(*own, MPI_ERRORS_RETURN), doing);
+  }
+  return std::make_unique<MpiCommunicator>(data, roll, rank, introduce(data, rank, size), options);
+}
+
+std::unique_ptr<Communicator> make_world(MpiEnvironment& environment, const CommOptions& options) {
+  if (MpiEnvironment::started_by_launcher()) {
+    environment.initialise();
+    return make_mpi(environment, options);
+  }
+  if (number_in("SLURM_STEP_NUM_TASKS") > 1)
+    throw UserError(
+        "srun started {} tasks that cannot find each other: PMIX_RANK is not set, and each would train alone. Use "
+        "srun --mpi=pmix, or mpirun inside the allocation.",
+        number_in("SLURM_STEP_NUM_TASKS"));
+  if (number_in("PMI_SIZE") > 1)
+    throw UserError(
+        "another MPI's launcher started {} processes (PMI_SIZE is set, OMPI_COMM_WORLD_SIZE is not), and each would train "
+        "alone. Use the mpirun of the Open MPI this program was built with.",
+        number_in("PMI_SIZE"));
+  return make_single(options);
+}
+
+}  // namespace gru4rec

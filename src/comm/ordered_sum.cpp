@@ -1,0 +1,228 @@
+#include "gru4rec/comm/ordered_sum.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "gru4rec/base/error.h"
+
+namespace gru4rec {
+namespace {
+
+constexpr std::size_t kLine = 16;     // floats in 64 bytes: what buffers and slices are aligned to
+constexpr std::size_t kPiece = 4096;  // floats added at a time, so that a chain of additions stays in the first-level cache
+
+std::size_t round_up(std::size_t floats) { return (floats + kLine - 1) / kLine * kLine; }
+
+// into += from, each element by itself: the compiler may vectorise it, and the bits do not depend on how.
+void add(float* __restrict into, const float* __restrict from, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) into[i] += from[i];
+}
+
+// Calls visit for the maximal subtrees of `node` within [first, last), from left to right.
+template <typename Visit>
+void visit_maximal(TreeNode node, int first, int last, const Visit& visit) {
+  if (node.last <= first || node.first >= last) return;
+  if (node.first >= first && node.last <= last) {
+    visit(node);
+    return;
+  }
+  visit_maximal(node.left(), first, last, visit);
+  visit_maximal(node.right(), first, last, visit);
+}
+
+// Each inner node of a subtree is one addition, possible once its last replica is there.
+void count_merges(TreeNode node, int first, std::vector<int>& merges) {
+  if (node.leaf()) return;
+  ++merges[static_cast<std::size_t>(node.last - 1 - first)];
+  count_merges(node.left(), first, merges);
+  count_merges(node.right(), first, merges);
+}
+
+}  // namespace
+
+TreeNode TreeNode::left() const { return {first, first + static_cast<int>(std::bit_ceil(static_cast<unsigned>(size())) / 2)}; }
+
+TreeNode TreeNode::right() const { return {left().last, last}; }
+
+std::vector<TreeNode> maximal_subtrees(int replicas, int first, int last) {
+  std::vector<TreeNode> nodes;
+  visit_maximal({0, replicas}, first, last, [&](TreeNode node) { nodes.push_back(node); });
+  return nodes;
+}
+
+std::vector<int> merges_after(int replicas, int first, int last) {
+  std::vector<int> merges(static_cast<std::size_t>(last - first), 0);
+  for (const TreeNode node : maximal_subtrees(replicas, first, last)) count_merges(node, first, merges);
+  return merges;
+}
+
+int sum_buffers(int replicas, int first, int last) {
+  int depth = 0, most = 0;
+  for (const int merges : merges_after(replicas, first, last)) {
+    most = std::max(most, ++depth);
+    depth -= merges;
+  }
+  return most;
+}
+
+void OrderedSum::Free::operator()(float* memory) const { std::free(memory); }
+
+OrderedSum::Floats OrderedSum::allocate(std::size_t floats) {
+  const std::size_t bytes = std::max(round_up(floats), kLine) * sizeof(float);
+  Floats memory(static_cast<float*>(std::aligned_alloc(kLine * sizeof(float), bytes)));
+  if (!memory) throw std::bad_alloc();
+  std::memset(memory.get(), 0, bytes);  // pages are there before the first step
+  return memory;
+}
+
+OrderedSum::OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length)
+    : layout_(layout),
+      rank_(rank),
+      own_(layout.replicas_of(rank)),
+      length_(length),
+      stride_(round_up(length)),
+      merges_(merges_after(layout.replicas(), own_.first, own_.last)),
+      buffers_(sum_buffers(layout.replicas(), own_.first, own_.last)),
+      pool_(allocate(static_cast<std::size_t>(buffers_) * stride_)),
+      next_(own_.first) {
+  if (layout_.ranks() > 1) plan_exchange();
+}
+
+// Slices are whole lines of 64 bytes, dealt as evenly as whole lines allow; the last one ends with the vector.
+OrderedSum::Slice OrderedSum::slice_of(int rank) const {
+  const std::size_t lines = stride_ / kLine, ranks = static_cast<std::size_t>(layout_.ranks());
+  const auto bound = [&](std::size_t index) { return std::min(length_, lines * index / ranks * kLine); };
+  const std::size_t offset = bound(static_cast<std::size_t>(rank)), end = bound(static_cast<std::size_t>(rank) + 1);
+  return {offset, end - offset};
+}
+
+void OrderedSum::plan_exchange() {
+  const Slice mine = slice_of(rank_);
+  const std::size_t stride = round_up(mine.count);
+  int others = 0, own = 0;
+  for (int rank = 0; rank < layout_.ranks(); ++rank) {
+    const auto block = layout_.replicas_of(rank);
+    for (const TreeNode node : maximal_subtrees(layout_.replicas(), block.first, block.last)) {
+      partials_.push_back({node, rank, nullptr});
+      if (rank != rank_) ++others;
+    }
+  }
+  inbox_ = allocate(static_cast<std::size_t>(others) * stride);
+  float* arrival = inbox_.get();
+  for (Partial& partial : partials_) {
+    if (partial.owner == rank_) {
+      partial.slice = buffer(own++).data() + mine.offset;
+    } else {
+      partial.slice = arrival;
+      arrival += stride;
+    }
+  }
+  plan_additions({0, layout_.replicas()});
+}
+
+// Appends the additions below `node` in an order that respects the tree; the sum is then in the partial returned.
+int OrderedSum::plan_additions(TreeNode node) {
+  for (std::size_t i = 0; i < partials_.size(); ++i)
+    if (partials_[i].node == node) return static_cast<int>(i);
+  const int left = plan_additions(node.left());
+  const int right = plan_additions(node.right());
+  additions_.push_back({left, right});
+  return left;
+}
+
+std::span<float> OrderedSum::begin(int replica) {
+  if (!open_ && next_ == own_.last && replica == own_.first) {  // the next step
+    next_ = own_.first;
+    depth_ = 0;
+  }
+  if (open_ || replica != next_)
+    throw BugError("OrderedSum::begin({}) on rank {}: wanted replica {} after end(), replicas come in order", replica, rank_,
+                   next_);
+  open_ = true;
+  const std::span<float> gradient = buffer(depth_);
+  std::fill(gradient.begin(), gradient.end(), 0.0F);
+  return gradient;
+}
+
+void OrderedSum::end(int replica) {
+  if (!open_ || replica != next_) throw BugError("OrderedSum::end({}) on rank {} without its begin()", replica, rank_);
+  open_ = false;
+  ++depth_;
+  const int merges = merges_[static_cast<std::size_t>(replica - own_.first)];
+  for (std::size_t at = 0; at < length_; at += kPiece)
+    for (int k = 1; k <= merges; ++k)
+      add(buffer(depth_ - 1 - k).data() + at, buffer(depth_ - k).data() + at, std::min(kPiece, length_ - at));
+  depth_ -= merges;
+  ++next_;
+}
+
+void OrderedSum::check_world(const Communicator& comm) const {
+  if (open_ || next_ != own_.last) throw BugError("OrderedSum::reduce on rank {}: replica {} is not added yet", rank_, next_);
+  if (comm.size() != layout_.ranks() || comm.rank() != rank_)
+    throw BugError("OrderedSum::reduce: made for rank {} of {}, called by rank {} of {}", rank_, layout_.ranks(), comm.rank(),
+                   comm.size());
+}
+
+std::span<float> OrderedSum::reduce(Communicator& comm) {
+  check_world(comm);
+  if (layout_.ranks() > 1) {
+    exchange_slices(comm);
+    add_slices();
+    gather_total(comm);
+  }
+  return buffer(0);
+}
+
+void OrderedSum::exchange_slices(Communicator& comm) {
+  std::vector<Outgoing> out;
+  std::vector<Incoming> in;
+  const Slice mine = slice_of(rank_);
+  for (int peer = 0; peer < layout_.ranks(); ++peer) {
+    if (peer == rank_) continue;
+    const Slice theirs = slice_of(peer);
+    for (int own = 0; own < depth_; ++own)
+      out.push_back({peer, std::as_bytes(buffer(own).subspan(theirs.offset, theirs.count))});
+  }
+  for (const Partial& partial : partials_)
+    if (partial.owner != rank_) in.push_back({partial.owner, std::as_writable_bytes(std::span(partial.slice, mine.count))});
+  comm.transfer("ordered sum, exchange", out, in);
+}
+
+void OrderedSum::add_slices() {
+  const Slice mine = slice_of(rank_);
+  float* total = buffer(0).data() + mine.offset;
+  for (std::size_t at = 0; at < mine.count; at += kPiece) {
+    const std::size_t count = std::min(kPiece, mine.count - at);
+    for (const Addition& addition : additions_)
+      add(partials_[addition.into].slice + at, partials_[addition.from].slice + at, count);
+    const float* root = partials_.front().slice + at;  // the root's sum grows in the leftmost partial
+    if (root != total + at) std::memcpy(total + at, root, count * sizeof(float));
+  }
+}
+
+void OrderedSum::gather_total(Communicator& comm) {
+  std::vector<Outgoing> out;
+  std::vector<Incoming> in;
+  const std::span<float> total = buffer(0);
+  const Slice mine = slice_of(rank_);
+  for (int peer = 0; peer < layout_.ranks(); ++peer) {
+    if (peer == rank_) continue;
+    const Slice theirs = slice_of(peer);
+    out.push_back({peer, std::as_bytes(total.subspan(mine.offset, mine.count))});
+    in.push_back({peer, std::as_writable_bytes(total.subspan(theirs.offset, theirs.count))});
+  }
+  comm.transfer("ordered sum, gather", out, in);
+}
+
+void add_over_ranks(Communicator& comm, std::span<int64_t> values) {
+  const std::vector<std::size_t> counts(static_cast<std::size_t>(comm.size()), values.size());
+  std::vector<int64_t> all(values.size() * counts.size());
+  comm.all_gather_v(std::span<const int64_t>(values), std::span<const std::size_t>(counts), std::span<int64_t>(all));
+  std::fill(values.begin(), values.end(), 0);
+  for (std::size_t i = 0; i < all.size(); ++i) values[i % values.size()] += all[i];
+}
+
+}  // namespace gru4rec

@@ -1,0 +1,63 @@
+// The laws of tests/ranks/comm_laws.h on real MPI ranks. Every rank runs the same tests; rank 0 prints.
+#include "../ranks/comm_laws.h"
+
+#include <cstdio>
+
+#include "gru4rec/comm/world.h"
+
+namespace gru4rec {
+namespace {
+
+Communicator* world = nullptr;      // made by main
+Communicator* in_pieces = nullptr;  // the same ranks, messages cut into 7 bytes
+
+TEST(Mpi, RanksKnowEachOther) {
+  EXPECT_STREQ(world->name(), "mpi");
+  const auto ranks = world->all_gather(world->rank());
+  for (int rank = 0; rank < world->size(); ++rank) EXPECT_EQ(ranks[static_cast<std::size_t>(rank)], rank);
+  EXPECT_EQ(world->local_rank(), world->rank());  // one host
+}
+
+TEST(Mpi, EveryPrimitiveDelivers) { laws::all_primitives(*world); }
+
+TEST(Mpi, MessagesCutIntoPiecesOfSevenBytesArriveWhole) { laws::all_primitives(*in_pieces); }
+
+TEST(Mpi, AgreementsHold) { laws::all_agreements(*world); }
+
+TEST(Mpi, TheOrderedSumEqualsTheReferenceTree) {
+  for (const int replicas : {1, 4, 5, 7, 8, 16})
+    if (replicas >= world->size()) laws::ordered_sum_equals_the_reference_tree(*world, replicas, 1003);
+  laws::ordered_sum_equals_the_reference_tree(*world, world->size() + 1, 200'003);  // beyond the eager limit
+  laws::ordered_sum_equals_the_reference_tree(*in_pieces, world->size() + 1, 129);
+}
+
+TEST(Mpi, LargeMessagesArriveWhole) {
+  std::vector<int64_t> data(700'001, world->rank());
+  if (world->rank() == 0) std::iota(data.begin(), data.end(), int64_t{5});
+  world->broadcast(0, std::span<int64_t>(data));
+  for (std::size_t i = 0; i < data.size(); ++i) ASSERT_EQ(data[i], static_cast<int64_t>(i) + 5);
+}
+
+}  // namespace
+}  // namespace gru4rec
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  gru4rec::MpiEnvironment environment;
+  try {
+    const auto world = gru4rec::make_world(environment, {.timeout = 30.0});
+    const auto in_pieces = gru4rec::make_mpi(environment, {.timeout = 30.0, .chunk_bytes = 7});
+    gru4rec::world = world.get();
+    gru4rec::in_pieces = in_pieces.get();
+    auto& listeners = testing::UnitTest::GetInstance()->listeners();
+    if (world->rank() != 0) delete listeners.Release(listeners.default_result_printer());
+    const int failed = RUN_ALL_TESTS();
+    if (failed && world->rank() != 0) std::fprintf(stderr, "tests failed on rank %d\n", world->rank());
+    if (failed) environment.abort(1);  // the others may wait for what this rank did not get to
+    environment.finalize();
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    environment.abort(gru4rec::exit_code_of(error));
+  }
+}

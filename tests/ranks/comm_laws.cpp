@@ -1,0 +1,211 @@
+// Every law of comm_laws.h on ranks that are threads, and on the world of one.
+#include "comm_laws.h"
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "gru4rec/comm/threads.h"
+#include "gru4rec/comm/world.h"
+
+namespace gru4rec {
+namespace {
+
+const CommOptions kChunks{.timeout = 20.0, .chunk_bytes = 7};
+const CommOptions kWhole{.timeout = 20.0};
+const CommOptions kShort{.timeout = 0.5};
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+TEST(Threads, EveryPrimitiveDeliversOnOneToFiveRanks) {
+  for (int ranks = 1; ranks <= 5; ++ranks) run_ranks(ranks, kWhole, laws::all_primitives);
+}
+
+TEST(Threads, MessagesCutIntoPiecesOfSevenBytesArriveWhole) {
+  for (const int ranks : {1, 2, 3}) run_ranks(ranks, kChunks, laws::all_primitives);
+}
+
+TEST(Threads, ABarrierHoldsUntilTheLastRankHasCome) {
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<int> entered{0};
+    run_ranks(5, kWhole, [&](Communicator& comm) {
+      if (comm.rank() == round % 5) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      ++entered;
+      comm.barrier();
+      EXPECT_EQ(entered.load(), 5);
+    });
+  }
+}
+
+TEST(Threads, AgreementsHoldOnOneToFiveRanks) {
+  for (int ranks = 1; ranks <= 5; ++ranks) run_ranks(ranks, kWhole, laws::all_agreements);
+}
+
+TEST(Single, IsATrueWorldOfOne) {
+  const auto comm = make_single(kChunks);
+  EXPECT_EQ(comm->size(), 1);
+  EXPECT_EQ(comm->rank(), 0);
+  laws::all_primitives(*comm);
+  laws::all_agreements(*comm);
+  laws::ordered_sum_equals_the_reference_tree(*comm, 7, 1003);
+}
+
+TEST(Single, RefusesAMessageToItselfOfAnotherSize) {
+  const auto comm = make_single();
+  std::vector<int> three(3), two(2);
+  EXPECT_THROW(comm->exchange(0, std::span<const int>(three), std::span<int>(two)), BugError);
+}
+
+TEST(OrderedSum, EqualsTheReferenceTreeForEveryReplicaAndRankCount) {
+  const std::pair<int, int> cases[] = {{1, 1}, {4, 1}, {4, 2}, {4, 3},  {4, 4}, {5, 2},
+                                       {7, 3}, {8, 8}, {8, 3}, {16, 5}, {13, 6}};
+  for (const auto& [replicas, ranks] : cases)
+    run_ranks(ranks, kWhole,
+              [r = replicas](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, r, 1003); });
+}
+
+TEST(OrderedSum, HoldsWhereSlicesAreEmptyOrPiecesAreCut) {
+  for (const std::size_t length : {std::size_t{1}, std::size_t{16}, std::size_t{17}})  // fewer lines than ranks
+    run_ranks(5, kWhole, [&](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, 7, length); });
+  run_ranks(2, kWhole, [](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, 3, 0); });
+  run_ranks(3, kChunks, [](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, 5, 129); });
+  run_ranks(2, kWhole, [](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, 5, 20'003); });
+}
+
+TEST(OrderedSum, ItsTestValuesTellTheTreeFromASumInOrder) {
+  int differing = 0;
+  for (std::size_t i = 0; i < 1003; ++i) {
+    float in_order = 0.0F;
+    for (int replica = 0; replica < 7; ++replica) in_order += laws::gradient_at(replica, i);
+    differing += laws::same_bits(in_order, laws::reference_sum(i, 0, 7)) ? 0 : 1;
+  }
+  EXPECT_GT(differing, 100);
+}
+
+TEST(OrderedSum, GathersOneValueAReplicaInReplicaOrder) {
+  run_ranks(3, kWhole, [](Communicator& comm) {
+    const ReplicaLayout layout(7, comm.size());
+    std::vector<int> mine;
+    for (const int replica : layout.replicas_of(comm.rank())) mine.push_back(replica * replica);
+    EXPECT_EQ(gather_by_replica(comm, layout, std::span<const int>(mine)), (std::vector<int>{0, 1, 4, 9, 16, 25, 36}));
+  });
+}
+
+TEST(Threads, ARankThatThrowsEndsTheOthersWaitsAndIsNamed) {
+  const auto begin = std::chrono::steady_clock::now();
+  std::atomic<int> ended{0};
+  const auto run = [&] {
+    run_ranks(4, [&](Communicator& comm) {  // the time limit is ten minutes: only the failure can end the waits
+      comm.barrier();
+      if (comm.rank() == 2) throw UserError("no such file");
+      try {
+        comm.barrier();
+      } catch (const SurroundingsError&) {
+        ++ended;
+        throw;
+      }
+    });
+  };
+  EXPECT_THROW(run(), UserError);
+  EXPECT_EQ(ended.load(), 3);
+  EXPECT_EQ(message_of(run), "rank 2 of 4: no such file");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(60));
+}
+
+TEST(Threads, FailuresOfSeveralRanksAreAllReported) {
+  const std::string text = message_of([] {
+    run_ranks(3, kWhole, [](Communicator& comm) {
+      comm.barrier();
+      if (comm.rank() != 1) throw BugError("broken {}", comm.rank());
+    });
+  });
+  EXPECT_NE(text.find("broken 0"), std::string::npos) << text;
+  EXPECT_NE(text.find("broken 2"), std::string::npos) << text;
+}
+
+TEST(Threads, ARankThatReturnsEarlyIsNamedByThoseThatWaitForIt) {
+  const std::string text = message_of([] {
+    run_ranks(2, [](Communicator& comm) {
+      if (comm.rank() == 0) comm.barrier();
+    });
+  });
+  EXPECT_NE(text.find("waits for rank 1, which has already returned"), std::string::npos) << text;
+}
+
+TEST(Threads, SizesThatDisagreeAreRefusedAndNotTruncated) {
+  EXPECT_THROW(run_ranks(2, kWhole,
+                         [](Communicator& comm) {
+                           std::vector<int> out(3), in(static_cast<std::size_t>(3 - comm.rank()));
+                           comm.exchange(1 - comm.rank(), std::span<const int>(out), std::span<int>(in));
+                         }),
+               BugError);
+}
+
+TEST(Threads, AStuckRankIsNamedWhenTheTimeIsUp) {
+  for (const int stuck : {0, 2}) {
+    std::atomic<bool> go_on{false};
+    std::atomic<int> named{0};
+    run_ranks(3, kShort, [&](Communicator& comm) {
+      comm.progress().report(7, "sum of gradients");
+      if (comm.rank() == stuck) {
+        while (!go_on) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        return;
+      }
+      const std::string text = message_of([&] { comm.barrier(); });
+      const std::string wanted = comm.describe(stuck) + " has not reported since step 7, operation 'sum of gradients'";
+      EXPECT_NE(text.find(wanted), std::string::npos) << text;
+      EXPECT_EQ(text.find(comm.describe(1) + " has not"), std::string::npos) << "rank 1 is alive: " << text;
+      EXPECT_NE(message_of([&] { comm.barrier(); }).find("cannot communicate any more"), std::string::npos);
+      if (++named == 2) go_on = true;
+    });
+    EXPECT_EQ(named.load(), 2);
+  }
+}
+
+TEST(Threads, RanksThatWaitForEachOtherAreTold) {
+  const std::string text = message_of([] {
+    run_ranks(2, kShort, [](Communicator& comm) {
+      comm.progress().report(comm.rank(), comm.rank() == 0 ? "evaluation" : "training");
+      std::byte byte{};
+      const Incoming in{1 - comm.rank(), {&byte, 1}};
+      comm.transfer("receive", {}, {&in, 1});
+    });
+  });
+  EXPECT_NE(
+      text.find("the ranks wait for each other: rank 0 in 'evaluation' (receive) of step 0 for rank 1; rank 1 in 'training'"),
+      std::string::npos)
+      << text;
+}
+
+TEST(Threads, TheHookOfAWaitCanEndIt) {
+  const std::string text = message_of([] {
+    run_ranks(2, [](Communicator& comm) {
+      comm.set_wait_hook([] { throw SurroundingsError("stopped by the hook"); });
+      if (comm.rank() == 0) comm.barrier();
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    });
+  });
+  EXPECT_EQ(text, "rank 0 of 2: stopped by the hook");
+}
+
+TEST(Threads, AbortEndsAllRanksWithItsCode) {
+  try {
+    run_ranks(3, [](Communicator& comm) {
+      if (comm.rank() == 1) comm.abort(42);
+      comm.barrier();
+    });
+    FAIL() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.exit_code(), 42);
+  }
+}
+
+}  // namespace
+}  // namespace gru4rec

@@ -1,0 +1,257 @@
+// The laws of a Communicator and of what stands on it, written once and run on every backend: by tests/ranks on threads, by
+// tests/mpi under mpirun. Each law is Collective and uses sizes that divide nothing.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "gru4rec/base/random.h"
+#include "gru4rec/comm/agreement.h"
+#include "gru4rec/comm/communicator.h"
+#include "gru4rec/comm/ordered_sum.h"
+
+namespace gru4rec::laws {
+
+// A value that says where it came from and where it goes.
+inline int64_t token(int from, int to, std::size_t index) {
+  return from * 1'000'000 + to * 1'000 + static_cast<int64_t>(index);
+}
+
+inline void exchange_swaps_with_every_peer_and_with_oneself(Communicator& comm) {
+  for (int round = 0; round < comm.size(); ++round) {
+    const int peer = (round - comm.rank() + comm.size()) % comm.size();  // pairs, and oneself
+    const auto length = [](int from, int to) { return static_cast<std::size_t>((from * 5 + to * 3) % 7); };
+    std::vector<int64_t> out(length(comm.rank(), peer)), in(length(peer, comm.rank()), -1);
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = token(comm.rank(), peer, i);
+    comm.exchange(peer, std::span<const int64_t>(out), std::span<int64_t>(in));
+    for (std::size_t i = 0; i < in.size(); ++i) ASSERT_EQ(in[i], token(peer, comm.rank(), i)) << "peer " << peer;
+  }
+}
+
+inline void all_to_all_v_delivers_each_part(Communicator& comm) {
+  std::vector<std::size_t> send_counts, receive_counts;
+  const auto count = [](int from, int to) { return static_cast<std::size_t>((from * 7 + to * 11) % 5); };  // some are 0
+  std::vector<int64_t> out;
+  for (int peer = 0; peer < comm.size(); ++peer) {
+    send_counts.push_back(count(comm.rank(), peer));
+    receive_counts.push_back(count(peer, comm.rank()));
+    for (std::size_t i = 0; i < send_counts.back(); ++i) out.push_back(token(comm.rank(), peer, i));
+  }
+  std::vector<int64_t> in(std::accumulate(receive_counts.begin(), receive_counts.end(), std::size_t{0}), -1);
+  comm.all_to_all_v(std::span<const int64_t>(out), std::span<const std::size_t>(send_counts), std::span<int64_t>(in),
+                    std::span<const std::size_t>(receive_counts));
+  std::size_t at = 0;
+  for (int peer = 0; peer < comm.size(); ++peer)
+    for (std::size_t i = 0; i < receive_counts[static_cast<std::size_t>(peer)]; ++i)
+      ASSERT_EQ(in[at++], token(peer, comm.rank(), i));
+}
+
+inline void all_gather_v_gives_all_parts_to_all(Communicator& comm) {
+  std::vector<std::size_t> counts;
+  for (int rank = 0; rank < comm.size(); ++rank) counts.push_back(static_cast<std::size_t>((rank * 3 + 2) % 7));
+  std::vector<int64_t> mine;
+  for (std::size_t i = 0; i < counts[static_cast<std::size_t>(comm.rank())]; ++i) mine.push_back(token(comm.rank(), 0, i));
+  std::vector<int64_t> all(std::accumulate(counts.begin(), counts.end(), std::size_t{0}), -1);
+  comm.all_gather_v(std::span<const int64_t>(mine), std::span<const std::size_t>(counts), std::span<int64_t>(all));
+  std::size_t at = 0;
+  for (int rank = 0; rank < comm.size(); ++rank)
+    for (std::size_t i = 0; i < counts[static_cast<std::size_t>(rank)]; ++i) ASSERT_EQ(all[at++], token(rank, 0, i));
+  EXPECT_EQ(comm.all_gather(comm.rank() * 2).back(), (comm.size() - 1) * 2);
+}
+
+inline void broadcast_copies_any_root_at_any_length(Communicator& comm) {
+  for (int root = 0; root < comm.size(); ++root) {
+    for (const std::size_t length : {0, 1, 13, 2503}) {  // the last takes the two-round way
+      std::vector<int64_t> data(length, comm.rank());
+      if (comm.rank() == root) std::iota(data.begin(), data.end(), token(root, 0, 0));
+      comm.broadcast(root, std::span<int64_t>(data));
+      for (std::size_t i = 0; i < length; ++i) ASSERT_EQ(data[i], token(root, 0, i)) << "root " << root << " length " << length;
+    }
+  }
+}
+
+inline void texts_of_unequal_length_arrive_everywhere(Communicator& comm) {
+  const auto text_of = [](int rank) {
+    return std::string(static_cast<std::size_t>(rank * 9 % 11), static_cast<char>('a' + rank));
+  };
+  const std::vector<std::string> texts = comm.all_gather_text(text_of(comm.rank()));
+  for (int rank = 0; rank < comm.size(); ++rank) EXPECT_EQ(texts[static_cast<std::size_t>(rank)], text_of(rank));
+  const int root = comm.size() - 1;
+  EXPECT_EQ(comm.broadcast_text(root, comm.rank() == root ? "configuration" : "x"), "configuration");
+}
+
+// Nobody leaves the barrier before everybody has entered it: what was counted before is complete after.
+inline void transfers_overlap_and_may_be_waited_for_in_any_order(Communicator& comm) {
+  const int next = (comm.rank() + 1) % comm.size(), former = (comm.rank() + comm.size() - 1) % comm.size();
+  const int64_t first = token(comm.rank(), next, 1), second = token(comm.rank(), next, 2);
+  int64_t got_first = 0, got_second = 0;
+  const auto start = [&](const int64_t& out, int64_t& in) {
+    const Outgoing outgoing{next, std::as_bytes(std::span(&out, 1))};
+    const Incoming incoming{former, std::as_writable_bytes(std::span(&in, 1))};
+    return comm.start("ring", {&outgoing, 1}, {&incoming, 1});
+  };
+  auto one = start(first, got_first);
+  auto two = start(second, got_second);
+  comm.wait(std::move(two));
+  comm.wait(std::move(one));
+  EXPECT_EQ(got_first, token(former, comm.rank(), 1));
+  EXPECT_EQ(got_second, token(former, comm.rank(), 2));
+}
+
+// The ordered sum ------------------------------------------------------------------------------------------------------------
+// Element i of a replica's gradient: magnitudes from 1e-4 to 1e4, so that the order of additions shows.
+inline float gradient_at(int replica, std::size_t i) {
+  const Stream stream{7, Purpose::parameter_init, static_cast<uint64_t>(replica)};
+  return static_cast<float>(stream.normal(2 * i) * std::pow(10.0, 8.0 * stream.uniform(4 * i + 100'000) - 4.0));
+}
+
+// The reference: the tree of ordered_sum.h, written again from its definition, on single floats.
+inline float reference_sum(std::size_t i, int first, int last) {
+  const int count = last - first;
+  if (count == 1) return gradient_at(first, i);
+  int half = 1;
+  while (half * 2 < count) half *= 2;
+  return reference_sum(i, first, first + half) + reference_sum(i, first + half, last);
+}
+
+inline bool same_bits(float a, float b) { return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b); }
+
+inline void ordered_sum_equals_the_reference_tree(Communicator& comm, int replicas, std::size_t length) {
+  const ReplicaLayout layout(replicas, comm.size());
+  OrderedSum sum(layout, comm.rank(), length);
+  for (int step = 0; step < 2; ++step) {  // the buffers are used again
+    for (const int replica : layout.replicas_of(comm.rank())) {
+      const std::span<float> gradient = sum.begin(replica);
+      ASSERT_EQ(gradient.size(), length);
+      for (std::size_t i = 0; i < length; ++i) gradient[i] += gradient_at(replica, i);
+      sum.end(replica);
+    }
+    const std::span<float> total = sum.reduce(comm);
+    for (std::size_t i = 0; i < length; ++i)
+      ASSERT_TRUE(same_bits(total[i], reference_sum(i, 0, replicas)))
+          << "R " << replicas << " W " << comm.size() << " rank " << comm.rank() << " element " << i << " step " << step << ": "
+          << total[i] << " != " << reference_sum(i, 0, replicas);
+  }
+}
+
+inline void integers_add_over_ranks(Communicator& comm) {
+  std::vector<int64_t> values = {1, comm.rank(), int64_t{1} << 40};
+  add_over_ranks(comm, values);
+  const int64_t size = comm.size();
+  EXPECT_EQ(values, (std::vector<int64_t>{size, size * (size - 1) / 2, size << 40}));
+  add_over_ranks(comm, {});
+}
+
+// Agreement ------------------------------------------------------------------------------------------------------------------
+inline StepReport report_of(const Communicator& comm, const ReplicaLayout& layout) {
+  StepReport report;
+  report.step = 41;
+  for (const int replica : layout.replicas_of(comm.rank())) {
+    report.targets += 10 + replica;
+    report.losses.push_back(0.1 + 1e9 * (replica % 3));
+  }
+  return report;
+}
+
+inline void agreement_is_the_same_on_all_ranks_and_any_world(Communicator& comm) {
+  const int replicas = comm.size() + 3;
+  const ReplicaLayout layout(replicas, comm.size());
+  const Agreement all = agree(comm, layout, report_of(comm, layout));
+  int64_t targets = 0;
+  std::vector<double> losses;
+  for (int replica = 0; replica < replicas; ++replica) {
+    targets += 10 + replica;
+    losses.push_back(0.1 + 1e9 * (replica % 3));
+  }
+  EXPECT_EQ(all.targets, targets);
+  EXPECT_EQ(all.loss, tree_sum(std::span<const double>(losses)));
+  EXPECT_FALSE(all.failed());
+  EXPECT_EQ(all.stop, 0);
+}
+
+inline void a_signal_on_one_rank_stops_all(Communicator& comm) {
+  const ReplicaLayout layout(comm.size(), comm.size());
+  StepReport report = report_of(comm, layout);
+  if (comm.rank() == comm.size() - 1) report.stop_signal = 10;
+  EXPECT_EQ(agree(comm, layout, report).stop, 10);
+}
+
+inline void failed_ranks_are_named_on_all(Communicator& comm) {
+  const ReplicaLayout layout(comm.size() + 1, comm.size());
+  StepReport report = report_of(comm, layout);
+  const int last = comm.size() - 1;
+  if (comm.rank() == last) {
+    report.losses.clear();  // it never got that far
+    report.error = "cannot read shard 3: No space left on device. " + std::string(2000, 'x');
+    report.error_code = kExitSurroundings;
+  }
+  const Agreement all = agree(comm, layout, report);
+  ASSERT_EQ(all.failures.size(), 1U);
+  EXPECT_EQ(all.failures[0].rank, last);
+  const Error error = all.error();
+  EXPECT_EQ(error.exit_code(), kExitSurroundings);
+  const std::string text = error.what();
+  EXPECT_NE(text.find(comm.describe(last)), std::string::npos) << text;
+  EXPECT_NE(text.find("step 41"), std::string::npos) << text;
+  EXPECT_NE(text.find("cannot read shard 3"), std::string::npos) << text;
+}
+
+inline void a_loss_that_is_not_finite_fails_the_step(Communicator& comm) {
+  const ReplicaLayout layout(comm.size(), comm.size());
+  StepReport report = report_of(comm, layout);
+  report.non_finite = comm.rank() == 0;
+  report.error_code = kExitUser;
+  const Agreement all = agree(comm, layout, report);
+  ASSERT_TRUE(all.failed());
+  EXPECT_EQ(all.error().exit_code(), kExitUser);
+  EXPECT_NE(std::string(all.error().what()).find("not finite"), std::string::npos) << all.error().what();
+}
+
+inline void ranks_at_different_steps_are_refused(Communicator& comm) {
+  if (comm.size() == 1) return;
+  const ReplicaLayout layout(comm.size(), comm.size());
+  StepReport report = report_of(comm, layout);
+  if (comm.rank() == 1) ++report.step;
+  EXPECT_THROW(agree(comm, layout, report), BugError);
+}
+
+inline void a_value_that_differs_is_refused_with_its_rank(Communicator& comm) {
+  require_equal(comm, "the store's digest", "abc", "Give all hosts the same store.");
+  if (comm.size() == 1) return;
+  try {
+    require_equal(comm, "the store's digest", comm.rank() == 1 ? "abd" : "abc", "Give all hosts the same store.");
+    ADD_FAILURE() << "not refused";
+  } catch (const UserError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find(comm.describe(1) + " has abd"), std::string::npos) << text;
+    EXPECT_NE(text.find("Give all hosts the same store."), std::string::npos) << text;
+  }
+}
+
+// All of them; collective.
+inline void all_primitives(Communicator& comm) {
+  exchange_swaps_with_every_peer_and_with_oneself(comm);
+  all_to_all_v_delivers_each_part(comm);
+  all_gather_v_gives_all_parts_to_all(comm);
+  broadcast_copies_any_root_at_any_length(comm);
+  texts_of_unequal_length_arrive_everywhere(comm);
+  transfers_overlap_and_may_be_waited_for_in_any_order(comm);
+  comm.barrier();
+}
+
+inline void all_agreements(Communicator& comm) {
+  agreement_is_the_same_on_all_ranks_and_any_world(comm);
+  a_signal_on_one_rank_stops_all(comm);
+  failed_ranks_are_named_on_all(comm);
+  a_loss_that_is_not_finite_fails_the_step(comm);
+  ranks_at_different_steps_are_refused(comm);
+  a_value_that_differs_is_refused_with_its_rank(comm);
+  integers_add_over_ranks(comm);
+}
+
+}  // namespace gru4rec::laws
