@@ -85,7 +85,7 @@ Metrics compute_metrics(const RankHistogram& histogram, std::span<const std::str
 }
 
 int64_t largest_k(std::span<const int64_t> topk, const std::string& valid_metric) {
-  int64_t largest = parse(valid_metric).k;
+  int64_t largest = std::max<int64_t>(20, parse(valid_metric).k);
   for (int64_t k : topk) largest = std::max(largest, k);
   return largest;
 }

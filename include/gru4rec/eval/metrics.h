@@ -36,7 +36,7 @@ Metrics compute_metrics(const RankHistogram& histogram, std::span<const std::str
 // One metric by name, "MRR@10"; the name's case does not matter. UserError if there is no such metric.
 double compute_metric(const RankHistogram& histogram, const std::string& name);
 
-// Largest k that any of the names and `topk` need.
+// Largest k that any of the names and `topk` need, and at least 20, which every result shows.
 int64_t largest_k(std::span<const int64_t> topk, const std::string& valid_metric);
 
 }  // namespace gru4rec

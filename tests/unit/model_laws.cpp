@@ -1,0 +1,244 @@
+// Laws of the model: our GRU is torch's, our softmax is cross entropy, one pass is the sum over prefixes, and owners do not
+// matter.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include "gru4rec/data/plan.h"
+#include "gru4rec/model/full_softmax.h"
+#include "gru4rec/model/gru4rec.h"
+#include "gru4rec/model/gru_layer.h"
+#include "support/temporary_folder.h"
+#include "support/training_example.h"
+
+namespace gru4rec {
+namespace {
+
+using at::Tensor;
+using testing::TemporaryFolder;
+using testing::write_training_example;
+
+Tensor uniform(at::IntArrayRef shape, uint64_t key, double bound = 0.5) {
+  const Stream stream{1, Purpose::parameter_init, key};
+  Tensor values = at::empty(shape, at::kFloat);
+  for (int64_t i = 0; i < values.numel(); ++i)
+    values.data_ptr<float>()[i] = static_cast<float>(bound * (2 * stream.uniform(static_cast<uint64_t>(i)) - 1));
+  return values;
+}
+
+double largest_difference(const Tensor& a, const Tensor& b) { return (a - b).abs().max().item<double>(); }
+double largest_difference(std::span<const float> a, std::span<const float> b) {
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(double{a[i]} - double{b[i]}));
+  return largest;
+}
+
+TEST(GruLayer, EqualsTorchForwardAndBackward) {
+  const std::vector<int64_t> step_sizes = {5, 5, 3, 2, 2, 1, 1};
+  const int64_t inputs = 19, in = 6, hidden = 9;
+  auto leaf = [](const Tensor& values) { return values.clone().set_requires_grad(true); };
+  const Tensor x = uniform({inputs, in}, 1), w_ih = uniform({3 * hidden, in}, 2), w_hh = uniform({3 * hidden, hidden}, 3);
+  const Tensor weights = uniform({inputs, hidden}, 4);
+
+  const Tensor x1 = leaf(x), w_ih1 = leaf(w_ih), w_hh1 = leaf(w_hh);
+  const Tensor ours = gru_layer(x1, step_sizes, w_ih1, w_hh1);
+  (ours * weights).sum().backward();
+
+  const Tensor x2 = leaf(x), w_ih2 = leaf(w_ih), w_hh2 = leaf(w_hh);
+  const auto [theirs, last] =
+      at::gru(x2, at::tensor(step_sizes), at::zeros({1, 5, hidden}), {w_ih2, w_hh2}, /*has_biases=*/false,
+              /*num_layers=*/1, /*dropout=*/0.0, /*train=*/true, /*bidirectional=*/false);
+  (theirs * weights).sum().backward();
+
+  EXPECT_LT(largest_difference(ours, theirs), 1e-6);
+  EXPECT_LT(largest_difference(x1.grad(), x2.grad()), 1e-6);
+  EXPECT_LT(largest_difference(w_ih1.grad(), w_ih2.grad()), 2e-6);
+  EXPECT_LT(largest_difference(w_hh1.grad(), w_hh2.grad()), 2e-6);
+}
+
+struct SoftmaxCase {
+  int64_t targets, rows;
+  bool score_padding;
+};
+class Softmax : public ::testing::TestWithParam<SoftmaxCase> {};
+INSTANTIATE_TEST_SUITE_P(Sizes, Softmax,
+                         ::testing::Values(SoftmaxCase{37, 53, true}, SoftmaxCase{37, 53, false}, SoftmaxCase{1100, 4097, true},
+                                           SoftmaxCase{613, 9001, false}),
+                         [](const auto& c) {
+                           return std::to_string(c.param.targets) + "Targets" + std::to_string(c.param.rows) + "Rows" +
+                                  (c.param.score_padding ? "Padding" : "NoPadding");
+                         });
+
+struct SoftmaxInput {
+  Tensor queries, table, labels, weights;
+};
+SoftmaxInput softmax_input(const SoftmaxCase& c) {
+  const Stream random{3, Purpose::parameter_init};
+  std::vector<int64_t> labels;
+  std::vector<float> weights;
+  for (int64_t i = 0; i < c.targets; ++i) {
+    labels.push_back(1 + static_cast<int64_t>(random.below(static_cast<uint64_t>(i), static_cast<uint64_t>(c.rows - 1))));
+    weights.push_back(static_cast<float>(1 + i % 3));
+  }
+  labels[0] = c.rows - 1;
+  return {uniform({c.targets, 8}, 5, 2.0), uniform({c.rows, 8}, 6, 2.0), at::tensor(labels), at::tensor(weights)};
+}
+
+TEST_P(Softmax, EqualsCrossEntropyInDoubleWithItsGradients) {
+  const SoftmaxInput input = softmax_input(GetParam());
+  Tensor grad_table = at::zeros_like(input.table);
+  const SoftmaxLoss loss =
+      softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, GetParam().score_padding, grad_table);
+
+  const Tensor q = input.queries.to(at::kDouble).set_requires_grad(true);
+  const Tensor t = input.table.to(at::kDouble).set_requires_grad(true);
+  Tensor scores = q.mm(t.t());
+  if (!GetParam().score_padding) scores = scores.index_fill(1, at::tensor({int64_t{0}}), -INFINITY);
+  const Tensor losses = -at::log_softmax(scores, 1).gather(1, input.labels.unsqueeze(1)).squeeze(1);
+  const Tensor expected = (losses * input.weights).sum();
+  expected.backward();
+  EXPECT_NEAR(loss.sum, expected.item<double>(), 1e-5 * expected.item<double>());
+  EXPECT_LT(largest_difference(loss.grad_queries, q.grad()), 1e-4);  // values up to 6
+  EXPECT_LT(largest_difference(grad_table, t.grad()), 2e-5);
+}
+
+TEST_P(Softmax, ThreePretendedOwnersEqualOne) {
+  const SoftmaxInput input = softmax_input(GetParam());
+  const int64_t blocks = block_count(input.table.size(0));
+  if (blocks < 3 && GetParam().rows < 4097) {
+    EXPECT_EQ(blocks, 1);  // one block has one owner; the larger cases divide
+    return;
+  }
+  const std::vector<int64_t> owners = blocks >= 3 ? std::vector<int64_t>{0, 1, 2} : std::vector<int64_t>{0, 1};
+  Tensor grad_one = at::zeros_like(input.table), grad_three = at::zeros_like(input.table);
+  const bool padding = GetParam().score_padding;
+  const SoftmaxLoss one = softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, padding, grad_one);
+  const SoftmaxLoss three =
+      softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, padding, grad_three, owners);
+  EXPECT_EQ(one.sum, three.sum);
+  EXPECT_TRUE(at::equal(one.grad_queries, three.grad_queries));
+  EXPECT_TRUE(at::equal(grad_one, grad_three));
+}
+
+// A store, a model and what the tests need of both.
+class Model : public ::testing::Test {
+ protected:
+  Model() {
+    write_training_example(folder_ / "store", {.sessions = 60, .catalogue = 31, .longest = 10});
+    store_.emplace(folder_ / "store");
+  }
+  ModelShape shape(int64_t layers = 1, double dropout = 0) const {
+    return {.catalogue = 31, .embedding_size = 6, .hidden_size = 10, .num_layers = layers, .dropout_prob = dropout};
+  }
+  Batch batch(Augmentation mode, uint32_t max_length = 50, uint32_t replicas = 1, uint32_t replica = 0) {
+    EpochPlan plan(*store_,
+                   {.seed = 2, .batch_targets = 100000, .max_length = max_length, .augmentation = mode, .replicas = replicas});
+    ItemReader items(*store_);
+    return pack(plan.share(0, 0, replica), items);
+  }
+  struct Result {
+    LossSum loss;
+    std::vector<float> gradient;
+  };
+  static Result run(Gru4Rec& model, const Batch& batch, uint64_t epoch = 0) {
+    Result result{{}, std::vector<float>(static_cast<size_t>(model.layout().gradient_floats()))};
+    result.loss = model.forward_backward(batch, {9, epoch}, result.gradient);
+    return result;
+  }
+  TemporaryFolder folder_;
+  std::optional<Store> store_;
+};
+
+TEST_F(Model, OnePassEqualsTheSumOverPrefixes) {
+  for (int64_t layers : {1, 2}) {
+    Gru4Rec model(shape(layers));
+    model.initialise(4);
+    const Result one_pass = run(model, batch(Augmentation::one_pass));
+    const Result prefixes = run(model, batch(Augmentation::prefixes));
+    EXPECT_EQ(one_pass.loss.count, prefixes.loss.count);
+    EXPECT_NEAR(one_pass.loss.sum, prefixes.loss.sum, 1e-5 * prefixes.loss.sum);
+    EXPECT_LT(largest_difference(one_pass.gradient, prefixes.gradient), 2e-4);
+  }
+}
+
+TEST_F(Model, TheGradientIsTheDerivativeOfTheLoss) {
+  Gru4Rec model(shape(2, 0.3));
+  model.initialise(4);
+  const Batch all = batch(Augmentation::one_pass);
+  const Result result = run(model, all);
+  const ParameterLayout& layout = model.layout();
+  for (const ParameterInfo& info : layout.parameters()) {
+    for (int64_t i : {int64_t{0}, info.size() / 2, info.size() - 1}) {
+      float& parameter = model.parameters()[static_cast<size_t>(info.offset + i)];
+      const float before = parameter;
+      constexpr float kStep = 1e-2f;
+      parameter = before + kStep;
+      const double above = run(model, all).loss.sum;
+      parameter = before - kStep;
+      const double below = run(model, all).loss.sum;
+      parameter = before;
+      double gradient = result.gradient[static_cast<size_t>(info.offset + i)];
+      if (info.name == layout.table().name) gradient += result.gradient[static_cast<size_t>(layout.table_input_gradient() + i)];
+      const double numeric = (above - below) / (2 * kStep);
+      EXPECT_NEAR(gradient, numeric, 0.02 * std::abs(numeric) + 0.05) << info.name << " element " << i;
+    }
+  }
+}
+
+TEST_F(Model, SharesAddUpToTheBatch) {
+  Gru4Rec model(shape(1, 0.3));
+  model.initialise(4);
+  const Result whole = run(model, batch(Augmentation::one_pass));
+  LossSum loss;
+  std::vector<float> gradient(whole.gradient.size());
+  for (uint32_t replica = 0; replica < 3; ++replica)
+    loss += model.forward_backward(batch(Augmentation::one_pass, 50, 3, replica), {9, 0}, gradient);  // adds
+  EXPECT_EQ(loss.count, whole.loss.count);
+  EXPECT_NEAR(loss.sum, whole.loss.sum, 1e-5 * whole.loss.sum);
+  EXPECT_LT(largest_difference(gradient, whole.gradient), 2e-4);
+}
+
+TEST_F(Model, DropoutDependsOnSessionPositionAndEpochOnly) {
+  const Batch whole = batch(Augmentation::one_pass), part = batch(Augmentation::one_pass, 50, 3, 1);
+  const Tensor mask = dropout_mask(whole, 7, 0.3, {9, 0}), part_mask = dropout_mask(part, 7, 0.3, {9, 0});
+  for (int64_t i = 0; i < part.inputs(); ++i) {
+    for (int64_t j = 0; j < whole.inputs(); ++j) {
+      if (whole.keys[j].session == part.keys[i].session && whole.keys[j].position == part.keys[i].position) {
+        EXPECT_TRUE(at::equal(mask[j], part_mask[i]));
+      }
+    }
+  }
+  EXPECT_FALSE(at::equal(mask, dropout_mask(whole, 7, 0.3, {9, 1})));
+  EXPECT_FALSE(at::equal(mask, dropout_mask(whole, 7, 0.3, {8, 0})));
+  EXPECT_NEAR(mask.mean().item<double>(), 1.0, 0.05);
+  const double kept = mask.gt(0).to(at::kDouble).mean().item<double>();
+  EXPECT_NEAR(kept, 0.7, 0.03);
+}
+
+TEST_F(Model, OptionsOfTheModelChangeTheLoss) {
+  auto loss_of = [&](const ModelShape& s, uint64_t seed = 4) {
+    Gru4Rec model(s);
+    model.initialise(seed);
+    return run(model, batch(Augmentation::one_pass)).loss.sum;
+  };
+  ModelShape no_padding = shape();
+  no_padding.score_padding = false;
+  const double base = loss_of(shape());
+  EXPECT_NE(base, loss_of(no_padding));
+  EXPECT_NE(base, loss_of(shape(2)));
+  EXPECT_NE(base, loss_of(shape(1, 0.5)));
+  EXPECT_NE(base, loss_of(shape(), 5));
+}
+
+TEST_F(Model, AnEmptyShareHasNoLossAndNoGradient) {
+  Gru4Rec model(shape());
+  model.initialise(4);
+  const Result result = run(model, Batch{});
+  EXPECT_EQ(result.loss.count, 0);
+  EXPECT_EQ(result.loss.sum, 0);
+  EXPECT_EQ(*std::max_element(result.gradient.begin(), result.gradient.end()), 0.0f);
+}
+
+}  // namespace
+}  // namespace gru4rec
