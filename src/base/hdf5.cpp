@@ -1,8 +1,13 @@
 #include "gru4rec/base/hdf5.h"
 
+#include <fcntl.h>
 #include <hdf5.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <mutex>
 #include <optional>
 #include <sstream>
@@ -72,11 +77,11 @@ std::optional<int> errno_in(const std::string& text) {
   return std::istringstream(text.substr(at + 8)) >> number ? std::optional(number) : std::nullopt;
 }
 
+// Beyond the first few bytes HDF5 writes into memory only.
 [[noreturn]] void refuse_write(const fs::path& path, const std::string& what) {
   const std::string cause = library_error();
-  if (const auto number = errno_in(cause)) throw_io_error("write " + what + " to", path, *number);
-  throw SurroundingsError("cannot write {} to {}: HDF5 says: {}. Check the disk or the network file system it is on.", what,
-                          path.string(), cause);
+  if (const auto number = errno_in(cause)) throw_io_error("write", path, *number);
+  throw SurroundingsError("cannot prepare {} of {}: HDF5 says: {}. Check that memory is left.", what, path.string(), cause);
 }
 
 [[noreturn]] void refuse_read(const fs::path& path, const std::string& what) {
@@ -172,6 +177,75 @@ uint64_t ArrayInfo::elements() const {
   return product;
 }
 
+namespace {
+
+// A file that is being written. HDF5 itself works on an anonymous file in memory, because a disk that is full makes it leave
+// broken handles behind that crash the process at its end (1.10.8). Only metadata is in there: arrays have their places, but go
+// straight to the disk, and so does the metadata when the library has closed its file without any chance of failing.
+struct Writing {
+  explicit Writing(fs::path target)
+      : path(std::move(target)),
+        disk(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)),
+        memory(::memfd_create("hdf5", MFD_CLOEXEC)) {
+    const int failed = errno;
+    if (disk < 0 || memory < 0) close_both();
+    if (disk < 0) throw_io_error("create", path, failed);
+    if (memory < 0) throw SurroundingsError("cannot make a file in memory: {}. Check that memory is left.", errno_text(failed));
+  }
+  ~Writing() { close_both(); }
+  Writing(const Writing&) = delete;
+  Writing& operator=(const Writing&) = delete;
+
+  // Puts the file in memory under the descriptor the library has opened `path` with, and what it has written so far into it.
+  void take_over(hid_t file) const {
+    int* descriptor = nullptr;  // of the library's default driver
+    if (H5Fget_vfd_handle(file, H5P_DEFAULT, reinterpret_cast<void**>(&descriptor)) < 0 || descriptor == nullptr) {
+      throw SurroundingsError("HDF5 opens {} with a driver without a file descriptor. Unset HDF5_DRIVER.", path.string());
+    }
+    copy(disk, memory, 0, size_of(disk));
+    if (::dup2(memory, *descriptor) < 0) throw_io_error("take over", path, errno);
+  }
+
+  // Everything but the arrays, from memory to disk.
+  void copy_metadata() {
+    const uint64_t end = size_of(memory);
+    if (::ftruncate(disk, static_cast<off_t>(end)) != 0) throw_io_error("write", path, errno);
+    std::sort(arrays.begin(), arrays.end(), [](const Extent& a, const Extent& b) { return a.offset < b.offset; });
+    uint64_t at = 0;
+    for (const Extent& array : arrays) {
+      copy(memory, disk, at, array.offset);
+      at = array.offset + array.bytes;
+    }
+    copy(memory, disk, at, end);
+  }
+
+  fs::path path;
+  int disk, memory;
+  std::vector<Extent> arrays;
+
+ private:
+  void copy(int source, int target, uint64_t from, uint64_t to) const {
+    std::vector<char> buffer(size_t{64} << 10);
+    while (from < to) {
+      const size_t part = std::min<uint64_t>(buffer.size(), to - from);
+      read_at(source, buffer.data(), part, from, path);
+      write_at(target, buffer.data(), part, from, path);
+      from += part;
+    }
+  }
+  uint64_t size_of(int fd) const {
+    struct stat status {};
+    if (::fstat(fd, &status) != 0) throw_io_error("look at the size of", path, errno);
+    return static_cast<uint64_t>(status.st_size);
+  }
+  void close_both() const {
+    if (disk >= 0) ::close(disk);
+    if (memory >= 0) ::close(memory);
+  }
+};
+
+}  // namespace
+
 struct Hdf5File::Impl {
   Impl(fs::path file_path, hid_t file_id, uint64_t size) : path(std::move(file_path)), id(file_id), bytes(size) {}
   ~Impl() {
@@ -180,7 +254,8 @@ struct Hdf5File::Impl {
   }
   fs::path path;
   hid_t id;
-  uint64_t bytes;  // size of the file when it was opened; no array may claim more
+  uint64_t bytes;                    // size of the file that is read; no array may claim more
+  std::unique_ptr<Writing> writing;  // of a file that is written
 
   Id open_object(const std::string& name) const {
     Id object(H5Oopen(id, name.c_str(), H5P_DEFAULT), H5Oclose);
@@ -212,41 +287,36 @@ const fs::path& Hdf5File::path() const { return impl_->path; }
 
 Hdf5File Hdf5File::create(const fs::path& path) {
   const Library held;
+  auto writing = std::make_unique<Writing>(path);
   const Id creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   H5Pset_userblock(creation.get(), kUserBlockBytes);
   H5Pset_obj_track_times(creation.get(), false);  // of the root group
   const Id access = access_list();
   const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get());
-  if (id < 0) refuse_write(path, "an HDF5 file");
-  return Hdf5File(std::make_unique<Impl>(path, id, 0));
+  if (id < 0) refuse_write(path, "the structure");
+  auto impl = std::make_unique<Impl>(path, id, UINT64_MAX);
+  writing->take_over(id);
+  impl->writing = std::move(writing);
+  return Hdf5File(std::move(impl));
 }
 
-Hdf5File Hdf5File::open_with(const fs::path& path, unsigned flags) {
+Hdf5File Hdf5File::open(const fs::path& path) {
   const Library held;
   std::error_code error;
   const uint64_t bytes = fs::file_size(path, error);
   if (error) throw UserError("cannot open {}: {}. Check the path.", path.string(), error.message());
   const Id access = access_list();
-  const hid_t id = H5Fopen(path.c_str(), flags, access.get());
+  const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get());
   if (id < 0) refuse_read(path, "the HDF5 structure");
   return Hdf5File(std::make_unique<Impl>(path, id, bytes));
 }
 
-Hdf5File Hdf5File::open(const fs::path& path) { return open_with(path, H5F_ACC_RDONLY); }
-Hdf5File Hdf5File::open_for_change(const fs::path& path) { return open_with(path, H5F_ACC_RDWR); }
-
 void Hdf5File::close() {
   const Library held;
-  const hid_t id = std::exchange(impl_->id, -1);
-  if (H5Fflush(id, H5F_SCOPE_LOCAL) < 0) {
-    const std::string cause = library_error();
-    H5Fclose(id);
-    H5Eclear2(H5E_DEFAULT);
-    if (const auto number = errno_in(cause)) throw_io_error("write", impl_->path, *number);
-    throw SurroundingsError("cannot write {}: HDF5 says: {}. Check the disk or the network file system it is on.",
-                            impl_->path.string(), cause);
-  }
-  if (H5Fclose(id) < 0) refuse_write(impl_->path, "the last of the metadata");
+  if (H5Fclose(std::exchange(impl_->id, -1)) < 0) refuse_write(impl_->path, "the metadata");
+  if (!impl_->writing) return;
+  impl_->writing->copy_metadata();
+  impl_->writing.reset();
 }
 
 void Hdf5File::make_group(const std::string& name) {
@@ -280,6 +350,7 @@ Extent Hdf5File::reserve(const std::string& name, ElementType type, const std::v
   if (bytes == 0) return {};
   const haddr_t offset = H5Dget_offset(set.get());
   if (offset == HADDR_UNDEF) refuse_write(impl_->path, "array " + name);
+  impl_->writing->arrays.push_back({offset, bytes});
   return {offset, bytes};
 }
 
@@ -289,19 +360,12 @@ void Hdf5File::write_array(const std::string& name, ElementType type, const void
   if (ArrayInfo{type, dims, {}}.elements() != count) {
     throw BugError("array {} of shape {} was given {} elements", name, dims_text(dims), count);
   }
-  reserve(name, type, dims);
-  if (count == 0) return;
-  const Id set = impl_->open_array(name);
-  if (H5Dwrite(set.get(), native(type), H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0) refuse_write(impl_->path, "array " + name);
+  const Extent place = reserve(name, type, dims);
+  write_at(impl_->writing->disk, values, place.bytes, place.offset, impl_->path);
 }
 
 void Hdf5File::write_text(const std::string& name, std::string_view text) {
   write_array(name, ElementType::uint8, text.data(), text.size(), {text.size()});
-}
-
-void Hdf5File::remove(const std::string& name) {
-  const Library held;
-  if (has(name) && H5Ldelete(impl_->id, name.c_str(), H5P_DEFAULT) < 0) refuse_write(impl_->path, "the removal of " + name);
 }
 
 bool Hdf5File::has(const std::string& name) const {
@@ -350,8 +414,7 @@ ArrayInfo Hdf5File::array(const std::string& name) const {
   if (rank < 0 || H5Sget_simple_extent_type(space.get()) == H5S_NULL) refuse_read(path(), "the shape of array " + name);
   ArrayInfo info{*known, {sizes, sizes + rank}, {}};
   const uint64_t bytes = saturated_bytes(*known, info.dims);
-  // While a file is written its size is not settled; then only the library's own address counts.
-  const uint64_t limit = impl_->bytes > 0 ? impl_->bytes : UINT64_MAX;
+  const uint64_t limit = impl_->bytes;
   if (bytes > limit) {
     throw UserError(
         "array {} of {} claims shape {}, more than the {} bytes of the file. It is damaged: copy or write it again.", name,

@@ -113,16 +113,10 @@ std::optional<std::string> extents_fault(const std::vector<Extent>& extents, uin
 
 // A file that HDF5 could read but nobody has sealed, or no file of ours at all.
 [[noreturn]] void refuse_unsealed(const File& file) {
-  if (file.has_hdf5_signature(kUserBlockBytes)) {
+  if (file.has_hdf5_signature(kUserBlockBytes) || file.has_hdf5_signature(0)) {
     throw UserError(
         "{} has no seal: it was not completely written by gru4rec, or by another program. If you wrote it yourself, "
         "seal it with: gru4rec inspect --seal {}",
-        file.name(), file.name());
-  }
-  if (file.has_hdf5_signature(0)) {
-    throw UserError(
-        "{} is an HDF5 file without the user block of 512 bytes that a seal needs. Write it again with a user block "
-        "(h5py: h5py.File(path, 'w', userblock_size=512)), then run: gru4rec inspect --seal {}",
         file.name(), file.name());
   }
   throw UserError("{} is not a file of gru4rec: it starts neither with a seal nor with an HDF5 signature. Check the path.",
@@ -183,13 +177,6 @@ Seal seal_file(const fs::path& path, FileKind kind, const std::vector<Extent>& a
   block.checksum = checksum_of(block);
   file.write(&block, sizeof block, 0);
   return seal;
-}
-
-void break_seal(const fs::path& path) {
-  const File file(path, O_RDWR);
-  if (!file.has_hdf5_signature(kUserBlockBytes)) refuse_unsealed(file);
-  const UserBlock nothing{};
-  file.write(&nothing, sizeof nothing, 0);
 }
 
 Seal check_seal(const fs::path& path) {

@@ -54,12 +54,7 @@ struct FlatTexts {
   std::vector<uint64_t> offsets = {0};
   void add(std::string_view text);
 };
-void write_texts(Hdf5File& file, const std::string& bytes_name, const std::string& offsets_name, const FlatTexts& texts);
-std::vector<std::string> read_texts(const Hdf5File& file, const std::string& bytes_name, const std::string& offsets_name);
 
 std::string protocol_name(Protocol protocol);
-
-// The part of a manifest that is computed: counts, digests, the list of shards. Replaces what is there.
-void write_manifest_counts(Hdf5File& file, const StoreInfo& info);
 
 }  // namespace gru4rec

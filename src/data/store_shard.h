@@ -20,6 +20,7 @@ class ReadOnlyFile {
   ReadOnlyFile& operator=(const ReadOnlyFile&) = delete;
   void read(void* data, size_t bytes, uint64_t offset) const;
   const std::filesystem::path& path() const { return path_; }
+  int fd() const { return fd_; }
   uint64_t bytes_read() const { return bytes_read_.load(std::memory_order_relaxed); }
 
  private:

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "gru4rec/base/atomic_file.h"
-#include "store_layout.h"
+#include "store_files.h"
 
 namespace gru4rec {
 
@@ -14,12 +14,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// One array of the shard at hand: a temporary file of raw elements and the checksum of each of its blocks.
+// One array of the shard at hand: a temporary file of raw elements, written through a buffer.
 class Spool {
  public:
   Spool(const fs::path& folder, const ArrayRule& rule)
       : size_(element_bytes(rule.type)), file_(folder / (std::string("spool-") + rule.name)) {
-    block_.reserve(kChecksumBlock * size_);
+    buffer_.reserve(kBuffer);
   }
 
   template <typename T>
@@ -28,48 +28,41 @@ class Spool {
   }
 
   uint64_t elements() const { return bytes_ / size_; }
-  const std::vector<uint64_t>& checksums() const { return checksums_; }
 
-  // Writes the last, shorter block.
-  void flush() {
-    if (block_.empty()) return;
-    checksums_.push_back(hash_bytes(block_.data(), block_.size()));
-    write_at(file_.fd(), block_.data(), block_.size(), bytes_ - block_.size(), file_.path());
-    block_.clear();
-  }
-
-  void copy_to(int fd, const Extent& place, const fs::path& path) const {
-    std::vector<char> buffer(size_t{256} << 10);
-    for (uint64_t at = 0; at < place.bytes; at += buffer.size()) {
-      const size_t part = std::min<uint64_t>(buffer.size(), place.bytes - at);
-      read_at(file_.fd(), buffer.data(), part, at, file_.path());
-      write_at(fd, buffer.data(), part, place.offset + at, path);
-    }
+  ArraySource source() {
+    flush();
+    return {file_.fd(), file_.path(), 0, elements()};
   }
 
   void clear() {
     if (::ftruncate(file_.fd(), 0) != 0) throw_io_error("empty", file_.path(), errno);
+    buffer_.clear();
     bytes_ = 0;
-    checksums_.clear();
   }
 
  private:
+  static constexpr size_t kBuffer = size_t{64} << 10;
+
   void append_bytes(const char* data, size_t bytes) {
     while (bytes > 0) {
-      const size_t part = std::min(bytes, kChecksumBlock * size_ - block_.size());
-      block_.insert(block_.end(), data, data + part);
+      const size_t part = std::min(bytes, kBuffer - buffer_.size());
+      buffer_.insert(buffer_.end(), data, data + part);
       bytes_ += part;
       data += part;
       bytes -= part;
-      if (block_.size() == kChecksumBlock * size_) flush();
+      if (buffer_.size() == kBuffer) flush();
     }
+  }
+
+  void flush() {
+    write_at(file_.fd(), buffer_.data(), buffer_.size(), bytes_ - buffer_.size(), file_.path());
+    buffer_.clear();
   }
 
   size_t size_;
   AtomicFile file_;  // never committed
-  std::vector<char> block_;
-  std::vector<uint64_t> checksums_;
-  uint64_t bytes_ = 0;  // written and in block_
+  std::vector<char> buffer_;
+  uint64_t bytes_ = 0;  // written and in buffer_
 };
 
 template <typename T>
@@ -146,18 +139,10 @@ struct StoreWriter::Impl {
 
   // Builds the HDF5 file of the spooled arrays under a temporary name and makes it durable.
   void finish_shard() {
+    std::vector<ArraySource> arrays;
+    for (Spool& spool : spools) arrays.push_back(spool.source());
     AtomicFile out(folder / fmt::format("shard-{:05}.h5", shards.size()));
-    Hdf5File file = Hdf5File::create(out.path());
-    std::vector<Extent> places;
-    for (size_t a = 0; a < kShardArrays; ++a) {
-      spools[a].flush();
-      file.write(kArrayRules[a].checksums(), spools[a].checksums());
-      places.push_back(file.reserve(kArrayRules[a].path(), kArrayRules[a].type, {spools[a].elements()}));
-    }
-    file.close();
-    for (size_t a = 0; a < kShardArrays; ++a) spools[a].copy_to(out.fd(), places[a], out.path());
-    const Seal seal = seal_file(out.path(), FileKind::shard, places);
-    out.sync();
+    const Seal seal = write_shard(out, arrays);
     const std::string name = fmt::format("shard-{:05}-{}.h5", shards.size(), hex_text(seal.digest));
     shards.push_back({std::move(out), {name, shard_sessions(), spools[kItems].elements(), seal.digest}});
     start_shard();
@@ -182,29 +167,14 @@ struct StoreWriter::Impl {
     info.test_targets = test_targets;
     info.data_digest = digest.value();
     info.shards.clear();
-    for (WrittenShard& shard : shards) {
-      shard.file.commit_as(folder / shard.info.file);
-      info.shards.push_back(shard.info);
-    }
-    write_manifest(info, item_names);
+    for (const WrittenShard& shard : shards) info.shards.push_back(shard.info);
+    AtomicFile manifest =
+        write_manifest(folder / kManifestFile, info, item_names);  // what needs room comes before the first name
+    for (WrittenShard& shard : shards) shard.file.commit_as(folder / shard.info.file);
+    manifest.commit();
     committed = true;
     remove_unnamed_shards(info);
     return info;
-  }
-
-  void write_manifest(const StoreInfo& info, std::span<const std::string> item_names) const {
-    AtomicFile out(folder / kManifestFile);
-    Hdf5File file = Hdf5File::create(out.path());
-    FlatTexts names;
-    for (const std::string& name : item_names) names.add(name);
-    write_texts(file, "/item_names", "/item_name_offsets", names);
-    file.write_text("/ingest_json", info.ingest_json);
-    file.write_attribute("/", "dataset", info.dataset);
-    file.write_attribute("/", "protocol", protocol_name(info.protocol));
-    write_manifest_counts(file, info);
-    file.close();
-    seal_file(out.path(), FileKind::manifest, {});
-    out.commit();
   }
 
   // Shards of the former store, and of runs that were killed between their shards and their manifest.

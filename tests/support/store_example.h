@@ -1,6 +1,8 @@
 // Made-up sessions for tests of the store: a pure function of the index, lengths from 1 to `longest`.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <string>
@@ -23,7 +25,7 @@ inline ExampleSession example_session(uint64_t index, uint64_t catalogue, uint64
   const Stream random(7, Purpose::block_order, index);
   const uint64_t events = 1 + random.below(0, longest);
   ExampleSession session;
-  session.id = index % 5 == 0 ? "" : "s" + std::to_string(index);  // ids may be empty
+  if (index % 5 != 0) session.id = fmt::format("s{}", index);  // ids may be empty
   for (uint64_t i = 0; i < events; ++i) {
     session.items.push_back(static_cast<uint32_t>(random.below(10 + i, catalogue + 1)));
     session.times.push_back(static_cast<int64_t>(index * 1000 + i) - 500);

@@ -57,14 +57,15 @@ struct ArrayInfo {
 //   out.commit();
 class Hdf5File {
  public:
-  static Hdf5File create(const std::filesystem::path& path);           // replaces the content of the file
-  static Hdf5File open(const std::filesystem::path& path);             // read only
-  static Hdf5File open_for_change(const std::filesystem::path& path);  // for sealing what others wrote
+  // Either writes a new file, replacing the content of one that is there, or reads one: a file that is being written cannot be
+  // read. What create() made is no file before close() returned.
+  static Hdf5File create(const std::filesystem::path& path);
+  static Hdf5File open(const std::filesystem::path& path);
   ~Hdf5File();
   Hdf5File(Hdf5File&&) noexcept;
   Hdf5File& operator=(Hdf5File&&) noexcept;
 
-  // Flushes and closes; nothing else may be called after it. A file that is only destroyed loses its error message.
+  // Completes the file; nothing else may be called after it. Does not fsync.
   void close();
   const std::filesystem::path& path() const;
 
@@ -84,11 +85,8 @@ class Hdf5File {
   }
   void write_text(const std::string& name, std::string_view text);  // as a uint8 array; for texts of any length
 
-  // Makes an array and leaves its bytes to the caller, who writes them at the returned place after close().
+  // Makes an array and leaves its bytes to the caller, who writes them at the returned place, before or after close().
   Extent reserve(const std::string& name, ElementType type, const std::vector<uint64_t>& dims);
-  // Removes an array or group if it is there.
-  void remove(const std::string& name);
-
   bool has(const std::string& name) const;
   std::vector<std::string> names(const std::string& group) const;  // of its direct members, sorted
   ArrayInfo array(const std::string& name) const;
@@ -131,7 +129,6 @@ class Hdf5File {
  private:
   struct Impl;
   explicit Hdf5File(std::unique_ptr<Impl> impl);
-  static Hdf5File open_with(const std::filesystem::path& path, unsigned flags);
   void make_parents(const std::string& name);
 
   void write_array(const std::string& name, ElementType type, const void* values, uint64_t count,

@@ -38,9 +38,6 @@ struct Seal {
 // may come in any order. Does not fsync. Local.
 Seal seal_file(const std::filesystem::path& path, FileKind kind, const std::vector<Extent>& arrays);
 
-// Makes a file unreadable for check_seal, before it is changed in place. Local.
-void break_seal(const std::filesystem::path& path);
-
 // Reads and verifies a seal. Throws UserError (what is wrong with which file and what to do) or SurroundingsError (I/O). Local.
 Seal check_seal(const std::filesystem::path& path, FileKind kind);
 // The same for whatever kind the file says it is.

@@ -125,8 +125,9 @@ class Store {
 };
 
 // Completes and seals files that somebody wrote with h5py (docs/formats.md shows how): a shard gets its checksums, a manifest
-// its counts, the digests of its shards and the data digest. A folder: its manifest and all shards that names. Files are
-// changed in place; one that breaks a rule of the format stays unsealed. Throws UserError. Local.
+// its counts, the digests of its shards and the data digest. A folder: all shards its manifest names, then that. Each file is
+// written anew and replaced atomically, so one that breaks a rule of the format stays as it was. Needs room for the
+// largest file once more. Throws UserError. Local.
 void seal_store(const std::filesystem::path& path);
 
 }  // namespace gru4rec

@@ -1,0 +1,83 @@
+#include "store_files.h"
+
+#include <algorithm>
+
+namespace gru4rec {
+
+namespace {
+
+// Copies an array block by block to its place in the shard, and the checksums of the blocks to theirs.
+void copy_array(const AtomicFile& out, const ArraySource& source, size_t element_size, const Extent& place,
+                const Extent& checksums) {
+  std::vector<char> block(kChecksumBlock * element_size);
+  for (uint64_t at = 0, index = 0; at < place.bytes; at += block.size(), ++index) {
+    const size_t bytes = std::min<uint64_t>(block.size(), place.bytes - at);
+    read_at(source.fd, block.data(), bytes, source.offset + at, source.path);
+    write_at(out.fd(), block.data(), bytes, place.offset + at, out.path());
+    const uint64_t checksum = hash_bytes(block.data(), bytes);
+    write_at(out.fd(), &checksum, sizeof checksum, checksums.offset + index * sizeof checksum, out.path());
+  }
+}
+
+void write_texts(Hdf5File& file, const std::string& bytes_name, const std::string& offsets_name, const FlatTexts& texts) {
+  file.write_text(bytes_name, texts.bytes);
+  file.write(offsets_name, texts.offsets);
+}
+
+void write_shard_list(Hdf5File& file, const std::vector<StoreInfo::Shard>& shards) {
+  FlatTexts files;
+  std::vector<uint64_t> sessions, events, digests;
+  for (const StoreInfo::Shard& shard : shards) {
+    files.add(shard.file);
+    sessions.push_back(shard.sessions);
+    events.push_back(shard.events);
+    digests.push_back(shard.digest);
+  }
+  write_texts(file, "/shards/files", "/shards/file_offsets", files);
+  file.write("/shards/sessions", sessions);
+  file.write("/shards/events", events);
+  file.write("/shards/digests", digests);
+}
+
+}  // namespace
+
+Seal write_shard(AtomicFile& out, const std::vector<ArraySource>& arrays) {
+  std::vector<Extent> places, checksums;
+  Hdf5File file = Hdf5File::create(out.path());
+  for (size_t a = 0; a < kShardArrays; ++a) {
+    checksums.push_back(file.reserve(kArrayRules[a].checksums(), ElementType::uint64, {blocks_of(arrays[a].elements)}));
+    places.push_back(file.reserve(kArrayRules[a].path(), kArrayRules[a].type, {arrays[a].elements}));
+  }
+  file.close();
+  for (size_t a = 0; a < kShardArrays; ++a) {
+    copy_array(out, arrays[a], element_bytes(kArrayRules[a].type), places[a], checksums[a]);
+  }
+  const Seal seal = seal_file(out.path(), FileKind::shard, places);
+  out.sync();
+  return seal;
+}
+
+AtomicFile write_manifest(const std::filesystem::path& path, const StoreInfo& info, std::span<const std::string> item_names) {
+  AtomicFile out(path);
+  Hdf5File file = Hdf5File::create(out.path());
+  FlatTexts names;
+  for (const std::string& name : item_names) names.add(name);
+  write_texts(file, "/item_names", "/item_name_offsets", names);
+  file.write_text("/ingest_json", info.ingest_json);
+  write_shard_list(file, info.shards);
+  file.write_attribute("/", "dataset", info.dataset);
+  file.write_attribute("/", "protocol", protocol_name(info.protocol));
+  file.write_attribute("/", "sessions", info.sessions);
+  file.write_attribute("/", "events", info.events);
+  file.write_attribute("/", "catalogue", info.catalogue);
+  file.write_attribute("/", "train_targets", info.train_targets);
+  file.write_attribute("/", "valid_targets", info.valid_targets);
+  file.write_attribute("/", "test_targets", info.test_targets);
+  file.write_attribute("/", "data_digest", info.data_digest);
+  file.close();
+  seal_file(out.path(), FileKind::manifest, {});
+  out.sync();
+  return out;
+}
+
+}  // namespace gru4rec

@@ -1,0 +1,228 @@
+// A store whose writing is killed, or whose disk is full or failing, leaves the former store or the new one, never a half.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <regex>
+#include <set>
+
+#include "gru4rec/base/error.h"
+#include "support/faulty_calls.h"
+#include "support/store_example.h"
+#include "support/temporary_folder.h"
+
+namespace gru4rec {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::Contains;
+using testing::example_sessions;
+using testing::exit_with_fault;
+using testing::Fault;
+using ::testing::HasSubstr;
+using testing::killed_at;
+using testing::TemporaryFolder;
+using testing::write_example;
+namespace fs = std::filesystem;
+
+constexpr uint64_t kCatalogue = 97;
+constexpr int kNewShards = 3;
+
+// Digest of the store in a folder after a full check; 0 if there is none.
+uint64_t digest_of(const fs::path& folder) {
+  if (!fs::exists(folder / "manifest.h5")) return 0;
+  const Store store(folder);
+  store.verify();
+  return store.info().data_digest;
+}
+
+size_t files_in(const fs::path& folder) {
+  return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+}
+
+class StoreFaults : public ::testing::Test {
+ protected:
+  void write_new(const fs::path& folder) const { write_example(folder, new_sessions_, kNewShards, kCatalogue); }
+  // A folder with or without a former store.
+  fs::path fresh_folder(bool with_former) {
+    const fs::path folder = folder_ / ("store" + std::to_string(folders_++));
+    if (with_former) former_ = write_example(folder, example_sessions(211, kCatalogue), 2, kCatalogue).data_digest;
+    return folder;
+  }
+  // After whatever happened, the next writer leaves a complete store and nothing else.
+  void expect_next_writer_cleans_up(const fs::path& folder) const {
+    write_new(folder);
+    EXPECT_EQ(digest_of(folder), new_);
+    EXPECT_EQ(files_in(folder), kNewShards + 1u);
+  }
+
+  TemporaryFolder folder_;
+  int folders_ = 0;
+  const std::vector<testing::ExampleSession> new_sessions_ = example_sessions(307, kCatalogue);
+  const uint64_t new_ = write_example(folder_ / "new", new_sessions_, kNewShards, kCatalogue).data_digest;
+  uint64_t former_ = 0;
+};
+
+TEST_F(StoreFaults, KilledBetweenAnyTwoCallsLeavesTheFormerStoreOrTheNewOne) {
+  std::set<uint64_t> seen;
+  uint64_t n = 0;
+  for (;; ++n) {
+    const fs::path folder = fresh_folder(true);
+    const bool killed = killed_at(n, [&] { write_new(folder); });
+    const uint64_t digest = digest_of(folder);
+    ASSERT_THAT(digest, AnyOf(former_, new_)) << "killed before call " << n;
+    seen.insert(digest);
+    expect_next_writer_cleans_up(folder);
+    fs::remove_all(folder);
+    if (!killed) break;
+  }
+  EXPECT_GT(n, 50u) << "calls that change files";
+  EXPECT_EQ(seen.size(), 2u) << "some kills come before the manifest, some after it";
+}
+
+TEST_F(StoreFaults, KilledBetweenAnyTwoCallsLeavesNoStoreThatLooksComplete) {
+  for (uint64_t n = 0;; ++n) {
+    const fs::path folder = fresh_folder(false);
+    const bool killed = killed_at(n, [&] { write_new(folder); });
+    ASSERT_THAT(digest_of(folder), AnyOf(uint64_t{0}, new_)) << "killed before call " << n;
+    expect_next_writer_cleans_up(folder);
+    fs::remove_all(folder);
+    if (!killed) break;
+  }
+}
+
+TEST_F(StoreFaults, ADiskThatIsFullFromAnyCallOnIsAClearErrorAndKeepsTheFormerStore) {
+  int errors = 0;
+  for (uint64_t n = 0;; ++n) {
+    const fs::path folder = fresh_folder(true);
+    const int code =
+        exit_with_fault(Fault::disk_full, n, "No space left on device. Free some space", [&] { write_new(folder); });
+    if (code == 98) break;
+    ASSERT_THAT(code, AnyOf(int{kExitDone}, int{kExitSurroundings})) << "from call " << n;
+    ASSERT_EQ(digest_of(folder), code == kExitDone ? new_ : former_) << "from call " << n;
+    if (code != kExitDone) {
+      ASSERT_EQ(files_in(folder), 3u) << "nothing but the former store; from call " << n;
+      ++errors;
+    }
+    fs::remove_all(folder);
+  }
+  EXPECT_GT(errors, 40);
+}
+
+TEST_F(StoreFaults, AFailingFsyncIsAnError) {
+  int errors = 0;
+  for (uint64_t n = 0;; ++n) {
+    const fs::path folder = fresh_folder(true);
+    const int code = exit_with_fault(Fault::failing_fsync, n, "fsync", [&] { write_new(folder); });
+    if (code == 98) break;
+    ASSERT_EQ(code, int{kExitSurroundings}) << "from fsync " << n;
+    ASSERT_THAT(digest_of(folder), AnyOf(former_, new_));
+    fs::remove_all(folder);
+    ++errors;
+  }
+  EXPECT_EQ(errors, 3 + 1 + 3 * 2 + 2) << "each shard when finished, the manifest; then again with the folder";
+}
+
+// A real small file system.
+class FullDisk : public StoreFaults {
+ protected:
+  void SetUp() override {
+    fs::create_directory(disk_);
+    if (::geteuid() != 0) GTEST_SKIP() << "mounting a small file system needs root";
+    if (::mount("tmpfs", disk_.c_str(), "tmpfs", 0, "size=64m") != 0) GTEST_SKIP() << "mount: " << errno_text(errno);
+    mounted_ = true;
+  }
+  void TearDown() override {
+    if (mounted_) ::umount2(disk_.c_str(), MNT_DETACH);
+  }
+  // Leaves so many bytes.
+  void fill_but(uint64_t bytes) const {
+    std::ofstream(disk_ / "ballast").close();
+    fs::resize_file(disk_ / "ballast", 0);
+    const uint64_t available = fs::space(disk_).available;
+    std::ofstream out(disk_ / "ballast");
+    out << std::string(available > bytes ? available - bytes : 0, 'x');
+  }
+  const fs::path disk_ = folder_ / "disk";
+  bool mounted_ = false;
+};
+
+TEST_F(FullDisk, IsAClearErrorAtAnyLevelAndKeepsTheFormerStore) {
+  const fs::path folder = disk_ / "store";
+  const uint64_t former = write_example(folder, example_sessions(211, kCatalogue), 2, kCatalogue).data_digest;
+  int errors = 0;
+  for (uint64_t left = 0;; left += 16 << 10) {
+    ASSERT_LT(left, 16u << 20) << "it must succeed at last";
+    fill_but(left);
+    const int code = exit_with_fault(Fault::none, 0, "No space left on device. Free some space", [&] { write_new(folder); });
+    if (code != kExitSurroundings) break;
+    ASSERT_EQ(digest_of(folder), former) << "with " << left << " bytes left";
+    ASSERT_EQ(files_in(folder), 3u);
+    ++errors;
+  }
+  EXPECT_EQ(digest_of(folder), new_);
+  EXPECT_GT(errors, 5);
+}
+
+// What a process did to its files, one line a call, with paths for descriptors. Empty if it could not be watched.
+std::vector<std::string> watched_calls(const fs::path& folder, const fs::path& trace) {
+  const std::string command =
+      "strace -f -y -e trace=pwrite64,write,ftruncate,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat -o " +
+      trace.string() + " " + GRU4REC_BINARY_DIR + "/write_example_store " + folder.string() + " 307 3 >/dev/null 2>&1";
+  std::vector<std::string> lines;
+  if (std::system(command.c_str()) != 0) return lines;
+  std::ifstream in(trace);
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
+
+// Index of the first (or last) line that matches, -1 for none.
+int64_t find_line(const std::vector<std::string>& lines, const std::string& pattern, bool last) {
+  const std::regex wanted(pattern);
+  int64_t found = -1;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (std::regex_search(lines[i], wanted) && (last || found < 0)) found = static_cast<int64_t>(i);
+  }
+  return found;
+}
+
+TEST(StoreDurability, EveryFileIsSyncedBeforeItsRenameAndTheManifestComesLast) {
+  const TemporaryFolder folder;
+  const fs::path store = fs::canonical(folder.path()) / "store";
+  write_example(store, example_sessions(211, kCatalogue), 2, kCatalogue);
+  const auto lines = watched_calls(store, folder / "trace");
+  if (lines.empty()) GTEST_SKIP() << "strace is not installed or may not trace here";
+
+  int64_t last_shard_renamed = -1;
+  std::set<std::string> renamed;
+  for (const std::string& line : lines) {
+    std::smatch match;
+    if (!std::regex_search(line, match, std::regex(R"(rename\("[^"]*/(\.[^"/]*)\", \"[^"]*/([^"/]*)\")"))) continue;
+    const std::string temporary = match[1], name = match[2];
+    const std::string escaped = std::regex_replace(temporary, std::regex(R"(\.)"), R"(\.)");
+    const int64_t rename = find_line(lines, "rename.*" + escaped, false);
+    const int64_t written = find_line(lines, "(write|pwrite64|ftruncate)\\(\\d+<[^>]*/" + escaped + ">", true);
+    const int64_t synced = find_line(lines, "fsync\\(\\d+<[^>]*/" + escaped + ">", true);
+    EXPECT_GE(written, 0) << name;
+    EXPECT_LT(written, synced) << name << " is synced after its last byte";
+    EXPECT_LT(synced, rename) << name << " is synced before it gets its name";
+    const std::vector<std::string> after(lines.begin() + rename, lines.end());
+    const int64_t folder_synced = find_line(after, "fsync\\(\\d+<" + store.string() + ">", false);
+    EXPECT_GE(folder_synced, 0) << "the folder is synced after " << name;
+    if (name != "manifest.h5") last_shard_renamed = std::max(last_shard_renamed, rename + folder_synced);
+    renamed.insert(name);
+  }
+  EXPECT_EQ(renamed.size(), 4u) << "three shards and a manifest";
+  const int64_t manifest = find_line(lines, "rename.*manifest", false);
+  EXPECT_GT(manifest, last_shard_renamed) << "the manifest gets its name when all shards durably have theirs";
+  const std::vector<std::string> after(lines.begin() + manifest, lines.end());
+  const int64_t durable = find_line(after, "fsync\\(\\d+<" + store.string() + ">", false);
+  const int64_t first_removed = find_line(lines, "unlink.*shard-", false);
+  EXPECT_GT(first_removed, manifest + durable) << "the former shards go when the new manifest is durable";
+}
+
+}  // namespace
+}  // namespace gru4rec
