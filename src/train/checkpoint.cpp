@@ -247,9 +247,9 @@ std::string describe_checkpoint(const fs::path& path) {
       "replicas     {}\n"
       "data digest  {}\n"
       "written by   version {}, {} rank(s), {} thread(s), {}, store {}\n",
-      path.string(), hex_text(info.digest), info.state.step, info.state.epoch, info.state.batch, info.shape.catalogue, info.shape.embedding_size, info.shape.hidden_size,
-      info.shape.num_layers, info.shape.dropout_prob, info.replicas, hex_text(info.data_digest), info.version, info.world_size,
-      info.threads, info.capability, info.store);
+      path.string(), hex_text(info.digest), info.state.step, info.state.epoch, info.state.batch, info.shape.catalogue,
+      info.shape.embedding_size, info.shape.hidden_size, info.shape.num_layers, info.shape.dropout_prob, info.replicas,
+      hex_text(info.data_digest), info.version, info.world_size, info.threads, info.capability, info.store);
   if (info.state.best.step >= 0)
     text += fmt::format("best         {} at step {} (epoch {}), {} evaluation(s) since\n", info.state.best.value,
                         info.state.best.step, info.state.best.epoch, info.state.best.stalled);

@@ -25,9 +25,14 @@ void require_finite(const std::string& name, const at::Tensor& tensor) {
 
 }  // namespace
 
-void watch_tensors(Gru4Rec& model) {
+TensorWatch::TensorWatch(Gru4Rec& model) : model_(model) {
   torch::autograd::AnomalyMode::set_enabled(true, /*check_nan=*/true);
-  model.set_probe(require_finite);
+  model_.set_probe(require_finite);
+}
+
+TensorWatch::~TensorWatch() {
+  model_.set_probe({});
+  torch::autograd::AnomalyMode::set_enabled(false);
 }
 
 void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, int64_t count, int64_t step) {

@@ -1,7 +1,6 @@
 #include "gru4rec/train/stop_signal.h"
 
 #include <array>
-#include <atomic>
 #include <csignal>
 #include <ctime>
 
@@ -9,8 +8,7 @@ namespace gru4rec {
 namespace {
 
 constexpr std::array kSignals = {SIGUSR1, SIGTERM, SIGINT};
-std::atomic<int> g_received{0};
-std::atomic<int64_t> g_received_at_ns{0};
+std::atomic<StopFlag*> g_flag{nullptr};
 std::array<struct sigaction, kSignals.size()> g_former;
 
 int64_t monotonic_ns() {  // clock_gettime is safe in a signal handler
@@ -19,31 +17,33 @@ int64_t monotonic_ns() {  // clock_gettime is safe in a signal handler
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-extern "C" void note_signal(int number) {
-  int none = 0;
-  if (g_received.compare_exchange_strong(none, number)) g_received_at_ns = monotonic_ns();
+extern "C" void raise_flag(int number) {
+  if (StopFlag* flag = g_flag) flag->raise(number);
 }
 
 }  // namespace
 
-StopSignal::StopSignal() {
-  g_received = 0;
-  g_received_at_ns = 0;
+void StopFlag::raise(int signal) {
+  int none = 0;
+  if (signal_.compare_exchange_strong(none, signal)) at_ns_ = monotonic_ns();
+}
+
+double StopFlag::seconds_since() const {
+  const int64_t at = at_ns_;
+  return at == 0 ? 0.0 : static_cast<double>(monotonic_ns() - at) * 1e-9;
+}
+
+StopOnSignals::StopOnSignals(StopFlag& flag) {
+  g_flag = &flag;
   struct sigaction action {};
-  action.sa_handler = note_signal;
+  action.sa_handler = raise_flag;
   action.sa_flags = SA_RESTART;
   for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &g_former[i]);
 }
 
-StopSignal::~StopSignal() {
+StopOnSignals::~StopOnSignals() {
   for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &g_former[i], nullptr);
-}
-
-int StopSignal::received() const { return g_received; }
-
-double StopSignal::seconds_since() const {
-  const int64_t at = g_received_at_ns;
-  return at == 0 ? 0.0 : static_cast<double>(monotonic_ns() - at) * 1e-9;
+  g_flag = nullptr;
 }
 
 }  // namespace gru4rec

@@ -127,11 +127,12 @@ RunStart find_start(const Options& options, const StoreInfo& store, Communicator
   return start;
 }
 
-Trainer::Trainer(const Options& options, const RunStart& start, const Store& store, Communicator& comm, RunFolder* folder,
-                 TrainListener* listener)
+Trainer::Trainer(const Options& options, const RunStart& start, const Store& store, Communicator& comm, const StopFlag& stop,
+                 RunFolder* folder, TrainListener* listener)
     : options_(options),
       store_(store),
       comm_(comm),
+      stop_(stop),
       folder_(folder),
       listener_(listener),
       layout_(static_cast<int>(start.replicas), comm.size()),
@@ -150,7 +151,7 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
     restore(start.resume_step);
   else
     model_.initialise(options_.seed);
-  if (options_.debug) watch_tensors(model_);
+  if (options_.debug) watch_.emplace(model_);
   require_equal_parameters();
   comm_.set_wait_hook([this] {
     if (stop_.seconds_since() > options_.stop_timeout)

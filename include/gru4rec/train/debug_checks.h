@@ -1,6 +1,5 @@
-// What --debug adds to a run: finite checks on every tensor with the name of the module that made it, autograd's anomaly
-// detection, and the norms of each parameter and gradient at each step. It changes no number: a debug run has the bits of any
-// other.
+// What --debug adds to a run: finite checks on every tensor with the name of the module that made it, autograd's anomaly detection,
+// and the norms of each parameter and gradient at each step. It changes no number: a debug run has the bits of any other.
 #pragma once
 
 #include <span>
@@ -9,9 +8,18 @@
 
 namespace gru4rec {
 
-// Turns the checks on: a tensor with a NaN or infinite element throws UserError with its name, shape and first bad index.
-// Local.
-void watch_tensors(Gru4Rec& model);
+// Checks a model's tensors for the life of the object: one with a NaN or infinite element throws UserError with its name, shape
+// and first bad element. Local; anomaly detection is of the whole process.
+class TensorWatch {
+ public:
+  explicit TensorWatch(Gru4Rec& model);
+  ~TensorWatch();
+  TensorWatch(const TensorWatch&) = delete;
+  TensorWatch& operator=(const TensorWatch&) = delete;
+
+ private:
+  Gru4Rec& model_;
+};
 
 // One line a parameter on standard error: norm of the weights after the update, norm of the mean gradient before it. Local.
 void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, int64_t count, int64_t step);

@@ -2,20 +2,33 @@
 // the ranks agree on it (comm/agreement.h), so all of them stop at the same step.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
+
 namespace gru4rec {
 
-// Installs the handlers for the life of the object, and restores the former ones. One object a process. Local.
-class StopSignal {
+// A request to stop. Local; any thread, and signal handlers.
+class StopFlag {
  public:
-  StopSignal();
-  ~StopSignal();
-  StopSignal(const StopSignal&) = delete;
-  StopSignal& operator=(const StopSignal&) = delete;
-
-  // The signal received first, or 0. Local; any thread.
-  int received() const;
+  // The first one counts.
+  void raise(int signal);
+  // Its signal, or 0.
+  int received() const { return signal_; }
   // Seconds since it came; 0 if none did.
   double seconds_since() const;
+
+ private:
+  std::atomic<int> signal_{0};
+  std::atomic<int64_t> at_ns_{0};
+};
+
+// Lets USR1, TERM and INT raise a flag, for the life of the object; then the former handlers are back. One object a process.
+class StopOnSignals {
+ public:
+  explicit StopOnSignals(StopFlag& flag);
+  ~StopOnSignals();
+  StopOnSignals(const StopOnSignals&) = delete;
+  StopOnSignals& operator=(const StopOnSignals&) = delete;
 };
 
 }  // namespace gru4rec

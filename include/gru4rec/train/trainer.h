@@ -17,6 +17,7 @@
 #include "gru4rec/model/gru4rec.h"
 #include "gru4rec/train/adam.h"
 #include "gru4rec/train/checkpoint.h"
+#include "gru4rec/train/debug_checks.h"
 #include "gru4rec/train/early_stopping.h"
 #include "gru4rec/train/run_folder.h"
 #include "gru4rec/train/state.h"
@@ -55,13 +56,13 @@ struct TrainListener {
 
 // One run from its start or a checkpoint to its end. All ranks build one with equal options and stores.
 //
-//   Trainer trainer(options, find_start(options, store.info(), comm), store, comm, folder, listener);
+//   Trainer trainer(options, find_start(options, store.info(), comm), store, comm, stop, folder, listener);
 //   Outcome outcome = trainer.run();
 class Trainer {
  public:
   // Collective. `folder` and `listener` on rank 0 only.
-  Trainer(const Options& options, const RunStart& start, const Store& store, Communicator& comm, RunFolder* folder,
-          TrainListener* listener);
+  Trainer(const Options& options, const RunStart& start, const Store& store, Communicator& comm, const StopFlag& stop,
+          RunFolder* folder, TrainListener* listener);
   ~Trainer();
 
   // Collective.
@@ -91,6 +92,7 @@ class Trainer {
   const Options options_;
   const Store& store_;
   Communicator& comm_;
+  const StopFlag& stop_;
   RunFolder* folder_;
   TrainListener* listener_;
 
@@ -103,8 +105,8 @@ class Trainer {
   Evaluator valid_;
   EarlyStopping early_stopping_;
   CheckpointFolder checkpoints_;
-  StopSignal stop_;
   TrainState state_;
+  std::optional<TensorWatch> watch_;  // in debug mode
 
   double seconds_before_ = 0;  // of earlier starts
   double started_at_;

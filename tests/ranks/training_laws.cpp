@@ -1,0 +1,352 @@
+// Laws of training, with ranks as threads: the same bits on any number of ranks, exact resume, stops and failures that all
+// share.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <mutex>
+
+#include "gru4rec/base/error.h"
+#include "gru4rec/base/hash.h"
+#include "gru4rec/comm/threads.h"
+#include "gru4rec/train/trainer.h"
+#include "support/temporary_folder.h"
+#include "support/training_example.h"
+
+namespace gru4rec {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::TemporaryFolder;
+using testing::write_training_example;
+namespace fs = std::filesystem;
+
+class Training : public ::testing::Test {
+ protected:
+  Training() { write_training_example(folder_ / "store", {.sessions = 300, .catalogue = 97, .longest = 30}); }
+
+  Options options(const std::string& run) const {
+    Options o;
+    o.store = (folder_ / "store").string();
+    o.run_dir = (folder_ / run).string();
+    o.checkpoint_dir = (folder_ / run / "checkpoints").string();
+    o.embedding_size = 8;
+    o.hidden_size = 12;
+    o.learning_rate = 0.02;
+    o.train_batch_size = 409;
+    o.MAX_ITEM_LIST_LENGTH = 9;
+    o.epochs = 3;
+    o.replicas = 4;
+    o.keep_checkpoints = 100;
+    return o;
+  }
+
+  // Trains on `ranks` threads and returns the outcome of rank 0. `prepare` may touch a rank's trainer and stop flag before.
+  using Prepare = std::function<void(int rank, Trainer&, StopFlag&)>;
+  Outcome train(const Options& options, int ranks, const Prepare& prepare = {}) const {
+    Outcome outcome;
+    std::mutex mutex;
+    run_ranks(ranks, [&](Communicator& comm) {
+      const Store store(options.store);
+      std::optional<RunFolder> run;
+      if (comm.rank() == 0) run.emplace(options.run_dir);
+      StopFlag stop;
+      Trainer trainer(options, find_start(options, store.info(), comm), store, comm, stop, run ? &*run : nullptr, nullptr);
+      if (prepare) prepare(comm.rank(), trainer, stop);
+      const Outcome mine = trainer.run();
+      const std::lock_guard lock(mutex);
+      if (comm.rank() == 0) outcome = mine;
+    });
+    return outcome;
+  }
+
+  static std::string newest_digest(const Options& options) {
+    const CheckpointFolder folder(options.checkpoint_dir, 1);
+    return hex_text(read_checkpoint_info(folder.file_of(folder.steps().back())).digest);
+  }
+  static std::vector<int64_t> steps(const Options& options) { return CheckpointFolder(options.checkpoint_dir, 1).steps(); }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(Training, GivesTheSameDigestOnOneTwoThreeAndFourRanks) {
+  std::vector<std::string> digests;
+  std::vector<std::vector<int64_t>> tests;
+  for (int ranks : {1, 2, 3, 4}) {
+    const Options o = options("ranks" + std::to_string(ranks));
+    tests.push_back(train(o, ranks).test->at);
+    digests.push_back(newest_digest(o));
+  }
+  EXPECT_THAT(digests, ::testing::Each(digests.front()));
+  EXPECT_THAT(tests, ::testing::Each(tests.front()));
+}
+
+TEST_F(Training, UnevenReplicasKeepTheDigestToo) {
+  for (const auto& [replicas, ranks] : {std::pair{5, 2}, std::pair{7, 3}, std::pair{8, 8}}) {
+    Options one = options("one" + std::to_string(replicas)), many = options("many" + std::to_string(replicas));
+    one.epochs = many.epochs = 1;
+    one.replicas = many.replicas = replicas;
+    train(one, 1);
+    train(many, ranks);
+    EXPECT_EQ(newest_digest(one), newest_digest(many)) << replicas << " replicas on " << ranks << " ranks";
+  }
+}
+
+TEST_F(Training, ReplicasChangeOnlyTheOrderOfSums) {
+  std::vector<std::vector<float>> parameters;
+  for (int replicas : {1, 4}) {
+    Options o = options("order" + std::to_string(replicas));
+    o.replicas = replicas;
+    o.train_batch_size = 200;  // about ten steps an epoch
+    o.epochs = 1;
+    train(o, 1, [&](int, Trainer& trainer, StopFlag&) { (void)trainer; });
+    Gru4Rec model({.catalogue = 97, .embedding_size = 8, .hidden_size = 12});
+    const CheckpointFolder folder(o.checkpoint_dir, 1);
+    EXPECT_GE(folder.steps().back(), 10);
+    load_checkpoint(folder.file_of(folder.steps().back()), model, nullptr);
+    parameters.emplace_back(model.parameters().begin(), model.parameters().end());
+  }
+  double largest = 0;
+  for (size_t i = 0; i < parameters[0].size(); ++i)
+    largest = std::max(largest, std::abs(double{parameters[0][i]} - double{parameters[1][i]}));
+  EXPECT_LT(largest, 1e-3);  // Adam's first steps divide by the gradient's own size: an element near 0 moves by up to 2·lr
+  EXPECT_GT(largest, 0.0);
+}
+
+TEST_F(Training, ResumedAtAnyStepOnAnyNumberOfRanksEndsWithTheSameDigest) {
+  const Options whole = options("whole");
+  train(whole, 2);
+  const std::string expected = newest_digest(whole);
+  int ranks = 1;
+  for (int64_t stop_at : {1, 4, 5, 9, 11}) {
+    Options o = options("stopped" + std::to_string(stop_at));
+    o.checkpoint_steps = 1;
+    struct StopAtStep : TrainListener {
+      int64_t at;
+      StopFlag* flag;
+      void on_step(const TrainState& state, uint64_t, double, double) override {
+        if (state.step == at) flag->raise(SIGUSR1);
+      }
+      void on_epoch(const TrainState&, double, const std::optional<RankHistogram>&, bool, double) override {}
+    };
+    run_ranks(2, [&](Communicator& comm) {
+      const Store store(o.store);
+      StopFlag stop;
+      StopAtStep listener;
+      listener.at = stop_at;
+      listener.flag = &stop;
+      std::optional<RunFolder> run;
+      if (comm.rank() == 0) run.emplace(o.run_dir);
+      Trainer trainer(o, find_start(o, store.info(), comm), store, comm, stop, run ? &*run : nullptr,
+                      comm.rank() == 0 ? &listener : nullptr);
+      EXPECT_EQ(trainer.run().stop_signal, SIGUSR1);
+    });
+    EXPECT_EQ(steps(o).back(), stop_at + 1);  // the signal is agreed on in the step after it came
+    o.resume = true;
+    o.checkpoint_steps = 0;
+    train(o, 1 + ranks++ % 4);
+    EXPECT_EQ(newest_digest(o), expected) << "stopped at step " << stop_at;
+  }
+}
+
+TEST_F(Training, MetricsOfAResumedRunAreWrittenOnce) {
+  Options o = options("run");
+  o.epochs = 2;
+  train(o, 1);
+  const CheckpointFolder folder(o.checkpoint_dir, 1);
+  fs::remove(folder.file_of(folder.steps().back()));  // as if killed before the last checkpoint
+  o.resume = true;
+  train(o, 1);
+  std::ifstream in(folder_ / "run" / "metrics.jsonl");
+  int lines = 0;
+  for (std::string line; std::getline(in, line);) EXPECT_EQ(nlohmann::json::parse(line)["epoch"], lines++);
+  EXPECT_EQ(lines, 2);
+}
+
+TEST_F(Training, ADamagedNewestCheckpointIsSkippedAndTheResultIsTheSame) {
+  const Options whole = options("whole");
+  train(whole, 1);
+  Options o = options("damaged");
+  o.epochs = 2;
+  train(o, 1);
+  const fs::path newest = CheckpointFolder(o.checkpoint_dir, 1).file_of(steps(o).back());
+  std::fstream file(newest, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(fs::file_size(newest) / 2));
+  file.put('\x5a');
+  file.put('\xa5');
+  file.close();
+  EXPECT_THROW(read_checkpoint_info(newest), UserError);
+  o.epochs = 3;
+  o.resume = true;
+  train(o, 3);
+  EXPECT_EQ(newest_digest(o), newest_digest(whole));
+}
+
+// What rank 0 says when a run is refused.
+std::string refusal(const std::function<void()>& run) {
+  try {
+    run();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST_F(Training, RefusesWhatDoesNotFitTheCheckpoint) {
+  Options o = options("run");
+  o.epochs = 1;
+  train(o, 1);
+  EXPECT_THAT(refusal([&] { train(o, 1); }), HasSubstr("already holds a run"));
+  o.resume = true;
+  o.epochs = 2;
+  Options changed = o;
+  changed.learning_rate = 0.5;
+  EXPECT_THAT(refusal([&] { train(changed, 1); }), HasSubstr("learning_rate"));
+  changed = o;
+  changed.replicas = 3;
+  EXPECT_THAT(refusal([&] { train(changed, 1); }), HasSubstr("4 replicas"));
+  changed = o;
+  write_training_example(folder_ / "other", {.sessions = 301, .catalogue = 97, .longest = 30});
+  changed.store = (folder_ / "other").string();
+  EXPECT_THAT(refusal([&] { train(changed, 1); }), HasSubstr("digest"));
+  write_training_example(folder_ / "grown", {.sessions = 300, .catalogue = 98, .longest = 30});
+  changed.store = (folder_ / "grown").string();
+  EXPECT_THAT(refusal([&] { train(changed, 1); }), HasSubstr("97 items, this store has 98"));
+  EXPECT_THAT(refusal([&] { train(o, 5); }), HasSubstr("replicas"));
+}
+
+TEST_F(Training, ANonFiniteLossStopsAllBeforeTheUpdateAndNamesStepRankAndSessions) {
+  Options o = options("nan");
+  for (int ranks : {1, 3}) {
+    o.run_dir += "x";
+    o.checkpoint_dir = o.run_dir + "/checkpoints";
+    std::vector<uint64_t> before(ranks), after(ranks);
+    const std::string message = refusal([&] {
+      run_ranks(ranks, [&](Communicator& comm) {
+        const Store store(o.store);
+        StopFlag stop;
+        Trainer trainer(o, find_start(o, store.info(), comm), store, comm, stop, nullptr, nullptr);
+        for (float& p : trainer.model().parameters())
+          p = comm.rank() == ranks - 1 ? std::numeric_limits<float>::quiet_NaN() : p;
+        before[comm.rank()] = trainer.parameter_hash();
+        try {
+          trainer.run();
+        } catch (...) {
+          after[comm.rank()] = trainer.parameter_hash();
+          throw;
+        }
+      });
+    });
+    EXPECT_THAT(message, HasSubstr("not finite at step 0"));
+    EXPECT_THAT(message, HasSubstr("sessions "));
+    EXPECT_THAT(message, HasSubstr("rank " + std::to_string(ranks - 1)));
+    EXPECT_EQ(before, after);
+  }
+}
+
+TEST_F(Training, ARankThatDriftedApartIsNamedAtTheNextEvaluation) {
+  const Options o = options("drift");
+  const std::string message = refusal([&] {
+    train(o, 3, [](int rank, Trainer& trainer, StopFlag&) {
+      if (rank == 1) trainer.model().parameters()[17] += 1e-6f;
+    });
+  });
+  EXPECT_THAT(message, HasSubstr("rank 1"));
+  EXPECT_THAT(message, HasSubstr("drifted apart"));
+}
+
+TEST_F(Training, StopsEarlyAndEvaluatesTheBestEpoch) {
+  Options o = options("early");
+  o.epochs = 200;
+  o.stopping_step = 2;
+  o.learning_rate = 0.05;
+  const Outcome outcome = train(o, 2);
+  EXPECT_LT(outcome.epochs, 200u);
+  const CheckpointFolder folder(o.checkpoint_dir, 1);
+  const CheckpointInfo last = read_checkpoint_info(folder.file_of(folder.steps().back()));
+  EXPECT_EQ(last.state.best.stalled, 3);
+  EXPECT_EQ(outcome.epochs, last.state.best.epoch + 4);
+  Gru4Rec best({.catalogue = 97, .embedding_size = 8, .hidden_size = 12});
+  load_checkpoint(folder.file_of(last.state.best.step), best, nullptr);
+  const Store store(o.store);
+  EXPECT_EQ(outcome.test->at, Evaluator(store, Split::test, {.max_length = 9, .max_k = 20}).run_part(best, 0, 1).at);
+}
+
+TEST_F(Training, EveryOptionThatChangesNumbersChangesTheDigest) {
+  auto digest_of = [&](const std::string& name, const std::function<void(Options&)>& change) {
+    Options o = options(name);
+    o.epochs = 2;
+    change(o);
+    train(o, 1);
+    const CheckpointFolder folder(o.checkpoint_dir, 1);
+    Gru4Rec model(read_checkpoint_info(folder.file_of(folder.steps().back())).shape);
+    load_checkpoint(folder.file_of(folder.steps().back()), model, nullptr);
+    return hash_bytes(model.parameters().data(), model.parameters().size_bytes());
+  };
+  std::map<std::string, std::function<void(Options&)>> changes = {
+      {"seed", [](Options& o) { o.seed = 1; }},
+      {"learning_rate", [](Options& o) { o.learning_rate = 0.019; }},
+      {"weight_decay", [](Options& o) { o.weight_decay = 0.01; }},
+      {"clip_grad_norm", [](Options& o) { o.clip_grad_norm = 0.01; }},
+      {"clip_grad_norm_type",
+       [](Options& o) {
+         o.clip_grad_norm = 0.01;
+         o.clip_grad_norm_type = 1;
+       }},
+      {"train_batch_size", [](Options& o) { o.train_batch_size = 300; }},
+      {"MAX_ITEM_LIST_LENGTH", [](Options& o) { o.MAX_ITEM_LIST_LENGTH = 5; }},
+      {"augmentation", [](Options& o) { o.augmentation = Augmentation::prefixes; }},
+      {"dropout_prob", [](Options& o) { o.dropout_prob = 0.1; }},
+      {"embedding_size", [](Options& o) { o.embedding_size = 9; }},
+      {"hidden_size", [](Options& o) { o.hidden_size = 13; }},
+      {"num_layers", [](Options& o) { o.num_layers = 2; }},
+      {"score_padding", [](Options& o) { o.score_padding = false; }},
+      {"epochs", [](Options& o) { o.epochs = 1; }},
+      {"replicas", [](Options& o) { o.replicas = 3; }},
+  };
+  std::map<uint64_t, std::string> seen = {{digest_of("base", [](Options&) {}), "base"}};
+  for (const auto& [name, change] : changes) {
+    const auto [other, is_new] = seen.emplace(digest_of(name, change), name);
+    EXPECT_TRUE(is_new) << name << " gives the parameters of " << other->second;
+  }
+}
+
+TEST_F(Training, KeepsTheNewestCheckpointsAndTheBest) {
+  Options o = options("keep");
+  o.keep_checkpoints = 2;
+  o.epochs = 6;
+  train(o, 1);
+  const std::vector<int64_t> kept = steps(o);
+  EXPECT_GE(kept.size(), 2u);
+  EXPECT_LE(kept.size(), 3u);
+  const CheckpointFolder folder(o.checkpoint_dir, 1);
+  EXPECT_THAT(kept, ::testing::Contains(read_checkpoint_info(folder.file_of(kept.back())).state.best.step));
+}
+
+TEST_F(Training, EvaluatesEveryEvalStepEpochs) {
+  Options o = options("eval");
+  o.eval_step = 2;
+  train(o, 1);
+  std::ifstream in(folder_ / "eval" / "metrics.jsonl");
+  std::vector<bool> evaluated;
+  for (std::string line; std::getline(in, line);) evaluated.push_back(nlohmann::json::parse(line).contains("valid"));
+  EXPECT_THAT(evaluated, ::testing::ElementsAre(false, true, false));
+}
+
+TEST_F(Training, DebugModeHasTheBitsOfAnyOtherRun) {
+  const Options plain = options("plain");
+  train(plain, 4);
+  Options debug = options("debug");
+  debug.debug = true;
+  ::testing::internal::CaptureStderr();
+  train(debug, 1);
+  const std::string output = ::testing::internal::GetCapturedStderr();
+  EXPECT_EQ(newest_digest(debug), newest_digest(plain));
+  EXPECT_THAT(output, HasSubstr("gru_layers.weight_hh_l0"));
+  EXPECT_THAT(output, HasSubstr("gradient"));
+}
+
+}  // namespace
+}  // namespace gru4rec
