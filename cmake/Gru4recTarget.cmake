@@ -30,17 +30,36 @@ function(gru4rec_library name)
 endfunction()
 
 # gru4rec_test(NAME sources… [LINK targets…] [TIMEOUT seconds] [LABELS …])
-# A GoogleTest program; each of its tests becomes a ctest of its own with a time limit.
+#
+# A GoogleTest program; each of its tests becomes a ctest of its own with a time limit. Label `sanitize` puts it into the
+# sanitizer suites of .ci/run; programs without LibTorch have it by themselves. Building the target tests-LABEL builds the
+# programs of a label.
 function(gru4rec_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "LINK;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
   endif()
+  if(NOT "${ARG_LINK}" MATCHES "gru4rec_(model|eval|train|commands)")
+    list(APPEND ARG_LABELS sanitize)
+  endif()
+  list(REMOVE_DUPLICATES ARG_LABELS)
   add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE gru4rec_flags ${ARG_LINK} GTest::gmock GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)  # for support/*.h
   target_compile_definitions(${name} PRIVATE GRU4REC_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
                                              GRU4REC_BINARY_DIR="${PROJECT_BINARY_DIR}")
   include(GoogleTest)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+  string(REPLACE ";" "\\;" _labels "${ARG_LABELS}")  # gtest_discover_tests hands a list on as several arguments otherwise
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${_labels}")
+  gru4rec_label_targets(${name} ${ARG_LABELS})
+endfunction()
+
+# gru4rec_label_targets(target labels…): makes tests-LABEL build the target.
+function(gru4rec_label_targets target)
+  foreach(_label ${ARGN})
+    if(NOT TARGET tests-${_label})
+      add_custom_target(tests-${_label})
+    endif()
+    add_dependencies(tests-${_label} ${target})
+  endforeach()
 endfunction()

@@ -25,7 +25,7 @@ run() {
   "$@"
 }
 
-# The gru4rec program: $GRU4REC, else the one built here, else the one beside this script (installed), else the one in PATH.
+# The gru4rec program: $GRU4REC, else the one built here, else the one installed with this script, else the one in PATH.
 find_program() {
   if [[ -n ${GRU4REC:-} ]]; then
     [[ -x $GRU4REC ]] || die 2 "GRU4REC is set to '$GRU4REC', which is not a program. Unset it, or set it to the path of gru4rec."
@@ -33,7 +33,7 @@ find_program() {
     return
   fi
   local candidate
-  for candidate in "$ROOT"/build/{release,cuda,ci}/gru4rec "$ROOT/bin/gru4rec" "$(command -v gru4rec || true)"; do
+  for candidate in "$ROOT"/build/{release,cuda,ci}/gru4rec "$ROOT/../../bin/gru4rec" "$(command -v gru4rec || true)"; do
     if [[ -n $candidate && -x $candidate ]]; then
       printf '%s\n' "$candidate"
       return
