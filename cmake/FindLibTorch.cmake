@@ -62,11 +62,13 @@ find_package_handle_standard_args(LibTorch
 if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
   add_library(LibTorch::c10 SHARED IMPORTED)
   set_target_properties(LibTorch::c10 PROPERTIES
-    IMPORTED_LOCATION ${LibTorch_c10_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_INCLUDE_DIR}")
+    IMPORTED_LOCATION ${LibTorch_c10_LIBRARY}
+    # The wheel ships headers of fmt and protobuf of its own versions: it is searched after the system's, not before.
+    INTERFACE_COMPILE_OPTIONS "SHELL:-idirafter ${LibTorch_INCLUDE_DIR}")
   add_library(LibTorch::cpu SHARED IMPORTED)
   set_target_properties(LibTorch::cpu PROPERTIES
     IMPORTED_LOCATION ${LibTorch_torch_cpu_LIBRARY}
-    INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_INCLUDE_DIR};${LibTorch_INCLUDE_DIR}/torch/csrc/api/include"
+    INTERFACE_COMPILE_OPTIONS "SHELL:-idirafter ${LibTorch_INCLUDE_DIR}/torch/csrc/api/include"
     INTERFACE_LINK_LIBRARIES LibTorch::c10)
   # The wheel's libraries find theirs by RPATH when loaded; the linker, which looks for the symbols of indirect libraries,
   # must be told to leave them alone.
@@ -88,7 +90,7 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
     add_library(LibTorch::cuda SHARED IMPORTED)
     set_target_properties(LibTorch::cuda PROPERTIES
       IMPORTED_LOCATION ${LibTorch_torch_cuda_LIBRARY}
-      INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_INCLUDE_DIR};${LibTorch_CUDA_INCLUDE_DIR}"
+      INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_CUDA_INCLUDE_DIR}"
       INTERFACE_LINK_LIBRARIES "${LibTorch_c10_cuda_LIBRARY}")
     target_link_libraries(LibTorch::torch INTERFACE LibTorch::cuda)
   endif()
