@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Laws of cluster/testhosts.sh: two hosts are two names without shared memory, reached through mpirun and launch/mpirun.sh; an
+# error on the second host and a signal sent on the first end the job with the right code on both.
+source "$(dirname "$0")/../launch/lib.sh"
+skip() {
+  echo "skipped: $*"
+  exit 77
+}
+[[ $(id -u) == 0 ]] || skip "network namespaces need root"
+command -v ip >/dev/null || skip "the command ip is missing (package iproute2)"
+export TESTHOSTS=law$$x
+HOSTS=$SOURCE/cluster/testhosts.sh
+probe=gru4rec-probe$$
+{ ip netns add "$probe" && ip netns delete "$probe"; } 2>/dev/null || skip "this machine does not allow network namespaces"
+trap '"$HOSTS" down; rm -rf "$WORK"' EXIT
+"$HOSTS" up 2 >"$LOG" 2>&1
+expect_code 0 $? "testhosts.sh up 2"
+"$HOSTS" up 2 >"$LOG" 2>&1
+expect_code 2 $? "testhosts.sh up 2 again"
+"$HOSTS" hostfile 2 >"$WORK/hosts"
+CLUSTER=("$HOSTS" mpirun -np 4 --hostfile "$WORK/hosts")
+
+timeout -k 5 60 "${CLUSTER[@]}" -- show >"$LOG" 2>&1
+expect_code 0 $? "four ranks on two hosts"
+expect_text "rank 1 of 4 on ${TESTHOSTS}1, local rank 1"
+expect_text "rank 2 of 4 on ${TESTHOSTS}2, local rank 0"
+expect_text "exchanged"
+timeout -k 5 60 "${CLUSTER[@]}" -- throw >"$LOG" 2>&1
+expect_code 2 $? "an error on the second host"
+
+"${CLUSTER[@]}" -- wait >"$LOG" 2>&1 &
+job=$!
+wait_for_text 4 waits
+kill -s TERM "$job"
+wait "$job"
+expect_code 138 $? "TERM to launch/mpirun.sh on the first host"
+expect_text "saved on signal 10"
+
+"$HOSTS" down
+[[ -z $("$HOSTS" status) ]] || fail "testhosts.sh down left hosts behind"
