@@ -12,6 +12,9 @@ target_compile_options(gru4rec_flags INTERFACE $<BUILD_INTERFACE:-Wno-stringop-o
 if(GRU4REC_WERROR)
   target_compile_options(gru4rec_flags INTERFACE $<BUILD_INTERFACE:-Werror>)
 endif()
+# libtorch_cpu.so of the PyPI wheel exports the std::filesystem functions of the library it was built with. The first library in
+# the list of a program wins, so libstdc++ goes first and programs use that of their own compiler.
+target_link_options(gru4rec_flags INTERFACE "SHELL:-Wl,--push-state,--no-as-needed -lstdc++ -Wl,--pop-state")
 if(GRU4REC_SANITIZE)
   string(REPLACE ";" "," _sanitizers "${GRU4REC_SANITIZE}")
   target_compile_options(gru4rec_flags INTERFACE

@@ -17,6 +17,7 @@ struct Interval {
   bool low_closed = true;
   bool high_closed = false;
   bool contains(double value) const;
+  bool operator==(const Interval&) const = default;
 };
 
 enum class TimeOrder { exact, recbole };
@@ -32,6 +33,7 @@ struct SplitOptions {
   double temporal_test = 0.0;        // TS: test part: days if `temporal_days`, else a fraction of sessions by end time
   double temporal_valid = 0.0;       // the same for valid, just before the test part
   bool temporal_days = false;
+  bool operator==(const SplitOptions&) const = default;
 };
 
 struct Options {
@@ -39,6 +41,7 @@ struct Options {
   std::string dataset = "ml-100k";
   std::string data_path = "dataset";      // atomic files are data_path/dataset/dataset.inter
   std::string train_file, valid_file, test_file;  // relative to data_path; replace the atomic file
+  std::vector<std::string> benchmark_filename;    // [train, valid, test]: data_path/dataset/dataset.train.inter …
   std::string store;                      // folder of the session store; empty: store/DATASET
   std::string field_separator = "\t";
   std::string USER_ID_FIELD = "user_id";
@@ -96,6 +99,9 @@ struct Options {
   double stop_timeout = 30.0;             // seconds a stopping rank waits for the others before it leaves with 3
   std::string deterministic = "strict";   // strict: same bits on any number of ranks; relaxed: fastest kernels
   std::string log_level = "info";
+  bool show_progress = true;              // progress of rank 0 on standard error
+
+  bool operator==(const Options&) const = default;
 };
 
 }  // namespace gru4rec

@@ -15,7 +15,7 @@ namespace gru4rec {
 //     try {
 //       auto world = make_world(mpi, {.timeout = options.comm_timeout});
 //       const int code = run(*world);
-//       mpi.finalize();
+//       mpi.finalize(*world);
 //       return code;
 //     } catch (const std::exception& error) {
 //       fmt::print(stderr, "{}\n", error.what());
@@ -33,8 +33,9 @@ class MpiEnvironment {
 
   // Collective. Initialises MPI for calls from the thread that calls this. Throws SurroundingsError.
   void initialise();
-  // Collective, on success only. Nothing happens where MPI was never initialised.
-  void finalize();
+  // Collective, on success only. Waits for all ranks of `world` first, with its time limit, since MPI_Finalize has none.
+  // Nothing happens where MPI was never initialised.
+  void finalize(Communicator& world);
   // Local: ends the whole job with this exit code. Without MPI, ends the process.
   [[noreturn]] void abort(int exit_code);
 

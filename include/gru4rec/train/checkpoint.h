@@ -70,6 +70,11 @@ class CheckpointFolder {
   int64_t keep_;
 };
 
+// The checkpoint a user means by a path: the file itself, or the newest one of a run's folder or of a folder of checkpoints; of a
+// run's folder the second gives the best one. Local. UserError if there is none.
+std::filesystem::path newest_checkpoint_at(const std::filesystem::path& path);
+std::filesystem::path best_checkpoint_at(const std::filesystem::path& path);
+
 // For `inspect`.
 std::string describe_checkpoint(const std::filesystem::path& file);
 

@@ -1,0 +1,205 @@
+#include "gru4rec/base/config.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <set>
+
+#include "gru4rec/base/error.h"
+#include "gru4rec/base/option_table.h"
+#include "option_codecs.h"
+
+namespace gru4rec {
+namespace {
+
+// Options that are being read, with everything that is wrong with them and everything worth a warning.
+struct Reading {
+  Options options;
+  std::vector<std::string> errors;
+  std::vector<std::string> warnings;
+};
+
+void apply_recbole_key(const RecBoleKey& key, const YAML::Node& node, const std::string& place, Reading& reading) {
+  switch (key.treatment) {
+    case RecBoleKey::Treatment::ignored:
+      reading.warnings.push_back(fmt::format("option '{}' ({}) of RecBole has no effect here: {}", key.key, place, key.reason));
+      return;
+    case RecBoleKey::Treatment::refused: {
+      const std::string value = codecs::is_none(node) ? "None" : node.IsScalar() ? node.Scalar() : codecs::shown(node);
+      if (std::ranges::any_of(key.harmless, [&](const std::string& harmless) {
+            return std::ranges::equal(harmless, value, [](char a, char b) { return std::tolower(a) == std::tolower(b); });
+          }))
+        return;
+      reading.errors.push_back(fmt::format("option '{}' ({}): {} is not possible: {}. Leave it out.", key.key, place,
+                                           codecs::shown(node), key.reason));
+      return;
+    }
+    case RecBoleKey::Treatment::translated:
+      try {
+        key.translate(node, reading.options);
+      } catch (const BadValue& bad) {
+        reading.errors.push_back(
+            fmt::format("option '{}' ({}): got {}, wanted {}.", key.key, place, codecs::shown(node), bad.what()));
+      }
+  }
+}
+
+void apply(const std::string& key, const YAML::Node& node, const std::string& place, Reading& reading) {
+  if (const OptionRow* row = find_option(key)) {
+    try {
+      row->codec.read(node, reading.options);
+    } catch (const BadValue& bad) {
+      const std::string wanted = *bad.what() != '\0' ? bad.what() : row->codec.wanted;
+      reading.errors.push_back(fmt::format("option '{}' ({}): got {}, wanted {}.", key, place, codecs::shown(node), wanted));
+    } catch (const YAML::Exception& bad) {
+      reading.errors.push_back(
+          fmt::format("option '{}' ({}): got {}, wanted {}.", key, place, codecs::shown(node), row->codec.wanted));
+    }
+    return;
+  }
+  if (const RecBoleKey* recbole = find_recbole_key(key)) return apply_recbole_key(*recbole, node, place, reading);
+  const std::string nearest = nearest_key(key);
+  reading.errors.push_back(
+      fmt::format("unknown option '{}' ({}){}", key, place,
+                  nearest.empty() ? ". See gru4rec help for the list." : fmt::format("; did you mean '{}'?", nearest)));
+}
+
+void apply_document(const YAML::Node& document, const std::string& name, Reading& reading) {
+  if (document.IsNull()) return;
+  if (!document.IsMap()) {
+    reading.errors.push_back(fmt::format("{} is not a list of 'key: value' lines.", name));
+    return;
+  }
+  std::set<std::string> seen;
+  for (const auto& entry : document) {
+    const std::string place = fmt::format("{}:{}", name, entry.first.Mark().line + 1);
+    if (!entry.first.IsScalar()) {
+      reading.errors.push_back(fmt::format("{}: the key is not a word.", place));
+      continue;
+    }
+    const std::string& key = entry.first.Scalar();
+    if (!seen.insert(key).second)
+      reading.errors.push_back(fmt::format("option '{}' ({}) was given before in this file. Keep one.", key, place));
+    apply(key, entry.second, place, reading);
+  }
+}
+
+void apply_file(const std::filesystem::path& path, Reading& reading) {
+  try {
+    apply_document(YAML::LoadFile(path.string()), path.string(), reading);
+  } catch (const YAML::BadFile&) {
+    reading.errors.push_back(
+        fmt::format("cannot read the configuration {}. Check the path and its permissions.", path.string()));
+  } catch (const YAML::Exception& bad) {
+    reading.errors.push_back(fmt::format("{}:{}: not YAML: {}.", path.string(), bad.mark.line + 1, bad.msg));
+  }
+}
+
+void apply_override(const Override& override, Reading& reading) {
+  const OptionRow* row = find_option(override.key);
+  YAML::Node node(override.value);
+  if (!row || !row->codec.is_text) {
+    try {
+      node = YAML::Load(override.value);
+    } catch (const YAML::Exception&) {  // stays the text: an interval such as [0,inf), or what the reader will name
+      node = YAML::Node(override.value);
+    }
+  }
+  apply(override.key, node, "command line", reading);
+}
+
+// What only several options together can be wrong about.
+void check_together(const Options& options, std::vector<std::string>& errors) {
+  const auto at = options.valid_metric.find('@');
+  const std::string metric = options.valid_metric.substr(0, at);
+  const auto same = [](const std::string& a, const std::string& b) {
+    return std::ranges::equal(a, b, [](char x, char y) { return std::tolower(x) == std::tolower(y); });
+  };
+  if (std::ranges::none_of(options.metrics, [&](const std::string& each) { return same(each, metric); }) ||
+      std::ranges::none_of(options.topk, [&](int64_t k) {
+        return at != std::string::npos && std::to_string(k) == options.valid_metric.substr(at + 1);
+      }))
+    errors.push_back(
+        fmt::format("option 'valid_metric': got '{}', which metrics [{}] and topk [{}] do not report. Add it there.",
+                    options.valid_metric, fmt::join(options.metrics, ", "), fmt::join(options.topk, ", ")));
+  if (!options.benchmark_filename.empty() && !options.train_file.empty())
+    errors.push_back("options 'benchmark_filename' and 'train_file' both name the training data. Leave one out.");
+  if (options.train_file.empty() && !(options.test_file.empty() && options.valid_file.empty()))
+    errors.push_back("options 'test_file' and 'valid_file' go with 'train_file', which is not given. Add it.");
+}
+
+[[noreturn]] void refuse(const std::vector<std::string>& errors) {
+  if (errors.size() == 1) throw UserError("{}", errors.front());
+  throw UserError("{} errors in the configuration:\n  {}", errors.size(), fmt::join(errors, "\n  "));
+}
+
+std::string yaml_of(const Options& options, bool numbers_only, bool titles) {
+  std::string text;
+  Section section{};
+  bool first = true;
+  for (const OptionRow& row : option_table()) {
+    if (numbers_only && !row.affects_numbers) continue;
+    if (titles && (first || row.section != section)) text += fmt::format("{}# {}\n", first ? "" : "\n", title_of(row.section));
+    first = false;
+    section = row.section;
+    text += fmt::format("{}: {}\n", row.key, row.codec.write(options));
+  }
+  return text;
+}
+
+}  // namespace
+
+Options resolve_paths(Options options) {
+  if (options.store.empty()) options.store = "store/" + options.dataset;
+  if (options.run_dir.empty()) options.run_dir = "runs/" + options.dataset;
+  if (options.checkpoint_dir.empty()) options.checkpoint_dir = options.run_dir + "/checkpoints";
+  return options;
+}
+
+Configuration read_configuration(const std::vector<std::filesystem::path>& files, const std::vector<Override>& overrides,
+                                 const Options& base) {
+  Reading reading{base, {}, {}};
+  for (const auto& file : files) apply_file(file, reading);
+  for (const Override& override : overrides) apply_override(override, reading);
+  if (reading.errors.empty()) check_together(reading.options, reading.errors);
+  if (!reading.errors.empty()) refuse(reading.errors);
+  return {resolve_paths(reading.options), reading.warnings};
+}
+
+std::string to_yaml(const Options& options) { return yaml_of(options, false, true); }
+std::string numbers_to_yaml(const Options& options) { return yaml_of(options, true, false); }
+
+Options options_from_yaml(const std::string& text, const std::string& name, const Options& base) {
+  Reading reading{base, {}, {}};
+  try {
+    apply_document(YAML::Load(text), name, reading);
+  } catch (const YAML::Exception& bad) {
+    reading.errors.push_back(fmt::format("{}:{}: not YAML: {}.", name, bad.mark.line + 1, bad.msg));
+  }
+  if (!reading.errors.empty()) refuse(reading.errors);
+  return reading.options;
+}
+
+std::vector<std::string> differences(const Options& before, const Options& now, bool numbers_only) {
+  std::vector<std::string> lines;
+  for (const OptionRow& row : option_table()) {
+    if (numbers_only && !row.affects_numbers) continue;
+    const std::string a = row.codec.write(before), b = row.codec.write(now);
+    if (a != b) lines.push_back(fmt::format("{}: {} → {}", row.key, a, b));
+  }
+  return lines;
+}
+
+std::string options_text(const Options& options) {
+  std::string text;
+  const Options defaults = resolve_paths({});
+  for (const OptionRow& row : option_table()) {
+    const std::string value = row.codec.write(options);
+    text += fmt::format("  {} {:<26} {}\n", value == row.codec.write(defaults) ? ' ' : '*', row.key, value);
+  }
+  return text + "  (* not at its default)";
+}
+
+}  // namespace gru4rec

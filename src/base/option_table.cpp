@@ -1,0 +1,239 @@
+#include "gru4rec/base/option_table.h"
+
+#include "gru4rec/base/nearest.h"
+#include "option_codecs.h"
+
+namespace gru4rec {
+namespace {
+
+using namespace codecs;
+using O = Options;
+
+constexpr bool kNumbers = true;   // changes what a run computes from the same store
+constexpr bool kNeutral = false;  // does not (for data options: the digest of the store speaks for them)
+
+void add_data(std::vector<OptionRow>& rows) {
+  const auto add = [&](const char* key, Origin origin, Codec codec, const char* help) {
+    rows.push_back({key, Section::data, origin, kNeutral, std::move(codec), help});
+  };
+  add("dataset", Origin::recbole, text(&O::dataset, false),
+      "Name of the data. The atomic file is data_path/dataset/dataset.inter; store and run_dir are named after it.");
+  add("data_path", Origin::recbole, text(&O::data_path, false),
+      "Folder of the data, relative to the current one.");
+  add("train_file", Origin::ours, text(&O::train_file, true),
+      "Events to read instead of the atomic file, relative to data_path: .inter, .csv, .tsv or .parquet, gzipped or not. With "
+      "test_file or valid_file it holds the training sessions only, else eval_args splits it.");
+  add("valid_file", Origin::ours, text(&O::valid_file, true),
+      "Events of the validation sessions, relative to data_path.");
+  add("test_file", Origin::ours, text(&O::test_file, true), "Events of the test sessions, relative to data_path.");
+  add("benchmark_filename", Origin::recbole, file_suffixes(&O::benchmark_filename),
+      "Suffixes of three files made beforehand: [train, valid, test] stands for data_path/dataset/dataset.train.inter and so "
+      "on. They hold plain events, one a row, not RecBole's item lists.");
+  add("store", Origin::ours, text(&O::store, true),
+      "Folder of the session store that ingest writes and train reads. Empty: store/DATASET.");
+  add("field_separator", Origin::recbole, one_character(&O::field_separator),
+      "Character between the columns of text files. Files whose name ends in .csv or .csv.gz use a comma.");
+  add("USER_ID_FIELD", Origin::recbole, text(&O::USER_ID_FIELD, false),
+      "Column of the user. A user's events in time order are one session, unless SESSION_ID_FIELD or session_gap divides them.");
+  add("SESSION_ID_FIELD", Origin::ours, text(&O::SESSION_ID_FIELD, true),
+      "Column of the session. Empty: the sessions are the users.");
+  add("ITEM_ID_FIELD", Origin::recbole, text(&O::ITEM_ID_FIELD, false), "Column of the item.");
+  add("TIME_FIELD", Origin::recbole, text(&O::TIME_FIELD, false),
+      "Column of the time, a number. Events of equal time keep their order in the file.");
+  add("user_inter_num_interval", Origin::recbole_extended, interval(&O::user_inter_num_interval),
+      "Keeps users with that many events, applied together with item_inter_num_interval until nothing changes. None: all. One "
+      "interval, not several joined by ';'.");
+  add("item_inter_num_interval", Origin::recbole_extended, interval(&O::item_inter_num_interval),
+      "Keeps items with that many events. None: all.");
+  add("val_interval", Origin::recbole_extended, interval_by_column(&O::val_interval),
+      "Keeps events whose value in a column lies in an interval, such as ratings of 3 and more: {'rating': \"[3,inf)\"}.");
+  add("rm_dup_inter", Origin::recbole,
+      choice<DuplicateRule>(&O::rm_dup_inter,
+                            {{"None", DuplicateRule::keep}, {"first", DuplicateRule::first}, {"last", DuplicateRule::last}}),
+      "Of several events of the same user and item keep all (None), the first or the last in time.");
+  add("min_session_length", Origin::ours, integer(&O::min_session_length, at_least(1)),
+      "Drops shorter sessions, together with min_item_support until nothing changes. Larger: fewer, richer sessions.");
+  add("min_item_support", Origin::ours, integer(&O::min_item_support, at_least(1)),
+      "Drops items with fewer events. Larger: a smaller catalogue and faster training, but rare items are never recommended.");
+  add("merge_repeats", Origin::ours, flag(&O::merge_repeats),
+      "Makes one event of an item's immediate repeats in a session: a, a, b becomes a, b.");
+  add("session_gap", Origin::ours, real(&O::session_gap, at_least(0)),
+      "Cuts a session where more time than this, in the units of TIME_FIELD, lies between two events. 0: never. Smaller: more "
+      "and shorter sessions.");
+  add("time_order", Origin::ours, choice<TimeOrder>(&O::time_order, {{"exact", TimeOrder::exact}, {"recbole", TimeOrder::recbole}}),
+      "exact: by the time as it stands. recbole: by the time normalised to float32, which is what RecBole sorts by; reproduces "
+      "its splits.");
+  add("eval_args", Origin::recbole_extended, split(),
+      "How sessions are divided. LS: the last item of each is test, the one before valid. RS: [0.8, 0.1, 0.1] of each session's "
+      "targets in time order. TS: whole sessions by their end, {test_days: 1, valid_days: 1} or fractions {test: 0.1, valid: "
+      "0.1}. files: given as train_file, valid_file and test_file, or {valid_days: 1} to cut valid off train_file. Order is "
+      "always TO, mode always full; RecBole's own defaults for sequential models.");
+  add("drop_unseen", Origin::ours, flag(&O::drop_unseen),
+      "Drops events of valid and test whose item is not in training. False: as targets they count as missed, in a prefix they "
+      "are passed over.");
+  add("shards", Origin::ours, integer(&O::shards, within(1, 65536)),
+      "Number of files of the store, balanced by events; does not change results. Larger: files of manageable size.");
+}
+
+void add_model(std::vector<OptionRow>& rows) {
+  const auto add = [&](const char* key, Origin origin, Codec codec, const char* help) {
+    rows.push_back({key, Section::model, origin, kNumbers, std::move(codec), help});
+  };
+  add("embedding_size", Origin::recbole, integer(&O::embedding_size, within(1, 65537)),
+      "Length of an item's vector. Larger: more capacity, and time and memory in proportion (with the catalogue).");
+  add("hidden_size", Origin::recbole, integer(&O::hidden_size, within(1, 65537)),
+      "Length of the GRU's state. Larger: more capacity, and time that grows with its square.");
+  add("num_layers", Origin::recbole, integer(&O::num_layers, within(1, 65)),
+      "GRU layers on top of each other. One is enough for most session data.");
+  add("dropout_prob", Origin::recbole, real(&O::dropout_prob, within(0, 1)),
+      "Share of the embedded input that is set to zero in training. Larger: less overfitting, slower learning.");
+  add("loss_type", Origin::recbole,
+      choice<LossType>(&O::loss_type, {{"CE", LossType::ce}}, {{"BPR", "not yet: BPR is not implemented"}}),
+      "CE: cross-entropy over the whole catalogue.");
+  add("score_padding", Origin::ours, flag(&O::score_padding),
+      "Whether the padding row is a class of the training softmax, as in RecBole. False leaves it out, which is cleaner.");
+}
+
+void add_training(std::vector<OptionRow>& rows) {
+  const auto add = [&](const char* key, Origin origin, bool numbers, Codec codec, const char* help) {
+    rows.push_back({key, Section::training, origin, numbers, std::move(codec), help});
+  };
+  add("augmentation", Origin::ours, kNumbers,
+      choice<Augmentation>(&O::augmentation, {{"one_pass", Augmentation::one_pass}, {"prefixes", Augmentation::prefixes}}),
+      "one_pass: one pass over a session with a target at every step; the same sum of losses as all its prefixes at a fraction "
+      "of the time. prefixes: each prefix is a sample of its own, literally as RecBole trains.");
+  add("MAX_ITEM_LIST_LENGTH", Origin::recbole, kNumbers, integer(&O::MAX_ITEM_LIST_LENGTH, within(1, 65537)),
+      "Items that a target sees at most. one_pass cuts longer sessions into windows of this length that share one item. Larger: "
+      "more history, more memory.");
+  add("learner", Origin::recbole, kNumbers,
+      word(&O::learner, {"adam"},
+           {{"sgd", "not yet: only Adam is implemented"},
+            {"adagrad", "not yet: only Adam is implemented"},
+            {"rmsprop", "not yet: only Adam is implemented"},
+            {"adamw", "not yet: only Adam is implemented"},
+            {"sparse_adam", "not yet: only Adam is implemented"}}),
+      "The optimizer.");
+  add("learning_rate", Origin::recbole, kNumbers, real(&O::learning_rate, above(0)),
+      "Step size of the optimizer. Larger learns faster and diverges sooner.");
+  add("weight_decay", Origin::recbole, kNumbers, real(&O::weight_decay, at_least(0)),
+      "L2 penalty: this times the weight is added to its gradient. Larger: smaller weights, less overfitting.");
+  add("clip_grad_norm", Origin::recbole_extended, kNumbers, clip_norm(),
+      "Scales the gradient down to this norm where it is larger: {max_norm: 5, norm_type: 2}, or the norm alone. None or 0: "
+      "never. Smaller: steadier, and slower where it bites often.");
+  add("train_batch_size", Origin::recbole_extended, kNumbers, integer(&O::train_batch_size, within(1, 2147483648.0)),
+      "Targets of a step, over all replicas together (RecBole: on each GPU). Larger: fewer, smoother and faster steps, which "
+      "want a larger learning_rate.");
+  add("epochs", Origin::recbole, kNeutral, integer(&O::epochs, at_least(0)),
+      "Passes over the training data at most. A finished run can be resumed with more.");
+  add("eval_step", Origin::recbole, kNumbers, integer(&O::eval_step, at_least(0)),
+      "Evaluates on valid after every so many epochs. 0: never, so there is no early stopping.");
+  add("stopping_step", Origin::recbole, kNeutral, integer(&O::stopping_step, at_least(0)),
+      "Stops after more than this many evaluations in a row without a better valid_metric; an equal value counts as better.");
+  add("seed", Origin::recbole, kNumbers, codecs::seed(&O::seed),
+      "Names every random draw: initial weights, order of the data, dropout. Results are a function of it.");
+  add("replicas", Origin::ours, kNumbers, integer(&O::replicas, within(0, 65537)),
+      "Logical workers among which each batch is divided; at least as many as ranks. The results depend on it in the last bits "
+      "and never on the number of ranks. 0: the number of ranks of the first start.");
+  add("num_threads", Origin::ours, kNeutral, integer(&O::num_threads, within(1, 1025)),
+      "Threads of one rank. Ranks times threads should not exceed the cores.");
+}
+
+void add_evaluation(std::vector<OptionRow>& rows) {
+  const auto add = [&](const char* key, Origin origin, bool numbers, Codec codec, const char* help) {
+    rows.push_back({key, Section::evaluation, origin, numbers, std::move(codec), help});
+  };
+  add("eval_batch_size", Origin::recbole, kNeutral, integer(&O::eval_batch_size, within(1, 2147483648.0)),
+      "Targets that are scored at once. Does not change results. Larger: faster up to a point, more memory.");
+  add("topk", Origin::recbole_extended, kNeutral, integers(&O::topk),
+      "Lengths of the lists of recommendations that the metrics look at. RecBole's default is [10].");
+  add("metrics", Origin::recbole, kNeutral, metric_list(&O::metrics), "What is reported for each k of topk.");
+  add("valid_metric", Origin::recbole, kNumbers, metric_at(&O::valid_metric),
+      "What decides about the best epoch and early stopping. Its metric and k must be in metrics and topk.");
+  add("metric_decimal_place", Origin::recbole, kNumbers, integer(&O::metric_decimal_place, within(0, 17)),
+      "Decimals of the metrics; valid_metric is rounded before it is compared, as in RecBole.");
+}
+
+void add_runs(std::vector<OptionRow>& rows) {
+  const auto add = [&](const char* key, Origin origin, Codec codec, const char* help) {
+    rows.push_back({key, Section::runs, origin, kNeutral, std::move(codec), help});
+  };
+  add("run_dir", Origin::ours, text(&O::run_dir, true),
+      "Folder of the run: config.yaml, metrics.jsonl, result.json, checkpoints. Empty: runs/DATASET.");
+  add("checkpoint_dir", Origin::recbole_extended, text(&O::checkpoint_dir, true),
+      "Folder of the checkpoints. Empty: RUN_DIR/checkpoints (RecBole: saved).");
+  add("checkpoint_steps", Origin::ours, integer(&O::checkpoint_steps, at_least(0)),
+      "Saves a checkpoint every so many steps as well as after each epoch. 0: after epochs only. Smaller: less work lost in a "
+      "crash, more time spent writing.");
+  add("keep_checkpoints", Origin::ours, integer(&O::keep_checkpoints, at_least(1)),
+      "Checkpoints that are kept, the newest ones, besides the best. Larger: more to fall back on, more disk.");
+  add("resume", Origin::ours, flag(&O::resume), "Goes on from the newest intact checkpoint of checkpoint_dir.");
+  add("debug", Origin::ours, flag(&O::debug),
+      "One process that replays a run of any number of replicas bit for bit, with finite checks on every tensor, anomaly "
+      "detection and norms of each parameter at every step. Slow.");
+}
+
+void add_surroundings(std::vector<OptionRow>& rows) {
+  const auto add = [&](const char* key, Origin origin, bool numbers, Codec codec, const char* help) {
+    rows.push_back({key, Section::surroundings, origin, numbers, std::move(codec), help});
+  };
+  add("comm_timeout", Origin::ours, kNeutral, real(&O::comm_timeout, above(0)),
+      "Seconds without progress after which a rank is taken for lost and the job ends. Smaller notices sooner, and may take a "
+      "slow disk for a dead rank.");
+  add("stop_timeout", Origin::ours, kNeutral, real(&O::stop_timeout, above(0)),
+      "Seconds that a rank which was told to stop waits for the others before it leaves with exit code 3.");
+  add("deterministic", Origin::ours, kNumbers, word(&O::deterministic, {"strict", "relaxed"}),
+      "strict: the same bits on any number of ranks. relaxed: whatever kernels are fastest.");
+  add("log_level", Origin::ours, kNeutral, word(&O::log_level, {"debug", "info", "warning", "error"}),
+      "How much is said on standard error. Results on standard output are not affected.");
+  add("show_progress", Origin::recbole, kNeutral, flag(&O::show_progress),
+      "Progress on standard error: one line that is redrawn on a terminal, plain lines now and then elsewhere.");
+}
+
+}  // namespace
+
+std::string_view title_of(Section section) {
+  switch (section) {
+    case Section::data:
+      return "Data";
+    case Section::model:
+      return "Model";
+    case Section::training:
+      return "Training";
+    case Section::evaluation:
+      return "Evaluation";
+    case Section::runs:
+      return "Runs and checkpoints";
+    case Section::surroundings:
+      return "Surroundings";
+  }
+  return {};
+}
+
+const std::vector<OptionRow>& option_table() {
+  static const std::vector<OptionRow> table = [] {
+    std::vector<OptionRow> rows;
+    add_data(rows);
+    add_model(rows);
+    add_training(rows);
+    add_evaluation(rows);
+    add_runs(rows);
+    add_surroundings(rows);
+    return rows;
+  }();
+  return table;
+}
+
+const OptionRow* find_option(std::string_view key) {
+  for (const OptionRow& row : option_table())
+    if (row.key == key) return &row;
+  return nullptr;
+}
+
+std::string nearest_key(std::string_view mistyped, const std::vector<std::string>& more) {
+  std::vector<std::string> names = more;
+  for (const OptionRow& row : option_table()) names.push_back(row.key);
+  for (const RecBoleKey& key : recbole_keys()) names.push_back(key.key);
+  return nearest(mistyped, names);
+}
+
+}  // namespace gru4rec

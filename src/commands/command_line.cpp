@@ -1,0 +1,135 @@
+#include "command_line.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "gru4rec/base/config.h"
+#include "gru4rec/base/error.h"
+#include "gru4rec/base/option_table.h"
+#include "gru4rec/base/version.h"
+
+namespace gru4rec {
+namespace {
+
+// What the parser collects before the configuration is read.
+struct Collected {
+  std::vector<std::string> config_files;
+  std::vector<Override> overrides;
+};
+
+// All rows of the option table as --key, in the groups of the table.
+void add_table(CLI::App& command, Collected& collected) {
+  command.add_option("--config", collected.config_files, "Configuration file (YAML). May be repeated: a later one wins.")
+      ->type_name("FILE")
+      ->take_all()
+      ->allow_extra_args(false);
+  for (const OptionRow& row : option_table()) {
+    const std::string help = fmt::format("{} Default: {}.", row.help, row.default_text());
+    const auto keep = [&collected, key = row.key](const std::string& value) { collected.overrides.push_back({key, value}); };
+    CLI::Option* option = command.add_option_function<std::string>("--" + row.key, keep, help);
+    option->type_name("")->group(std::string(title_of(row.section)))->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    if (row.codec.is_flag) option->expected(0, 1)->default_str("true");
+  }
+  command.allow_extras();  // RecBole's other keys, and mistyped ones: the configuration knows both
+}
+
+// `--key value` and `--key=value` that the table does not have; the rest of the command line is a mistake.
+void collect_extras(const std::vector<std::string>& extras, Collected& collected) {
+  for (size_t i = 0; i < extras.size(); ++i) {
+    if (!extras[i].starts_with("--"))
+      throw UserError("the command line has '{}', which belongs to no option. Options are written --key value or --key=value.",
+                      extras[i]);
+    const std::string text = extras[i].substr(2);
+    if (const size_t equals = text.find('='); equals != std::string::npos) {
+      collected.overrides.push_back({text.substr(0, equals), text.substr(equals + 1)});
+    } else if (i + 1 < extras.size() && !extras[i + 1].starts_with("--")) {
+      collected.overrides.push_back({text, extras[++i]});
+    } else {
+      collected.overrides.push_back({text, "true"});
+    }
+  }
+}
+
+constexpr const char* kFooter =
+    "Exit codes: 0 done, 2 you can fix it, 3 the surroundings failed, 4 a bug, 128+signal stopped after saving.";
+
+struct Parser {
+  CLI::App app{"Distributed trainer for GRU4Rec, the recurrent model for session-based recommendation.", "gru4rec"};
+  Collected collected;
+  CommandLine result;
+  bool version = false;
+
+  Parser() {
+    app.require_subcommand(0, 1);
+    app.footer(std::string("gru4rec COMMAND --help shows a command's options and examples.\n") + kFooter);
+    app.add_flag("--version", version, "Print the version and leave");
+    app.add_subcommand("help", "Print this and leave");
+
+    CLI::App* ingest = app.add_subcommand("ingest", "Raw events → session store");
+    add_table(*ingest, collected);
+    ingest->footer(
+        "Examples:\n  gru4rec ingest --config configs/ml-100k.yaml --data_path .deps/data\n"
+        "  gru4rec ingest --config configs/yoochoose.yaml --data_path DATA --shards 4\n");
+
+    CLI::App* train = app.add_subcommand("train", "Session store → checkpoints, metrics, result");
+    add_table(*train, collected);
+    train->footer(
+        "Examples:\n  mpirun -np 4 gru4rec train --config configs/ml-100k.yaml\n"
+        "  gru4rec train --config configs/ml-100k.yaml --resume\n"
+        "  gru4rec train --config configs/ml-100k.yaml --debug --replicas 4\n");
+
+    CLI::App* evaluate = app.add_subcommand("evaluate", "Checkpoint and its store → metrics");
+    evaluate
+        ->add_option("--checkpoint", result.evaluate.checkpoint,
+                     "A checkpoint; of a run's folder its best, of a folder of checkpoints the newest")
+        ->required();
+    evaluate->add_option("--split", result.evaluate.split, "test or valid")->check(CLI::IsMember({"test", "valid"}));
+    evaluate->add_option("--ranks_file", result.evaluate.ranks_file, "Write the rank of every target there (TSV)");
+    add_table(*evaluate, collected);
+    evaluate->footer(
+        "Examples:\n  gru4rec evaluate --checkpoint runs/ml-100k --topk [5,20]\n"
+        "  mpirun -np 2 gru4rec evaluate --checkpoint runs/ml-100k/checkpoints/step-00000480.h5 --split valid\n");
+
+    CLI::App* inspect = app.add_subcommand("inspect", "Show, verify or seal a store or a checkpoint");
+    inspect->add_option("path", result.inspect.path, "A store's folder, a run's folder, or a checkpoint")->required();
+    inspect->add_flag("--digest", result.inspect.digest, "Print the digest only");
+    inspect->add_flag("--verify", result.inspect.verify, "Check every block");
+    inspect->add_flag("--seal", result.inspect.seal, "Give the files of a store written by others their checksums and seals");
+    inspect->footer("Examples:\n  gru4rec inspect store/ml-100k --verify\n  gru4rec inspect runs/ml-100k --digest\n");
+  }
+};
+
+}  // namespace
+
+CommandLine parse_command_line(int argc, const char* const* argv, bool read_files) {
+  Parser parser;
+  try {
+    parser.app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    const auto chosen = parser.app.get_subcommands();
+    parser.result.text = chosen.empty() ? parser.app.help() : chosen.front()->help();
+    return parser.result;
+  } catch (const CLI::ParseError& error) {
+    throw UserError("{}. gru4rec --help shows the commands, gru4rec COMMAND --help their options.", error.what());
+  }
+  const auto chosen = parser.app.get_subcommands();
+  if (parser.version) {
+    parser.result.text = fmt::format("gru4rec {}\n", kVersion);
+    return parser.result;
+  }
+  if (chosen.empty() || chosen.front()->get_name() == "help") {
+    parser.result.text = parser.app.help();
+    return parser.result;
+  }
+  parser.result.command = chosen.front()->get_name();
+  if (parser.result.command == "inspect" || !read_files) return parser.result;
+  collect_extras(chosen.front()->remaining(), parser.collected);
+  const Configuration configuration = read_configuration(
+      {parser.collected.config_files.begin(), parser.collected.config_files.end()}, parser.collected.overrides);
+  parser.result.options = configuration.options;
+  parser.result.warnings = configuration.warnings;
+  return parser.result;
+}
+
+}  // namespace gru4rec

@@ -1,0 +1,36 @@
+// The commands of the program. Each returns an exit code and throws for every failure; `main` turns that into a message, an exit code
+// and, under mpirun, the end of the job.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "gru4rec/base/options.h"
+#include "gru4rec/comm/world.h"
+
+namespace gru4rec {
+
+// Local: raw events → session store.
+int run_ingest(const Options& options);
+
+// Collective: store → checkpoints, metrics, result.
+int run_train(Options options, MpiEnvironment& environment);
+
+struct EvaluateRequest {
+  std::filesystem::path checkpoint;   // a file; of a run's folder its best, of a folder of checkpoints the newest
+  std::string split = "test";         // or "valid"
+  std::filesystem::path ranks_file;   // where to write the rank of every target; empty: nowhere
+};
+// Collective: checkpoint + store → metrics.
+int run_evaluate(EvaluateRequest request, Options options, MpiEnvironment& environment);
+
+struct InspectRequest {
+  std::filesystem::path path;  // a store's folder, one of its files, or a checkpoint
+  bool digest = false;         // print only the digest
+  bool verify = false;         // check every block
+  bool seal = false;           // give files written by others their seal
+};
+// Local.
+int run_inspect(const InspectRequest& request);
+
+}  // namespace gru4rec

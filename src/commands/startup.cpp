@@ -1,0 +1,80 @@
+#include "startup.h"
+
+#include <spdlog/spdlog.h>
+
+#include "gru4rec/base/config.h"
+#include "gru4rec/base/hash.h"
+#include "gru4rec/base/version.h"
+#include "gru4rec/comm/ordered_sum.h"
+#include "gru4rec/model/full_softmax.h"
+#include "gru4rec/train/determinism.h"
+
+namespace gru4rec {
+namespace {
+
+constexpr uint64_t kFloat = sizeof(float);
+constexpr uint64_t kWindowEvents = 16 * 65536;
+constexpr uint64_t kSegmentBytes = 40;
+constexpr uint64_t kItemCacheBytes = 16 << 20;
+
+std::string mebibytes(uint64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
+
+}  // namespace
+
+MemoryEstimate estimate_memory(const Options& options, const RunStart& start, const StoreInfo& store, int rank, int world) {
+  const ModelShape shape{static_cast<int64_t>(store.catalogue),
+                         options.embedding_size,
+                         options.hidden_size,
+                         options.num_layers,
+                         options.dropout_prob,
+                         options.score_padding};
+  const ParameterLayout layout(shape);
+  const ReplicaLayout replicas(static_cast<int>(start.replicas), world);
+  const auto own = replicas.replicas_of(rank);
+  const auto length = static_cast<uint64_t>(layout.gradient_floats());
+  uint64_t partials = 0;
+  for (int other = 0; other < world; ++other) {
+    const auto block = replicas.replicas_of(other);
+    if (other != rank) partials += maximal_subtrees(static_cast<int>(start.replicas), block.first, block.last).size();
+  }
+  MemoryEstimate estimate{};
+  estimate.parameters = 3 * static_cast<uint64_t>(layout.parameter_floats()) * kFloat;
+  estimate.gradients =
+      (sum_buffers(static_cast<int>(start.replicas), own.first, own.last) * length + partials * length / world) * kFloat;
+  const uint64_t share = (options.train_batch_size + start.replicas - 1) / start.replicas + options.MAX_ITEM_LIST_LENGTH;
+  // Embedded inputs, mask and their gradient; per layer gates, their two gradients, three states; queries and their gradient.
+  estimate.activations = share * kFloat * (4 * options.embedding_size + options.num_layers * 14 * options.hidden_size);
+  estimate.scores = 2 * static_cast<uint64_t>(softmax_chunk_rows(shape.table_rows()) * shape.table_rows()) * kFloat;
+  estimate.data = std::min(store.events, kWindowEvents) * kSegmentBytes + std::min(store.events * 4, kItemCacheBytes);
+  return estimate;
+}
+
+void print_startup(const Options& options, const RunStart& start, const Store& store, Communicator& comm) {
+  const MemoryEstimate memory = estimate_memory(options, start, store.info(), comm.rank(), comm.size());
+  struct Line {
+    int32_t capability;
+    int32_t threads;
+    uint64_t memory;
+  };
+  const std::vector<Line> lines = comm.all_gather(
+      Line{static_cast<int32_t>(processor_capability()), static_cast<int32_t>(options.num_threads), memory.total()});
+  if (comm.rank() != 0) return;
+  const StoreInfo& info = store.info();
+  const ReplicaLayout layout(static_cast<int>(start.replicas), comm.size());
+  spdlog::info("gru4rec {}: {} rank(s) over {}, {} replica(s)", kVersion, comm.size(), comm.name(), start.replicas);
+  spdlog::info("store {} (digest {}): {} sessions, {} events, {} items; targets: {} train, {} valid, {} test", options.store,
+               hex_text(info.data_digest), info.sessions, info.events, info.catalogue, info.train_targets, info.valid_targets,
+               info.test_targets);
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    const auto own = layout.replicas_of(rank);
+    spdlog::info("{}: replicas {}…{}, about {} targets an epoch, {} thread(s), {}, memory about {}", comm.describe(rank),
+                 own.first, own.last - 1, info.train_targets * own.size() / start.replicas, lines[rank].threads,
+                 capability_name(static_cast<Capability>(lines[rank].capability)), mebibytes(lines[rank].memory));
+  }
+  spdlog::info("memory of a rank: {} parameters and moments, {} gradients, {} activations, {} scores, {} data",
+               mebibytes(memory.parameters), mebibytes(memory.gradients), mebibytes(memory.activations),
+               mebibytes(memory.scores), mebibytes(memory.data));
+  spdlog::info("options:\n{}", options_text(options));
+}
+
+}  // namespace gru4rec

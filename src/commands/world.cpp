@@ -1,0 +1,44 @@
+#include "world.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "gru4rec/base/config.h"
+#include "gru4rec/base/error.h"
+#include "gru4rec/base/hash.h"
+#include "gru4rec/base/version.h"
+#include "gru4rec/comm/agreement.h"
+#include "gru4rec/train/determinism.h"
+
+namespace gru4rec {
+
+int launched_rank() {
+  if (!MpiEnvironment::started_by_launcher()) return -1;
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"})
+    if (const char* rank = std::getenv(name)) return std::atoi(rank);
+  return -1;
+}
+
+std::unique_ptr<Communicator> enter_world(MpiEnvironment& environment, Options& options) {
+  std::unique_ptr<Communicator> comm = make_world(environment, {.timeout = options.comm_timeout});
+  options = options_from_yaml(comm->broadcast_text(0, to_yaml(options)), "options of rank 0");
+  if (options.debug && comm->size() > 1)
+    throw UserError(
+        "--debug is one process that replays a run of any number of replicas, {} ranks were started. Start it without mpirun: "
+        "gru4rec train … --debug --replicas {}.",
+        comm->size(), options.replicas > 0 ? options.replicas : comm->size());
+  require_equal(*comm, "the program", fmt::format("{} ({})", kVersion, hex_text(program_digest())),
+                "Install the same build on all hosts.");
+  const std::vector<Capability> capabilities = comm->all_gather(processor_capability());
+  pin_kernels(*std::min_element(capabilities.begin(), capabilities.end()), options.num_threads,
+              options.deterministic == "strict");
+  return comm;
+}
+
+Store open_store(const Options& options, Communicator& comm) {
+  Store store(options.store);
+  require_equal(comm, "the store's digest", hex_text(store.info().data_digest), "Give all hosts the same store.");
+  return store;
+}
+
+}  // namespace gru4rec

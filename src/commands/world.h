@@ -1,0 +1,22 @@
+// What train and evaluate share before they touch a tensor: one world of equal ranks, with kernels pinned alike. Collective.
+#pragma once
+
+#include <memory>
+
+#include "gru4rec/base/options.h"
+#include "gru4rec/comm/world.h"
+#include "gru4rec/data/store.h"
+
+namespace gru4rec {
+
+// The rank that mpirun or srun gave this process, known before MPI is started; -1 where neither did. Local.
+int launched_rank();
+
+// Starts the communicator, hands rank 0's options to all, refuses ranks that run another program, and pins kernels to the
+// lowest capability of any rank. `options` need only be filled on rank 0.
+std::unique_ptr<Communicator> enter_world(MpiEnvironment& environment, Options& options);
+
+// Opens the store on every rank; all must see the same data.
+Store open_store(const Options& options, Communicator& comm);
+
+}  // namespace gru4rec

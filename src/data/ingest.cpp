@@ -1,0 +1,199 @@
+#include "gru4rec/data/ingest.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "gru4rec/base/config.h"
+#include "gru4rec/base/error.h"
+#include "session_builder.h"
+
+namespace gru4rec {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct InputFile {
+  fs::path path;
+  Part part;
+};
+
+std::vector<InputFile> input_files(const Options& options) {
+  const fs::path folder(options.data_path);
+  std::vector<InputFile> files;
+  if (!options.benchmark_filename.empty()) {
+    const Part parts[] = {Part::train, Part::valid, Part::test};
+    for (size_t i = 0; i < options.benchmark_filename.size() && i < 3; ++i)
+      files.push_back(
+          {folder / options.dataset / fmt::format("{}.{}.inter", options.dataset, options.benchmark_filename[i]), parts[i]});
+  } else if (options.train_file.empty()) {
+    files.push_back({folder / options.dataset / (options.dataset + ".inter"), Part::whole});
+  } else {
+    const bool divided = !options.valid_file.empty() || !options.test_file.empty();
+    files.push_back({folder / options.train_file, divided ? Part::train : Part::whole});
+    if (!options.valid_file.empty()) files.push_back({folder / options.valid_file, Part::valid});
+    if (!options.test_file.empty()) files.push_back({folder / options.test_file, Part::test});
+  }
+  return files;
+}
+
+// Files made for train, valid and test are their own split, whatever eval_args says of one file.
+Options with_split_of_files(Options options, const std::vector<InputFile>& files) {
+  if (files.size() > 1 && options.split.kind != SplitKind::files) {
+    options.split = {};
+    options.split.kind = SplitKind::files;
+  }
+  if (files.size() == 1 && options.split.kind == SplitKind::files && options.split.temporal_valid == 0)
+    throw UserError(
+        "eval_args says that train, valid and test are given as files, but only {} is. Name test_file or valid_file, or "
+        "choose another split.",
+        files.front().path.string());
+  return options;
+}
+
+EventTable read_all(const Options& options, const std::vector<InputFile>& files, const ReadProgress& progress) {
+  const EventFormat format{
+      .session_column = options.SESSION_ID_FIELD.empty() ? options.USER_ID_FIELD : options.SESSION_ID_FIELD,
+      .item_column = options.ITEM_ID_FIELD,
+      .time_column = options.TIME_FIELD,
+      .val_interval = options.val_interval,
+      .separator = options.field_separator.front()};
+  EventTable table;
+  for (const InputFile& file : files) {
+    const size_t before = table.events();
+    read_events(file.path, file.part, format, table, progress);
+    if (table.events() == before) throw UserError("{} has a header and no events. Check the file.", file.path.string());
+  }
+  return table;
+}
+
+struct Cuts {
+  uint32_t train_end;
+  uint32_t valid_end;
+};
+
+// Where the targets of a session are divided; see data/store.h.
+Cuts cuts_of(const SplitOptions& split, Part part, uint64_t events) {
+  const auto n = static_cast<uint32_t>(events);
+  switch (part) {
+    case Part::train:
+      return {n, n};
+    case Part::valid:
+      return {1, n};
+    case Part::test:
+      return {1, 1};
+    case Part::whole:
+      break;
+  }
+  if (n <= 2) return {n, n};
+  if (split.kind == SplitKind::leave_one_out) return n == 3 ? Cuts{2, 2} : Cuts{n - 2, n - 1};
+  // RecBole (_calcu_split_ids): valid and test are rounded down, the rest is train; samples are the n - 1 targets.
+  const auto valid = static_cast<uint32_t>(split.ratio[1] * (n - 1)), test = static_cast<uint32_t>(split.ratio[2] * (n - 1));
+  return {n - valid - test, n - test};
+}
+
+struct Written {
+  StoreInfo info;
+  uint64_t unseen_targets = 0;  // of valid and test
+};
+
+Written write_store(const Options& options, const EventTable& table, const Sessions& sessions, const std::vector<uint32_t>& ids,
+                    const std::vector<std::string>& names, StoreInfo info) {
+  StoreWriter writer(options.store, options.shards, sessions.event_count());
+  Written written;
+  std::vector<uint32_t> items;
+  std::vector<int64_t> times;
+  for (const SessionSpan& span : sessions.spans) {
+    items.clear();
+    times.clear();
+    for (uint64_t i = span.first; i < span.first + span.count; ++i) {
+      items.push_back(ids[table.item[sessions.events[i]]]);
+      times.push_back(table.time[sessions.events[i]]);
+    }
+    const Cuts cuts = cuts_of(options.split, span.part, span.count);
+    for (uint64_t p = std::max(1u, cuts.train_end); p < span.count; ++p) written.unseen_targets += items[p] == 0;
+    const Part file = table.part[sessions.events[span.first]];
+    writer.add({table.sessions[static_cast<size_t>(file)].text(span.id), items, times, cuts.train_end, cuts.valid_end});
+  }
+  written.info = writer.commit(std::move(info), names);
+  return written;
+}
+
+nlohmann::json length_statistics(const Sessions& sessions) {
+  std::vector<uint64_t> lengths;
+  for (const SessionSpan& span : sessions.spans) lengths.push_back(span.count);
+  std::sort(lengths.begin(), lengths.end());
+  return {{"shortest", lengths.front()},
+          {"median", lengths[lengths.size() / 2]},
+          {"mean", static_cast<double>(sessions.event_count()) / static_cast<double>(lengths.size())},
+          {"longest", lengths.back()}};
+}
+
+}  // namespace
+
+IngestReport ingest(const Options& given, const ReadProgress& progress) {
+  const std::vector<InputFile> files = input_files(given);
+  const Options options = with_split_of_files(given, files);
+  const EventTable table = read_all(options, files, progress);
+  const TimeRank time(table, options.time_order);
+  Dropped dropped;
+  Sessions sessions = form_sessions(table, options, time, filter_events(table, options, time, dropped));
+  assign_parts(table, options, sessions);
+  filter_sessions(table, options, sessions, dropped);
+  order_sessions(time, sessions);
+  std::vector<std::string> names;
+  const std::vector<uint32_t> ids = number_items(table, time, sessions, names);
+  if (options.drop_unseen) drop_unseen_events(table, ids, sessions, dropped);
+  if (names.empty())
+    throw UserError("of {} events read, the filters and the split leave none to train on ({}). Loosen them.", table.events(),
+                    fmt::join(
+                        [&] {
+                          std::vector<std::string> parts;
+                          for (const auto& [reason, count] : dropped) parts.push_back(fmt::format("{}: {}", reason, count));
+                          return parts;
+                        }(),
+                        ", "));
+
+  nlohmann::json statistics = {{"events_read", table.events()},
+                               {"time_scale", table.time_scale},
+                               {"lengths", length_statistics(sessions)},
+                               {"density", static_cast<double>(sessions.event_count()) /
+                                               static_cast<double>(sessions.spans.size()) / static_cast<double>(names.size())}};
+  statistics["dropped"] = nlohmann::json::object();
+  for (const auto& [reason, count] : dropped) statistics["dropped"][reason] = count;
+
+  StoreInfo info;
+  info.dataset = options.dataset;
+  const bool whole_sessions = options.split.kind == SplitKind::temporal || options.split.kind == SplitKind::files;
+  info.protocol = whole_sessions ? Protocol::next_item : Protocol::leave_one_out;
+  info.ingest_json = nlohmann::json({{"options", to_yaml(options)}, {"statistics", statistics}}).dump();
+  const Written written = write_store(options, table, sessions, ids, names, std::move(info));
+  statistics["unseen_targets"] = written.unseen_targets;
+  return {written.info, statistics};
+}
+
+std::string IngestReport::text() const {
+  std::string text;
+  const auto line = [&](std::string_view name, const auto& value) { text += fmt::format("  {:<26} {:>14}\n", name, value); };
+  line("events read", statistics["events_read"].template get<uint64_t>());
+  for (const auto& [reason, count] : statistics["dropped"].items()) line("dropped: " + reason, count.template get<uint64_t>());
+  line("events", store.events);
+  line("sessions", store.sessions);
+  line("items", store.catalogue);
+  const auto& lengths = statistics["lengths"];
+  line("session length: shortest", lengths["shortest"].template get<uint64_t>());
+  line("session length: median", lengths["median"].template get<uint64_t>());
+  line("session length: mean", fmt::format("{:.2f}", lengths["mean"].template get<double>()));
+  line("session length: longest", lengths["longest"].template get<uint64_t>());
+  line("density", fmt::format("{:.6f}", statistics["density"].template get<double>()));
+  line("targets: train", store.train_targets);
+  line("targets: valid", store.valid_targets);
+  line("targets: test", store.test_targets);
+  line("unseen in training", statistics["unseen_targets"].template get<uint64_t>());
+  line("shards", store.shards.size());
+  return text;
+}
+
+}  // namespace gru4rec

@@ -1,0 +1,263 @@
+#include "session_builder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <unordered_set>
+
+namespace gru4rec {
+namespace {
+
+constexpr double kSecondsPerDay = 86400;
+
+void note(Dropped& dropped, const std::string& reason, uint64_t events) {
+  if (events > 0) dropped.emplace_back(reason, events);
+}
+
+// A session's id among all parts: the same text in two files is two sessions.
+uint64_t session_key(const EventTable& table, uint64_t row) {
+  return static_cast<uint64_t>(table.part[row]) << 32 | table.session[row];
+}
+
+void sort_by_time(std::vector<uint64_t>& rows, const TimeRank& time) {
+  std::stable_sort(rows.begin(), rows.end(), [&](uint64_t a, uint64_t b) { return time.before(a, b); });
+}
+
+void remove_duplicates(const EventTable& table, const Options& options, const TimeRank& time, std::vector<uint64_t>& rows) {
+  if (options.rm_dup_inter == DuplicateRule::keep) return;
+  sort_by_time(rows, time);
+  if (options.rm_dup_inter == DuplicateRule::last) std::reverse(rows.begin(), rows.end());
+  struct PairHash {
+    size_t operator()(const std::pair<uint64_t, uint32_t>& key) const {
+      return std::hash<uint64_t>()(key.first * 0x9e3779b97f4a7c15ULL ^ key.second);
+    }
+  };
+  std::unordered_set<std::pair<uint64_t, uint32_t>, PairHash> seen;
+  std::erase_if(rows, [&](uint64_t row) { return !seen.insert({session_key(table, row), table.item[row]}).second; });
+  std::sort(rows.begin(), rows.end());  // back to file order
+}
+
+// Drops events of users and items with counts outside their intervals until nothing changes (RecBole, _filter_by_inter_num).
+void filter_by_counts(const EventTable& table, const Options& options, std::vector<uint64_t>& rows, Dropped& dropped) {
+  if (!options.user_inter_num_interval && !options.item_inter_num_interval) return;
+  uint64_t by_user = 0, by_item = 0;
+  while (true) {
+    std::vector<uint64_t> users[kParts], items(table.items.size());
+    for (size_t part = 0; part < kParts; ++part) users[part].resize(table.sessions[part].size());
+    for (uint64_t row : rows) {
+      ++users[static_cast<size_t>(table.part[row])][table.session[row]];
+      ++items[table.item[row]];
+    }
+    const auto outside = [](const std::optional<Interval>& interval, uint64_t count) {
+      return interval && !interval->contains(static_cast<double>(count));
+    };
+    const size_t before = rows.size();
+    std::erase_if(rows, [&](uint64_t row) {
+      const bool bad_user =
+          outside(options.user_inter_num_interval, users[static_cast<size_t>(table.part[row])][table.session[row]]);
+      const bool bad_item = outside(options.item_inter_num_interval, items[table.item[row]]);
+      by_user += bad_user;
+      by_item += !bad_user && bad_item;
+      return bad_user || bad_item;
+    });
+    if (rows.size() == before) break;
+  }
+  note(dropped, "user_inter_num_interval", by_user);
+  note(dropped, "item_inter_num_interval", by_item);
+}
+
+int64_t end_time(const EventTable& table, const Sessions& sessions, const SessionSpan& span) {
+  return table.time[sessions.events[span.first + span.count - 1]];
+}
+
+// The last sessions by end time among those in training so far become `part`: those that end after `limit`.
+template <typename Belongs>
+void move_to(Part part, Sessions& sessions, Belongs belongs) {
+  for (SessionSpan& span : sessions.spans)
+    if (span.part == Part::train && belongs(span)) span.part = part;
+}
+
+// Indices of the training sessions by end time, ties by the place of the last event in the file.
+std::vector<size_t> training_by_end(const EventTable& table, const Sessions& sessions) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < sessions.spans.size(); ++i)
+    if (sessions.spans[i].part == Part::train) order.push_back(i);
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    const auto key = [&](size_t i) {
+      const SessionSpan& span = sessions.spans[i];
+      return std::pair(end_time(table, sessions, span), sessions.events[span.first + span.count - 1]);
+    };
+    return key(a) < key(b);
+  });
+  return order;
+}
+
+// Compacts spans and events: keep_event says which rows stay; sessions shorter than `shortest` go.
+template <typename Keep>
+bool compact(Sessions& sessions, uint64_t shortest, Keep keep_event) {
+  Sessions kept;
+  kept.events.reserve(sessions.events.size());
+  for (const SessionSpan& span : sessions.spans) {
+    SessionSpan copy{span.id, span.part, kept.events.size(), 0};
+    for (uint64_t i = span.first; i < span.first + span.count; ++i)
+      if (keep_event(span, i, copy.first < kept.events.size() ? &kept.events.back() : nullptr))
+        kept.events.push_back(sessions.events[i]);
+    copy.count = kept.events.size() - copy.first;
+    if (copy.count >= shortest && copy.count > 0)
+      kept.spans.push_back(copy);
+    else
+      kept.events.erase(kept.events.begin() + static_cast<int64_t>(copy.first), kept.events.end());
+  }
+  const bool changed = kept.events.size() != sessions.events.size() || kept.spans.size() != sessions.spans.size();
+  sessions = std::move(kept);
+  return changed;
+}
+
+bool in_training(const SessionSpan& span) { return span.part == Part::whole || span.part == Part::train; }
+
+}  // namespace
+
+uint64_t Sessions::event_count() const { return events.size(); }
+
+TimeRank::TimeRank(const EventTable& table, TimeOrder order) : table_(table), order_(order) {
+  if (order_ == TimeOrder::exact || table.events() == 0) return;
+  const auto [low, high] = std::minmax_element(table.time.begin(), table.time.end());
+  low_ = static_cast<double>(*low);
+  width_ = *high == *low ? 1.0 : static_cast<double>(*high) - low_;
+}
+
+bool TimeRank::before(uint64_t a, uint64_t b) const {
+  if (order_ == TimeOrder::exact) return table_.time[a] < table_.time[b];
+  const auto normalised = [&](uint64_t row) {
+    return static_cast<float>((static_cast<double>(table_.time[row]) - low_) / width_);
+  };
+  return normalised(a) < normalised(b);
+}
+
+std::vector<uint64_t> filter_events(const EventTable& table, const Options& options, const TimeRank& time, Dropped& dropped) {
+  std::vector<uint64_t> rows(table.events());
+  std::iota(rows.begin(), rows.end(), 0);
+  size_t before = rows.size();
+  remove_duplicates(table, options, time, rows);
+  note(dropped, "rm_dup_inter", before - rows.size());
+  before = rows.size();
+  std::erase_if(rows, [&](uint64_t row) { return !table.in_range[row]; });
+  note(dropped, "val_interval", before - rows.size());
+  filter_by_counts(table, options, rows, dropped);
+  return rows;
+}
+
+Sessions form_sessions(const EventTable& table, const Options& options, const TimeRank& time, std::vector<uint64_t> rows) {
+  std::stable_sort(rows.begin(), rows.end(), [&](uint64_t a, uint64_t b) {
+    const uint64_t key_a = session_key(table, a), key_b = session_key(table, b);
+    return key_a != key_b ? key_a < key_b : time.before(a, b);
+  });
+  Sessions sessions;
+  const double gap = options.session_gap * static_cast<double>(table.time_scale);
+  for (uint64_t i = 0; i < rows.size(); ++i) {
+    const bool same_id = i > 0 && session_key(table, rows[i]) == session_key(table, rows[i - 1]);
+    const bool near =
+        !(gap > 0) ||
+        (same_id && static_cast<double>(table.time[rows[i]]) - static_cast<double>(table.time[rows[i - 1]]) <= gap);
+    if (!same_id || !near) sessions.spans.push_back({table.session[rows[i]], table.part[rows[i]], i, 0});
+    ++sessions.spans.back().count;
+  }
+  sessions.events = std::move(rows);
+  return sessions;
+}
+
+void assign_parts(const EventTable& table, const Options& options, Sessions& sessions) {
+  const SplitOptions& split = options.split;
+  if (split.kind == SplitKind::leave_one_out || split.kind == SplitKind::ratio) return;
+  for (SessionSpan& span : sessions.spans)
+    if (span.part == Part::whole) span.part = Part::train;
+  if (split.temporal_days) {
+    int64_t last = std::numeric_limits<int64_t>::min();
+    for (const SessionSpan& span : sessions.spans)
+      if (span.part == Part::train) last = std::max(last, end_time(table, sessions, span));
+    const auto after = [&](double days) {
+      return [&, days](const SessionSpan& span) {
+        return static_cast<double>(end_time(table, sessions, span)) >
+               static_cast<double>(last) - days * kSecondsPerDay * static_cast<double>(table.time_scale);
+      };
+    };
+    if (split.temporal_test > 0) move_to(Part::test, sessions, after(split.temporal_test));
+    if (split.temporal_valid > 0) move_to(Part::valid, sessions, after(split.temporal_test + split.temporal_valid));
+    return;
+  }
+  const std::vector<size_t> order = training_by_end(table, sessions);
+  const auto total = static_cast<double>(order.size());
+  const auto test = static_cast<size_t>(total * split.temporal_test);
+  const auto valid = static_cast<size_t>(total * split.temporal_valid);
+  for (size_t i = 0; i < test; ++i) sessions.spans[order[order.size() - 1 - i]].part = Part::test;
+  for (size_t i = test; i < test + valid; ++i) sessions.spans[order[order.size() - 1 - i]].part = Part::valid;
+}
+
+void filter_sessions(const EventTable& table, const Options& options, Sessions& sessions, Dropped& dropped) {
+  uint64_t merged = 0, rare = 0, total = sessions.event_count();
+  const uint64_t before = total;
+  while (true) {
+    std::vector<uint64_t> support(table.items.size());
+    for (const SessionSpan& span : sessions.spans)
+      if (in_training(span))
+        for (uint64_t i = span.first; i < span.first + span.count; ++i) ++support[table.item[sessions.events[i]]];
+    // Items of valid and test that training has too rarely are unseen there, not dropped: drop_unseen decides about them.
+    const bool changed = compact(sessions, static_cast<uint64_t>(options.min_session_length),
+                                 [&](const SessionSpan& span, uint64_t i, const uint64_t* previous) {
+                                   const uint32_t item = table.item[sessions.events[i]];
+                                   if (in_training(span) && support[item] < static_cast<uint64_t>(options.min_item_support)) {
+                                     ++rare;
+                                     return false;
+                                   }
+                                   if (options.merge_repeats && previous && table.item[*previous] == item) {
+                                     ++merged;
+                                     return false;
+                                   }
+                                   return true;
+                                 });
+    if (!changed) break;
+  }
+  total = before - sessions.event_count();
+  note(dropped, "merge_repeats", merged);
+  note(dropped, "min_item_support", rare);
+  note(dropped, "min_session_length", total - merged - rare);
+}
+
+void order_sessions(const TimeRank& time, Sessions& sessions) {
+  const auto last = [&](const SessionSpan& span) { return sessions.events[span.first + span.count - 1]; };
+  std::sort(sessions.spans.begin(), sessions.spans.end(), [&](const SessionSpan& a, const SessionSpan& b) {
+    if (a.part != b.part) return a.part < b.part;
+    if (time.before(last(a), last(b))) return true;
+    if (time.before(last(b), last(a))) return false;
+    return last(a) < last(b);
+  });
+}
+
+std::vector<uint32_t> number_items(const EventTable& table, const TimeRank& time, const Sessions& sessions,
+                                   std::vector<std::string>& names) {
+  std::vector<uint64_t> rows;
+  for (const SessionSpan& span : sessions.spans)
+    if (in_training(span))
+      rows.insert(rows.end(), sessions.events.begin() + static_cast<int64_t>(span.first),
+                  sessions.events.begin() + static_cast<int64_t>(span.first + span.count));
+  std::sort(rows.begin(), rows.end());
+  sort_by_time(rows, time);
+  std::vector<uint32_t> ids(table.items.size(), 0);
+  for (uint64_t row : rows) {
+    uint32_t& id = ids[table.item[row]];
+    if (id != 0) continue;
+    names.push_back(table.items.text(table.item[row]));
+    id = static_cast<uint32_t>(names.size());
+  }
+  return ids;
+}
+
+void drop_unseen_events(const EventTable& table, const std::vector<uint32_t>& item_ids, Sessions& sessions, Dropped& dropped) {
+  const uint64_t before = sessions.event_count();
+  compact(sessions, 1,
+          [&](const SessionSpan&, uint64_t i, const uint64_t*) { return item_ids[table.item[sessions.events[i]]] != 0; });
+  note(dropped, "drop_unseen", before - sessions.event_count());
+}
+
+}  // namespace gru4rec

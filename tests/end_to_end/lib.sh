@@ -1,0 +1,50 @@
+# What the end-to-end tests share: made-up data, the program under mpirun, checks. Sourced by each; they get the program as $1.
+set -euo pipefail
+
+PROGRAM=$1
+SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
+cd "$WORK"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 NO_COLOR=1
+MPIRUN=(mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 --mca btl self,vader,tcp)
+
+fail() {
+  printf 'FAILED: %s\n' "$*" >&2
+  exit 1
+}
+
+# make_data [SESSIONS]: data/example/example.inter, sessions in which item i is mostly followed by 5 i + 1.
+make_data() {
+  mkdir -p data/example
+  awk -v sessions="${1:-240}" 'BEGIN {
+    OFS = "\t"; srand(7); print "user_id:token", "item_id:token", "timestamp:float"
+    for (u = 1; u <= sessions; ++u) {
+      n = 4 + int(rand() * 30); item = int(rand() * 97)
+      for (i = 0; i < n; ++i) { print u, "i" item, u * 100 + i; item = rand() < 0.8 ? (5 * item + 1) % 97 : int(rand() * 97) }
+    }
+  }' >data/example/example.inter
+}
+
+OPTIONS=(--config "$SOURCE/configs/tiny.yaml" --dataset example --data_path data)
+ingest() { "$PROGRAM" ingest "${OPTIONS[@]}" "$@" >ingest.log 2>&1 || { cat ingest.log >&2; fail "ingest $*"; }; }
+
+# train RANKS RUN [OPTION…]: under mpirun; output in RUN.log
+train() {
+  local ranks=$1 run=$2
+  shift 2
+  "${MPIRUN[@]}" -np "$ranks" "$PROGRAM" train "${OPTIONS[@]}" --run_dir "$run" "$@" >"$run.log" 2>&1
+}
+digest() { "$PROGRAM" inspect "$1" --digest; }
+
+# expect_equal WHAT GOT WANTED
+expect_equal() { [[ $2 == "$3" ]] || fail "$1: got '$2', wanted '$3'"; }
+# expect_line FILE PATTERN
+expect_line() { grep -qE -- "$2" "$1" || { tail -n 20 "$1" >&2; fail "no line of $1 matches: $2"; }; }
+# expect_code WANTED COMMAND…
+expect_code() {
+  local wanted=$1 got=0
+  shift
+  "$@" || got=$?
+  [[ $got == "$wanted" ]] || fail "exit code $got instead of $wanted: $*"
+}
