@@ -237,6 +237,26 @@ void CheckpointFolder::prune(int64_t best_step) const {
     if (all[i] != best_step) fs::remove(file_of(all[i]));
 }
 
+fs::path newest_checkpoint_at(const fs::path& path) {
+  if (!fs::is_directory(path)) return path;
+  const fs::path folder = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
+  const CheckpointFolder checkpoints(folder, 1);
+  if (checkpoints.steps().empty())
+    throw UserError(
+        "{} is neither a session store (no manifest.h5) nor a folder of checkpoints (no step-*.h5). Pass a store's folder, a "
+        "run's "
+        "folder, or a checkpoint.",
+        path.string());
+  return checkpoints.file_of(checkpoints.steps().back());
+}
+
+fs::path best_checkpoint_at(const fs::path& path) {
+  const fs::path newest = newest_checkpoint_at(path);
+  if (!fs::is_directory(path / "checkpoints")) return newest;
+  const int64_t best = read_checkpoint_info(newest).state.best.step;
+  return best < 0 ? newest : CheckpointFolder(newest.parent_path(), 1).file_of(best);
+}
+
 std::string describe_checkpoint(const fs::path& path) {
   const CheckpointInfo info = read_checkpoint_info(path);
   std::string text = fmt::format(

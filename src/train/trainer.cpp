@@ -39,18 +39,23 @@ AdamOptions adam_options(const Options& options) {
           .clip_norm_type = options.clip_grad_norm_type};
 }
 
-PlanOptions plan_options(const Options& options, int64_t replicas) {
+PlanOptions plan_options(const Options& options) {
   return {.seed = options.seed,
           .batch_targets = static_cast<uint64_t>(options.train_batch_size),
           .max_length = static_cast<uint32_t>(options.MAX_ITEM_LIST_LENGTH),
           .augmentation = options.augmentation,
-          .replicas = static_cast<uint32_t>(replicas)};
+          .replicas = static_cast<uint32_t>(options.replicas)};
 }
 
 EvaluatorOptions evaluator_options(const Options& options) {
   return {.max_length = static_cast<uint32_t>(options.MAX_ITEM_LIST_LENGTH),
           .max_k = largest_k(options.topk, options.valid_metric),
           .batch_targets = options.eval_batch_size};
+}
+
+Options with_replicas(Options options, int64_t replicas) {
+  options.replicas = replicas;
+  return options;
 }
 
 bool all_finite(std::span<const float> values) {
@@ -81,8 +86,10 @@ std::string why_not(const CheckpointInfo& checkpoint, const std::string& name, c
     return fmt::format(
         "cannot resume: {} was trained on data with the digest {}, this store has {}. Pass the store of that run ({}).", name,
         hex_text(checkpoint.data_digest), hex_text(store.data_digest), checkpoint.store);
-  const Options before = options_from_yaml(checkpoint.number_options, name);
-  const std::vector<std::string> changed = differences(before, options, /*numbers_only=*/true);
+  Options now = options;
+  now.replicas = checkpoint.replicas;  // checked by itself
+  const std::vector<std::string> changed =
+      differences(options_from_yaml(checkpoint.number_options, name), now, /*numbers_only=*/true);
   if (!changed.empty())
     return fmt::format(
         "cannot resume: {} was trained with other options ({}). Pass the options of that run, or start a new run with "
@@ -129,16 +136,16 @@ RunStart find_start(const Options& options, const StoreInfo& store, Communicator
 
 Trainer::Trainer(const Options& options, const RunStart& start, const Store& store, Communicator& comm, const StopFlag& stop,
                  RunFolder* folder, TrainListener* listener)
-    : options_(options),
+    : options_(with_replicas(options, start.replicas)),
       store_(store),
       comm_(comm),
       stop_(stop),
       folder_(folder),
       listener_(listener),
-      layout_(static_cast<int>(start.replicas), comm.size()),
+      layout_(static_cast<int>(options_.replicas), comm.size()),
       model_(shape_of(options, store)),
       adam_(model_.layout(), adam_options(options)),
-      plan_(std::make_unique<EpochPlan>(store, plan_options(options, start.replicas))),
+      plan_(std::make_unique<EpochPlan>(store, plan_options(options_))),
       items_(store),
       gradient_(layout_, comm.rank(), static_cast<size_t>(model_.layout().gradient_floats())),
       valid_(store, Split::valid, evaluator_options(options)),
@@ -297,7 +304,7 @@ CheckpointInfo Trainer::checkpoint_info() const {
   CheckpointInfo info;
   info.state = state_;
   info.shape = model_.shape();
-  info.replicas = layout_.replicas();
+  info.replicas = options_.replicas;
   info.data_digest = store_.info().data_digest;
   info.number_options = numbers_to_yaml(options_);
   info.options = to_yaml(options_);
