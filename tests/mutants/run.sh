@@ -12,6 +12,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch/lib.sh"
 
+export LC_ALL=C # one order of names for sort and comm
 tree=$ROOT/build/mutants build=$ROOT/build/mutants/build/ci
 limit=${MUTANTS_SECONDS:-1200}
 mkdir -p "$tree"
@@ -38,8 +39,8 @@ refresh_copy() {
       chmod --reference="$ROOT/$file" "$tree/$file"
     }
   done <"$tree/.files"
-  (cd "$tree" && find . -path ./build -prune -o -path ./.git -prune -o -type f -printf '%P\0' | sort -z |
-    comm -z -23 - .files | grep -zvxE '\.files|\.lock' | xargs -0r rm -f)
+  (cd "$tree" && find . \( -path ./build -o -path ./.git -o -name .files -o -name .lock \) -prune -o -type f -printf '%P\0' |
+    sort -z | comm -z -23 - .files | xargs -0r rm -f)
   ln -sfn "$ROOT/.deps" "$tree/.deps"
   [[ -d $tree/.git ]] || git -C "$tree" init -q # so that `git apply` takes paths from here
 }
@@ -91,7 +92,11 @@ try_patch() {
 refresh_copy
 # The compiler cache knows a file by its content and its path below the top folder, so a build of the clone itself helps here.
 export CCACHE_BASEDIR=$tree CCACHE_NOHASHDIR=1
-(cd "$tree" && cmake --preset ci >/dev/null && cmake --build --preset ci | tail -n 1)
+mkdir -p "$tree/build"
+if ! (cd "$tree" && cmake --preset ci && cmake --build --preset ci) >"$tree/build/log" 2>&1; then
+  grep -E -A 10 'CMake Error|FAILED|error:' "$tree/build/log" | head -n 40
+  die 4 "the source does not build without any patch; $tree/build/log has it all"
+fi
 
 all=$(for patch in "${patches[@]}"; do header kills "$patch"; done | sort -u | paste -sd '|')
 if [[ -n $all ]] && ! run_tests "$all" "$tree/build/log"; then
