@@ -4,31 +4,15 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstring>
 #include <numeric>
 
 #include "gru4rec/base/error.h"
 #include "text.h"
+#include "wait_clock.h"
 
 namespace gru4rec {
 namespace {
-
-// Seconds since a wait began. A single look counts at most one second, so a job that is suspended as a whole and continued
-// (SIGSTOP and SIGCONT, a preempting scheduler, a laptop's lid) does not find all its limits passed.
-class WaitClock {
- public:
-  double look() {
-    const auto now = std::chrono::steady_clock::now();
-    waited_ += std::min(std::chrono::duration<double>(now - last_).count(), 1.0);
-    last_ = now;
-    return waited_;
-  }
-
- private:
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-  double waited_ = 0.0;
-};
 
 struct WaitingMark {
   explicit WaitingMark(Progress& shared) : progress(shared) { progress.set_waiting(true); }

@@ -194,10 +194,18 @@ class MpiCommunicator : public Communicator {
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
+    let_the_first_speak(answers);
     return answers;
   }
 
  private:
+  // All who answered have the same to say. The lowest of them says it and ends the job; the others give it time to, since
+  // mpirun 4.1 can itself crash when several ranks abort at once while another is stopped.
+  void let_the_first_speak(const Answers& answers) const {
+    const auto first = std::find_if(answers.begin(), answers.end(), [](const auto& answer) { return answer.has_value(); });
+    if (first - answers.begin() < rank()) std::this_thread::sleep_for(std::chrono::seconds(5));
+  }
+
   MPI_Comm data_, roll_;
   std::chrono::steady_clock::time_point last_look_{};
   Whereabouts mine_;  // sent and received by the roll: these outlive every call
@@ -249,8 +257,10 @@ void MpiEnvironment::initialise() {
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
 }
 
-void MpiEnvironment::finalize() {
+void MpiEnvironment::finalize(Communicator& world) {
   if (!initialised_) return;
+  world.progress().report(world.progress().step(), "leaving");
+  world.barrier();
   initialised_ = false;
   check(MPI_Finalize(), [] { return std::string("MPI_Finalize"); });
 }

@@ -54,7 +54,7 @@ int main(int argc, char** argv) {
     const int failed = RUN_ALL_TESTS();
     if (failed && world->rank() != 0) std::fprintf(stderr, "tests failed on rank %d\n", world->rank());
     if (failed) environment.abort(1);  // the others may wait for what this rank did not get to
-    environment.finalize();
+    environment.finalize(*world);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

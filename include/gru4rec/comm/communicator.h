@@ -118,6 +118,8 @@ class Communicator {
   const std::vector<RankInfo>& ranks() const { return ranks_; }  // by rank, agreed at start-up
   std::string describe(int rank) const;                          // "rank 2 (host node7, pid 4711)"
   const CommOptions& options() const { return options_; }
+  // The time limit is known only after rank 0 has told all its options; equal on all ranks.
+  void set_timeout(double seconds) { options_.timeout = seconds; }
   Progress& progress() { return progress_; }
   const Progress& progress() const { return progress_; }
   // Called again and again while a wait lasts; may throw to end it.
