@@ -4,6 +4,7 @@
 #include "gru4rec/base/atomic_file.h"
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
+#include "gru4rec/comm/watchdog.h"
 #include "gru4rec/eval/evaluator.h"
 #include "gru4rec/train/checkpoint.h"
 #include "gru4rec/train/checkpoint_broadcast.h"
@@ -46,6 +47,7 @@ int run_evaluate(EvaluateRequest request, Options given, MpiEnvironment& environ
     given = options_of(info, request, given);
   }
   const std::unique_ptr<Communicator> comm = enter_world(environment, given);
+  const Watchdog watchdog(*comm);
   const Store store = open_store(given, *comm);
   if (comm->rank() == 0 && info.shape.catalogue != static_cast<int64_t>(store.info().catalogue))
     throw UserError(

@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/progress.h"
+#include "gru4rec/comm/watchdog.h"
 #include "gru4rec/train/trainer.h"
 #include "results.h"
 #include "startup.h"
@@ -45,6 +46,7 @@ class Console : public TrainListener {
 
 int run_train(Options options, MpiEnvironment& environment) {
   const std::unique_ptr<Communicator> comm = enter_world(environment, options);
+  const Watchdog watchdog(*comm);
   const Store store = open_store(options, *comm);
   std::optional<RunFolder> folder;
   std::optional<Console> console;

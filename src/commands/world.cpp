@@ -22,6 +22,7 @@ int launched_rank() {
 std::unique_ptr<Communicator> enter_world(MpiEnvironment& environment, Options& options) {
   std::unique_ptr<Communicator> comm = make_world(environment, {.timeout = options.comm_timeout});
   options = options_from_yaml(comm->broadcast_text(0, to_yaml(options)), "options of rank 0");
+  comm->set_timeout(options.comm_timeout);  // the other ranks have only learned it now
   if (options.debug && comm->size() > 1)
     throw UserError(
         "--debug is one process that replays a run of any number of replicas, {} ranks were started. Start it without mpirun: "

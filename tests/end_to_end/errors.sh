@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# The errors a new user meets: exit code 2 and the sentence of docs/errors.md, nothing lost, the same under mpirun.
+source "$(dirname "$0")/lib.sh"
+make_data 40
+
+# refused PATTERN COMMAND…: exit code 2 and a line that matches
+refused() {
+  local pattern=$1 code=0
+  shift
+  "$@" >out.log 2>&1 || code=$?
+  [[ $code == 2 ]] || { cat out.log >&2; fail "exit code $code instead of 2: $*"; }
+  expect_line out.log "$pattern"
+}
+P=$PROGRAM
+refused "unknown option 'lerning_rate'.*did you mean 'learning_rate'" "$P" train "${OPTIONS[@]}" --lerning_rate 0.1
+printf 'epochs: many\nlerning_rate: 1\n' >bad.yaml
+refused "2 errors in the configuration" "$P" train --config bad.yaml
+expect_line out.log "option 'epochs' \(bad.yaml:1\): got 'many', wanted an integer"
+expect_line out.log "bad.yaml:2.*did you mean 'learning_rate'"
+refused "cannot read the configuration nowhere.yaml" "$P" train --config nowhere.yaml
+refused "there is no file data/other/other.inter" "$P" ingest "${OPTIONS[@]}" --dataset other
+refused "has no column 'item'.*item_id" "$P" ingest "${OPTIONS[@]}" --ITEM_ID_FIELD item
+refused "loss_type" "$P" train "${OPTIONS[@]}" --loss_type BPR
+refused "row 3: column 'timestamp' is 'x'" bash -c "mkdir -p data/bad; printf 'user_id:token\titem_id:token\ttimestamp:float\n1\t2\t3\n1\t2\tx\n' >data/bad/bad.inter; exec $P ingest ${OPTIONS[*]} --dataset bad"
+refused "manifest" "$P" train "${OPTIONS[@]}"  # before ingest
+ingest
+"$P" train "${OPTIONS[@]}" --run_dir run >run.log 2>&1
+before=$(digest run)
+refused "already holds a run" "$P" train "${OPTIONS[@]}" --run_dir run
+refused "trained with other options \(learning_rate: 0.01 → 0.5" "$P" train "${OPTIONS[@]}" --run_dir run --resume --learning_rate 0.5
+refused "belongs to a run of 2 replicas" "$P" train "${OPTIONS[@]}" --run_dir run --resume --replicas 3
+ingest --store other --min_item_support 5
+refused "cannot resume: .* was trained on" "$P" train "${OPTIONS[@]}" --run_dir run --resume --store other
+refused "replicas" "${MPIRUN[@]}" -np 3 "$P" train "${OPTIONS[@]}" --run_dir run --resume
+refused "unknown option 'lerning_rate'" "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --lerning_rate 0.1
+refused "debug is one process" "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --run_dir debug --debug
+refused "does not exist" "$P" inspect nothing
+refused "neither a session store" "$P" inspect data
+refused "has no valid targets|no .* targets" bash -c "mkdir -p data/two; printf 'user_id:token\titem_id:token\ttimestamp:float\n1\ta\t1\n1\tb\t2\n' >data/two/two.inter; $P ingest ${OPTIONS[*]} --dataset two >/dev/null 2>&1; $P train ${OPTIONS[*]} --dataset two --run_dir two >/dev/null 2>&1; exec $P evaluate --checkpoint two"
+expect_equal "the run after all refusals" "$(digest run)" "$before"
+
+# Two processes on one run.
+"$P" train "${OPTIONS[@]}" --run_dir busy --epochs 100000 --stopping_step 100000 >busy.log 2>&1 &
+job=$!
+for ((i = 0; i < 100; ++i)); do [[ -s busy/metrics.jsonl ]] && break; sleep 0.1; done
+refused "in use by another process" "$P" train "${OPTIONS[@]}" --run_dir busy --resume --epochs 100000 --stopping_step 100000
+kill -TERM "$job"
+expect_code 143 wait "$job"
+
+# The newest checkpoint damaged: the one before it is taken, loudly.
+newest=$(ls run/checkpoints/step-*.h5 | tail -n 1)
+printf 'damage' | dd of="$newest" bs=1 seek=4000 conv=notrunc status=none
+"$P" train "${OPTIONS[@]}" --run_dir run --resume >resumed.log 2>&1
+expect_line resumed.log "checkpoint skipped: .*$(basename "$newest")"
+expect_equal "digest after the damaged newest" "$(digest run)" "$before"
