@@ -34,16 +34,22 @@ endfunction()
 
 # gru4rec_test(NAME sources… [LINK targets…] [TIMEOUT seconds] [LABELS …])
 #
-# A GoogleTest program; each of its tests becomes a ctest of its own with a time limit. Label `sanitize` puts it into the
-# sanitizer suites of .ci/run; programs without LibTorch have it by themselves. Building the target tests-LABEL builds the
-# programs of a label.
+# A GoogleTest program; each of its tests becomes a ctest of its own with a time limit, five times as long under a sanitizer.
+# Labels `asan` and `tsan` put it into the sanitizer suites of .ci/run. Programs without LibTorch have `asan` by themselves, and
+# those among them that use communicators `tsan`. Building the target tests-LABEL builds the programs of a label.
 function(gru4rec_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "LINK;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
   endif()
+  if(GRU4REC_SANITIZE)
+    math(EXPR ARG_TIMEOUT "5 * ${ARG_TIMEOUT}")
+  endif()
   if(NOT "${ARG_LINK}" MATCHES "gru4rec_(model|eval|train|commands)")
-    list(APPEND ARG_LABELS sanitize)
+    list(APPEND ARG_LABELS asan)
+    if("gru4rec_comm" IN_LIST ARG_LINK)
+      list(APPEND ARG_LABELS tsan)
+    endif()
   endif()
   list(REMOVE_DUPLICATES ARG_LABELS)
   add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})

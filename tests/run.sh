@@ -8,7 +8,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../launch/lib.sh"
 cd "$ROOT"
 
-launch/setup.sh --no-build
+launch/setup.sh --tests --no-build
+export GRU4REC_TEST_PYTHON=${GRU4REC_TEST_PYTHON:-$ROOT/.deps/venv-tests/bin/python}
 cmake --preset ci >/dev/null
 cmake --build --preset ci
 junit=$ROOT/build/ci/junit.xml
