@@ -80,7 +80,7 @@ class File {
 // xxh3 of [512, end) without the extents, which are rising and disjoint.
 uint64_t digest_outside(const File& file, const std::vector<Extent>& extents) {
   Digest digest;
-  std::vector<char> buffer(size_t{1} << 20);
+  std::vector<char> buffer(std::min<uint64_t>(uint64_t{1} << 20, file.bytes()));
   auto add = [&](uint64_t from, uint64_t to) {
     while (from < to) {
       const size_t bytes = std::min<uint64_t>(buffer.size(), to - from);

@@ -6,7 +6,7 @@
 
 #include <cstdio>
 #include <fstream>
-#include <regex>
+#include <functional>
 #include <set>
 
 #include "gru4rec/base/error.h"
@@ -167,61 +167,90 @@ TEST_F(FullDisk, IsAClearErrorAtAnyLevelAndKeepsTheFormerStore) {
   EXPECT_GT(errors, 5);
 }
 
-// What a process did to its files, one line a call, with paths for descriptors. Empty if it could not be watched.
-std::vector<std::string> watched_calls(const fs::path& folder, const fs::path& trace) {
-  const std::string command =
-      "strace -f -y -e trace=pwrite64,write,ftruncate,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat -o " +
-      trace.string() + " " + GRU4REC_BINARY_DIR + "/write_example_store " + folder.string() + " 307 3 >/dev/null 2>&1";
-  std::vector<std::string> lines;
-  if (std::system(command.c_str()) != 0) return lines;
-  std::ifstream in(trace);
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
-  return lines;
+// A call of a watched process, as strace -y prints it: pwrite64(7</path>, …) or rename("/from", "/to").
+struct WatchedCall {
+  std::string name;
+  fs::path file;  // of the descriptor, or the first path
+  fs::path to;    // of a rename
+};
+
+WatchedCall parse_call(const std::string& line) {
+  const size_t open = line.find('('), name = line.rfind(' ', open) + 1;
+  WatchedCall call{line.substr(name, open - name), {}, {}};
+  const bool by_path = call.name == "rename" || call.name == "unlink";
+  const auto between = [&line](char from, char to, size_t start) {
+    const size_t first = line.find(from, start) + 1;
+    return line.substr(first, line.find(to, first) - first);
+  };
+  call.file = by_path ? between('"', '"', open) : between('<', '>', open);
+  if (call.name == "rename") call.to = between('"', '"', line.find("\", ") + 1);
+  return call;
 }
 
-// Index of the first (or last) line that matches, -1 for none.
-int64_t find_line(const std::vector<std::string>& lines, const std::string& pattern, bool last) {
-  const std::regex wanted(pattern);
-  int64_t found = -1;
-  for (size_t i = 0; i < lines.size(); ++i) {
-    if (std::regex_search(lines[i], wanted) && (last || found < 0)) found = static_cast<int64_t>(i);
+// What a process that replaces a store did to its files. Empty if it could not be watched.
+std::vector<WatchedCall> watched_calls(const fs::path& store, const fs::path& trace) {
+  const std::string command = fmt::format(
+      "strace -f -y -e trace=pwrite64,write,ftruncate,fsync,fdatasync,rename,unlink -e signal=none -o {} "
+      "{}/write_example_store {} 307 3 >/dev/null 2>&1",
+      trace.string(), GRU4REC_BINARY_DIR, store.string());
+  std::vector<WatchedCall> calls;
+  if (std::system(command.c_str()) != 0) return calls;
+  std::ifstream in(trace);
+  for (std::string line; std::getline(in, line);) {
+    if (line.find(store.string()) != std::string::npos) calls.push_back(parse_call(line));
   }
-  return found;
+  return calls;
+}
+
+// Index of the last call before `end` for which `wanted` holds, or of the first from `begin`; -1 for none.
+using Wanted = std::function<bool(const WatchedCall&)>;
+int64_t last_before(const std::vector<WatchedCall>& calls, int64_t end, const Wanted& wanted) {
+  for (int64_t i = end - 1; i >= 0; --i) {
+    if (wanted(calls[static_cast<size_t>(i)])) return i;
+  }
+  return -1;
+}
+int64_t first_from(const std::vector<WatchedCall>& calls, int64_t begin, const Wanted& wanted) {
+  for (int64_t i = begin; i < static_cast<int64_t>(calls.size()); ++i) {
+    if (wanted(calls[static_cast<size_t>(i)])) return i;
+  }
+  return -1;
 }
 
 TEST(StoreDurability, EveryFileIsSyncedBeforeItsRenameAndTheManifestComesLast) {
   const TemporaryFolder folder;
   const fs::path store = fs::canonical(folder.path()) / "store";
   write_example(store, example_sessions(211, kCatalogue), 2, kCatalogue);
-  const auto lines = watched_calls(store, folder / "trace");
-  if (lines.empty()) GTEST_SKIP() << "strace is not installed or may not trace here";
+  const auto calls = watched_calls(store, folder / "trace");
+  if (calls.empty()) GTEST_SKIP() << "strace is not installed or may not trace here";
 
-  int64_t last_shard_renamed = -1;
-  std::set<std::string> renamed;
-  for (const std::string& line : lines) {
-    std::smatch match;
-    if (!std::regex_search(line, match, std::regex(R"(rename\("[^"]*/(\.[^"/]*)\", \"[^"]*/([^"/]*)\")"))) continue;
-    const std::string temporary = match[1], name = match[2];
-    const std::string escaped = std::regex_replace(temporary, std::regex(R"(\.)"), R"(\.)");
-    const int64_t rename = find_line(lines, "rename.*" + escaped, false);
-    const int64_t written = find_line(lines, "(write|pwrite64|ftruncate)\\(\\d+<[^>]*/" + escaped + ">", true);
-    const int64_t synced = find_line(lines, "fsync\\(\\d+<[^>]*/" + escaped + ">", true);
-    EXPECT_GE(written, 0) << name;
-    EXPECT_LT(written, synced) << name << " is synced after its last byte";
-    EXPECT_LT(synced, rename) << name << " is synced before it gets its name";
-    const std::vector<std::string> after(lines.begin() + rename, lines.end());
-    const int64_t folder_synced = find_line(after, "fsync\\(\\d+<" + store.string() + ">", false);
-    EXPECT_GE(folder_synced, 0) << "the folder is synced after " << name;
-    if (name != "manifest.h5") last_shard_renamed = std::max(last_shard_renamed, rename + folder_synced);
-    renamed.insert(name);
+  const auto end = static_cast<int64_t>(calls.size());
+  int64_t shards_durable = -1, manifest_renamed = -1, manifest_durable = -1;
+  int renamed = 0;
+  for (int64_t i = 0; i < end; ++i) {
+    const WatchedCall& rename = calls[static_cast<size_t>(i)];
+    if (rename.name != "rename") continue;
+    const auto writes = [&](const WatchedCall& call) {
+      return call.name != "fsync" && call.name != "rename" && call.file == rename.file;
+    };
+    const auto syncs = [&](const WatchedCall& call) { return call.name == "fsync" && call.file == rename.file; };
+    const auto syncs_folder = [&](const WatchedCall& call) { return call.name == "fsync" && call.file == store; };
+    const int64_t written = last_before(calls, end, writes), synced = last_before(calls, i, syncs);
+    EXPECT_GE(written, 0) << rename.to;
+    EXPECT_LT(written, synced) << rename.to << " is synced after its last byte and before it gets its name";
+    const int64_t durable = first_from(calls, i, syncs_folder);
+    EXPECT_GE(durable, 0) << "the folder is synced after " << rename.to << " got its name";
+    const bool manifest = rename.to.filename() == "manifest.h5";
+    (manifest ? manifest_durable : shards_durable) = durable;
+    if (manifest) manifest_renamed = i;
+    ++renamed;
   }
-  EXPECT_EQ(renamed.size(), 4u) << "three shards and a manifest";
-  const int64_t manifest = find_line(lines, "rename.*manifest", false);
-  EXPECT_GT(manifest, last_shard_renamed) << "the manifest gets its name when all shards durably have theirs";
-  const std::vector<std::string> after(lines.begin() + manifest, lines.end());
-  const int64_t durable = find_line(after, "fsync\\(\\d+<" + store.string() + ">", false);
-  const int64_t first_removed = find_line(lines, "unlink.*shard-", false);
-  EXPECT_GT(first_removed, manifest + durable) << "the former shards go when the new manifest is durable";
+  EXPECT_EQ(renamed, 4) << "three shards and a manifest";
+  EXPECT_GT(manifest_renamed, shards_durable) << "the manifest gets its name when all shards durably have theirs";
+  const auto removes_shard = [](const WatchedCall& call) {
+    return call.name == "unlink" && call.file.filename().string().starts_with("shard-");
+  };
+  EXPECT_GT(first_from(calls, 0, removes_shard), manifest_durable) << "the former shards go when the new manifest is durable";
 }
 
 }  // namespace

