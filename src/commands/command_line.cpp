@@ -58,13 +58,15 @@ struct Parser {
   CLI::App app{"Distributed trainer for GRU4Rec, the recurrent model for session-based recommendation.", "gru4rec"};
   Collected collected;
   CommandLine result;
-  bool version = false;
+  bool version = false, configuration_page = false, recbole_table = false;
 
   Parser() {
     app.require_subcommand(0, 1);
     app.footer(std::string("gru4rec COMMAND --help shows a command's options and examples.\n") + kFooter);
     app.add_flag("--version", version, "Print the version and leave");
-    app.add_subcommand("help", "Print this and leave");
+    CLI::App* help = app.add_subcommand("help", "Print this, or a page of the documentation, and leave");
+    help->add_flag("--configuration", configuration_page, "Print docs/configuration.md");
+    help->add_flag("--recbole", recbole_table, "Print the table of docs/from-recbole.md");
 
     CLI::App* ingest = app.add_subcommand("ingest", "Raw events → session store");
     add_table(*ingest, collected);
@@ -119,7 +121,9 @@ CommandLine parse_command_line(int argc, const char* const* argv, bool read_file
     return parser.result;
   }
   if (chosen.empty() || chosen.front()->get_name() == "help") {
-    parser.result.text = parser.app.help();
+    parser.result.text = parser.configuration_page ? configuration_markdown()
+                         : parser.recbole_table    ? recbole_markdown()
+                                                   : parser.app.help();
     return parser.result;
   }
   parser.result.command = chosen.front()->get_name();
