@@ -158,6 +158,20 @@ TEST(Windows, MoveFromEpochToEpochAndShareOneEvent) {
   EXPECT_EQ(windows, expected);
 }
 
+TEST(Windows, MoveWithTheEpoch) {
+  TemporaryFolder folder;
+  write_training_example(folder / "store", {.sessions = 50, .catalogue = 53, .longest = 47});
+  const Store store(folder / "store");
+  EpochPlan plan(store, {.seed = 5, .batch_targets = 100000, .max_length = 11});
+  std::set<std::vector<std::pair<uint64_t, uint32_t>>> cuts;
+  for (uint64_t epoch = 0; epoch < 4; ++epoch) {
+    std::vector<std::pair<uint64_t, uint32_t>> begins;
+    for (const Segment& segment : plan.batch(epoch, 0)) begins.emplace_back(segment.session, segment.begin);
+    cuts.insert(begins);
+  }
+  EXPECT_EQ(cuts.size(), 4u);
+}
+
 TEST(Windows, ASessionOfAtMostMaxLengthTargetsIsOneSegmentWhateverTheOffset) {
   std::vector<Segment> windows;
   append_windows(4, {0, 11, 11, 11}, 10, 7, windows);
