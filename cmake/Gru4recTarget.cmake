@@ -59,7 +59,8 @@ function(gru4rec_test name)
                                              GRU4REC_BINARY_DIR="${PROJECT_BINARY_DIR}")
   include(GoogleTest)
   string(REPLACE ";" "\\;" _labels "${ARG_LABELS}")  # gtest_discover_tests hands a list on as several arguments otherwise
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${_labels}")
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${_labels}"
+    ENVIRONMENT OMP_NUM_THREADS=1)  # ranks as threads would each start a team of their own
   gru4rec_label_targets(${name} ${ARG_LABELS})
 endfunction()
 
