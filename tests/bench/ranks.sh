@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The rate of two ranks on two cores against the summed rate of two independent one-rank runs side by side, in alternation.
+#
+# usage: tests/bench/ranks.sh CONFIG [PAIRS] [OPTION…]     after `gru4rec ingest` with the same configuration
+#
+# Prints a line a pair and the median ratio. Nothing decides a test here: machines are noisy, so look at the spread.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../../launch/lib.sh"
+[[ $# -ge 1 ]] || die 2 "which configuration? usage: tests/bench/ranks.sh CONFIG [PAIRS] [OPTION…]"
+config=$1 pairs=${2:-3}
+shift $(($# < 2 ? $# : 2))
+program=$(find_program)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export OMP_NUM_THREADS=1
+options=(--config "$config" --replicas 2 --epochs 2 --eval_step 0 --show_progress false "$@")
+
+rate() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["events_per_second"])' "$1/result.json"; }
+together() { # both ranks of one run
+  rm -rf "$work/two"
+  "$ROOT/launch/mpirun.sh" -np 2 -- train "${options[@]}" --run_dir "$work/two" >"$work/two.log" 2>&1
+  rate "$work/two"
+}
+apart() { # two runs of one rank, each on a core
+  rm -rf "$work/a" "$work/b"
+  taskset -c 0 "$program" train "${options[@]}" --run_dir "$work/a" >"$work/a.log" 2>&1 &
+  local first=$!
+  taskset -c 1 "$program" train "${options[@]}" --run_dir "$work/b" >"$work/b.log" 2>&1
+  wait "$first"
+  python3 -c 'import sys; print(float(sys.argv[1]) + float(sys.argv[2]))' "$(rate "$work/a")" "$(rate "$work/b")"
+}
+
+ratios=()
+for ((i = 1; i <= pairs; ++i)); do
+  two=$(together) sum=$(apart)
+  ratios+=("$(python3 -c 'import sys; print(float(sys.argv[1]) / float(sys.argv[2]))' "$two" "$sum")")
+  printf 'pair %d: two ranks %.0f events/s, two runs %.0f events/s together, ratio %.3f\n' "$i" "$two" "$sum" "${ratios[-1]}"
+done
+printf '%s\n' "${ratios[@]}" | python3 -c '
+import statistics, sys
+r = sorted(float(line) for line in sys.stdin)
+print(f"ratio: min {r[0]:.3f}  median {statistics.median(r):.3f}  max {r[-1]:.3f}")'
