@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/nearest.h"
@@ -20,6 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kFractionScale = 1'000'000;
+constexpr std::string_view kEndings[] = {".inter", ".csv", ".tsv", ".txt", ".parquet"};
 
 // The value of a Result, or a SurroundingsError that names the file.
 template <typename T>
@@ -102,11 +104,60 @@ class TextColumn {
   std::string buffer_;
 };
 
+using BlankRows = std::vector<uint64_t>;  // their numbers, rising
+
+// Passes a text on and notes which of its lines are blank: the reader behind it skips them without a word.
+class BlankLineWatch : public arrow::io::InputStream {
+ public:
+  BlankLineWatch(std::shared_ptr<arrow::io::InputStream> text, std::shared_ptr<BlankRows> blank_rows)
+      : text_(std::move(text)), blank_rows_(std::move(blank_rows)) {}
+
+  arrow::Status Close() override { return text_->Close(); }
+  bool closed() const override { return text_->closed(); }
+  arrow::Result<int64_t> Tell() const override { return text_->Tell(); }
+  arrow::Result<int64_t> Read(int64_t bytes, void* out) override {
+    auto count = text_->Read(bytes, out);
+    if (count.ok()) watch({static_cast<const char*>(out), static_cast<size_t>(*count)});
+    return count;
+  }
+  arrow::Result<std::shared_ptr<arrow::Buffer>> Read(int64_t bytes) override {
+    auto buffer = text_->Read(bytes);
+    if (buffer.ok()) watch({reinterpret_cast<const char*>((*buffer)->data()), static_cast<size_t>((*buffer)->size())});
+    return buffer;
+  }
+
+ private:
+  void watch(std::string_view text) {
+    while (!text.empty()) {
+      const size_t at = text.find('\n');
+      const std::string_view line = text.substr(0, at);
+      blank_ = blank_ && (line.empty() || line == "\r");
+      if (at == std::string_view::npos) return;
+      if (blank_) blank_rows_->push_back(row_);
+      ++row_;
+      blank_ = true;
+      text.remove_prefix(at + 1);
+    }
+  }
+
+  std::shared_ptr<arrow::io::InputStream> text_;
+  std::shared_ptr<BlankRows> blank_rows_;
+  uint64_t row_ = 1;   // the line that is being read
+  bool blank_ = true;  // so far
+};
+
 // Appends parsed rows to the table and names those that cannot be.
+//
+// Numbers of rows are those an editor shows: the header of a text file is row 1, and blank lines, which are passed over, count.
 class RowSink {
  public:
-  RowSink(const fs::path& path, Part part, const EventFormat& format, EventTable& table)
-      : path_(path), part_(part), format_(format), table_(table) {
+  RowSink(const fs::path& path, Part part, const EventFormat& format, uint64_t header_rows, EventTable& table)
+      : blank_rows_(std::make_shared<BlankRows>()),
+        path_(path),
+        part_(part),
+        format_(format),
+        header_rows_(header_rows),
+        table_(table) {
     for (const auto& [column, interval] : format.val_interval) intervals_.push_back(interval);
   }
 
@@ -126,9 +177,20 @@ class RowSink {
     }
   }
   uint64_t rows() const { return rows_; }
+  const std::shared_ptr<BlankRows>& blank_rows() const { return blank_rows_; }
+
+  // The number of the row that was added last.
+  uint64_t row_number() const { return number_among_blanks(rows_ + header_rows_); }
+  // The number of the count-th row that is not blank.
+  uint64_t number_among_blanks(uint64_t count) const {
+    for (uint64_t blank : *blank_rows_) count += blank <= count;
+    return count;
+  }
 
  private:
   void add_row(std::vector<TextColumn>& columns, int64_t i) {
+    columns_ = &columns;
+    index_ = i;
     const std::string_view session = columns[0].at(i);
     if (session.empty()) fail(format_.session_column, "is empty, wanted an id");
     const uint32_t session_code = table_.sessions[static_cast<size_t>(part_)].code(session);
@@ -152,7 +214,9 @@ class RowSink {
       fail(column, fmt::format("is '{}', wanted a number", text));
     return value;
   }
+  // NaN, which no interval contains, for a missing value: RecBole drops such rows, too.
   double parse_value(std::string_view text, size_t k) const {
+    if (text.empty()) return std::numeric_limits<double>::quiet_NaN();
     return parse_double(text, std::next(format_.val_interval.begin(), static_cast<std::ptrdiff_t>(k))->first);
   }
 
@@ -160,35 +224,44 @@ class RowSink {
   int64_t parse_time(std::string_view text) {
     int64_t whole = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), whole);
-    if (error == std::errc() && end == text.data() + text.size()) return scaled(static_cast<double>(whole), whole);
+    if (error == std::errc() && end == text.data() + text.size()) return scaled(whole);
     const double value = parse_double(text, format_.time_column);
-    if (value == std::floor(value) && std::abs(value) < 0x1p53) return scaled(value, static_cast<int64_t>(value));
+    if (value == std::floor(value) && std::abs(value) < 0x1p53) return scaled(static_cast<int64_t>(value));
     if (table_.time_scale == 1) {
-      for (int64_t& time : table_.time) time = checked(static_cast<double>(time) * kFractionScale, time * kFractionScale);
+      for (int64_t& time : table_.time) time = in_millionths(time);
       table_.time_scale = kFractionScale;
     }
-    return checked(value * kFractionScale, std::llround(value * kFractionScale));
+    check_size(value);
+    return std::llround(value * kFractionScale);
   }
-  int64_t scaled(double value, int64_t whole) const {
-    if (table_.time_scale == 1) return whole;
-    return checked(value * kFractionScale, static_cast<int64_t>(static_cast<uint64_t>(whole) * kFractionScale));
+  int64_t scaled(int64_t whole) const { return table_.time_scale == 1 ? whole : in_millionths(whole); }
+  int64_t in_millionths(int64_t whole) const {
+    check_size(static_cast<double>(whole));
+    return whole * kFractionScale;
   }
-  int64_t checked(double size, int64_t value) const {
-    if (std::abs(size) >= 0x1p62)
-      fail(format_.time_column, "is too large to be held in millionths, which the fractions in the file ask for");
-    return value;
+  void check_size(double value) const {
+    if (std::abs(value) * kFractionScale >= 0x1p62)
+      fail(format_.time_column,
+           "is too large, or an earlier one is, to be held in millionths, which the fractions in the file ask for");
   }
 
   [[noreturn]] void fail(const std::string& column, const std::string& what) const {
-    throw UserError("{}, row {}: column '{}' {}. Correct or remove the row.", path_.string(), rows_ + 1, column, what);
+    std::vector<std::string> content;
+    for (TextColumn& cell : *columns_) content.emplace_back(cell.at(index_).substr(0, 80));
+    throw UserError("{}, row {}: column '{}' {}. The row has '{}': correct or remove it.", path_.string(), row_number(), column,
+                    what, fmt::join(content, " | "));
   }
 
+  std::shared_ptr<BlankRows> blank_rows_;
   const fs::path& path_;
   Part part_;
   const EventFormat& format_;
+  uint64_t header_rows_;
   EventTable& table_;
   std::vector<Interval> intervals_;
   uint64_t rows_ = 0;
+  std::vector<TextColumn>* columns_ = nullptr;  // the row that is being read, for messages
+  int64_t index_ = 0;
 };
 
 // Positions of the wanted columns among those there are.
@@ -196,6 +269,8 @@ std::vector<int> find_columns(const fs::path& path, const std::vector<std::strin
                               const std::vector<std::string>& there) {
   std::vector<int> indices;
   for (const std::string& name : wanted) {
+    if (std::count(there.begin(), there.end(), name) > 1)
+      throw UserError("{} has more than one column '{}'. Rename all but the one to be read.", path.string(), name);
     const auto found = std::find(there.begin(), there.end(), name);
     if (found == there.end()) {
       const std::string near = nearest(name, there);
@@ -255,10 +330,10 @@ std::vector<std::string> read_header(const fs::path& path, char separator, bool 
 }
 
 void read_text(const fs::path& path, const EventFormat& format, RowSink& sink, const ReadProgress& progress) {
-  const bool comma = ends_with(path, ".csv");
-  const char separator = comma ? ',' : format.separator;
+  const bool csv = ends_with(path, ".csv");
+  const char separator = csv && format.separator == '\t' ? ',' : format.separator;
   const std::vector<std::string> header = read_header(path, separator, ends_with(path, ".inter"));
-  const std::vector<int> indices = find_columns(path, RowSink::columns(format), header);
+  std::vector<int> indices = find_columns(path, RowSink::columns(format), header);
 
   auto read = arrow::csv::ReadOptions::Defaults();
   read.use_threads = false;  // rows are numbered only when read one after the other
@@ -266,25 +341,33 @@ void read_text(const fs::path& path, const EventFormat& format, RowSink& sink, c
   read.skip_rows = 1;
   auto parse = arrow::csv::ParseOptions::Defaults();
   parse.delimiter = separator;
-  parse.quoting = comma;
+  parse.quoting = csv;
+  parse.newlines_in_values = csv;
   std::string bad_row;
   parse.invalid_row_handler = [&](const arrow::csv::InvalidRow& row) {
     bad_row = fmt::format("{}, row {}: {} fields, wanted {}: '{}'. Correct or remove the row.", path.string(),
-                          row.number >= 0 ? row.number : static_cast<int64_t>(sink.rows()) + 2, row.actual_columns,
-                          row.expected_columns, row.text.substr(0, 200));
+                          sink.number_among_blanks(static_cast<uint64_t>(row.number)), row.actual_columns, row.expected_columns,
+                          row.text.substr(0, 200));
     return arrow::csv::InvalidRowResult::Error;
   };
   auto convert = arrow::csv::ConvertOptions::Defaults();
   convert.strings_can_be_null = false;
   convert.check_utf8 = false;
-  for (const std::string& name : header) convert.column_types[name] = arrow::utf8();
+  for (int& index : indices) {
+    const std::string& name = header[static_cast<size_t>(index)];
+    const auto there = std::find(convert.include_columns.begin(), convert.include_columns.end(), name);
+    index = static_cast<int>(there - convert.include_columns.begin());
+    if (there == convert.include_columns.end()) convert.include_columns.push_back(name);
+    convert.column_types[name] = arrow::utf8();
+  }
 
   std::shared_ptr<arrow::io::ReadableFile> raw;
-  const auto stream = open_text(path, raw);
+  const auto stream = std::make_shared<BlankLineWatch>(open_text(path, raw), sink.blank_rows());
   const double bytes = static_cast<double>(std::max<uintmax_t>(1, fs::file_size(path)));
   const auto opened = arrow::csv::StreamingReader::Make(arrow::io::default_io_context(), stream, read, parse, convert);
   if (!opened.ok() && bad_row.empty()) {
-    if (opened.status().message().find("Empty CSV") != std::string::npos) return;  // a header alone
+    for (const char* header_alone : {"Empty CSV", "Could not skip initial"})
+      if (opened.status().message().find(header_alone) != std::string::npos) return;
     throw UserError("cannot read {}: {}. Check that it is text of the kind its name says.", path.string(),
                     opened.status().message());
   }
@@ -294,7 +377,9 @@ void read_text(const fs::path& path, const EventFormat& format, RowSink& sink, c
     std::shared_ptr<arrow::RecordBatch> batch;
     const arrow::Status status = reader->ReadNext(&batch);
     if (!bad_row.empty()) throw UserError(bad_row);
-    if (!status.ok()) throw UserError("cannot read {} after row {}: {}.", path.string(), sink.rows() + 1, status.message());
+    if (!status.ok())
+      throw UserError("cannot read {} after row {}: {}. Check that the file is complete.", path.string(), sink.row_number(),
+                      status.message());
     if (!batch) return;
     sink.add(*batch, indices);
     if (progress) progress(sink.rows(), static_cast<double>(raw->Tell().ValueOr(0)) / bytes);
@@ -330,8 +415,13 @@ void read_parquet(const fs::path& path, const EventFormat& format, RowSink& sink
 void read_events(const fs::path& path, Part part, const EventFormat& format, EventTable& table, const ReadProgress& progress) {
   if (!fs::is_regular_file(path))
     throw UserError("there is no file {}. Check data_path, dataset and the *_file options.", path.string());
-  RowSink sink(path, part, format, table);
-  if (ends_with(path, ".parquet"))
+  if (std::none_of(std::begin(kEndings), std::end(kEndings), [&](std::string_view ending) { return ends_with(path, ending); }))
+    throw UserError(
+        "cannot tell the format of {} from its name; wanted one of {} (text also with .gz behind it). Rename the file.",
+        path.string(), fmt::join(kEndings, " "));
+  const bool parquet = ends_with(path, ".parquet");
+  RowSink sink(path, part, format, parquet ? 0 : 1, table);
+  if (parquet)
     read_parquet(path, format, sink, progress);
   else
     read_text(path, format, sink, progress);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
 
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
@@ -45,6 +46,10 @@ Options with_split_of_files(Options options, const std::vector<InputFile>& files
     options.split = {};
     options.split.kind = SplitKind::files;
   }
+  if (!options.valid_file.empty() && options.split.temporal_valid > 0)
+    throw UserError(
+        "valid is given twice: as valid_file {} and as the last training sessions by eval_args. Leave out one of them.",
+        options.valid_file);
   if (files.size() == 1 && options.split.kind == SplitKind::files && options.split.temporal_valid == 0)
     throw UserError(
         "eval_args says that train, valid and test are given as files, but only {} is. Name test_file or valid_file, or "
@@ -69,6 +74,22 @@ EventTable read_all(const Options& options, const std::vector<InputFile>& files,
   return table;
 }
 
+// How many of a session's targets are valid and test with RS, as RecBole counts (dataset.py, _calcu_split_ids): valid and test
+// are rounded down and the rest is train, but a part that would get nothing takes one from train, test first, while train has
+// more than one.
+std::pair<uint32_t, uint32_t> ratio_counts(const std::vector<double>& ratio, uint32_t targets) {
+  const double total = std::accumulate(ratio.begin(), ratio.end(), 0.0);
+  uint32_t counts[3];  // train, valid, test
+  for (size_t i : {1, 2}) counts[i] = static_cast<uint32_t>(ratio[i] / total * targets);
+  counts[0] = targets - counts[1] - counts[2];
+  for (size_t i : {2, 1}) {
+    if (counts[0] <= 1) break;
+    const double share = ratio[i] / total * targets;
+    if (share > 0 && share < 1) ++counts[i], --counts[0];
+  }
+  return {counts[1], counts[2]};
+}
+
 struct Cuts {
   uint32_t train_end;
   uint32_t valid_end;
@@ -89,20 +110,23 @@ Cuts cuts_of(const SplitOptions& split, Part part, uint64_t events) {
   }
   if (n <= 2) return {n, n};
   if (split.kind == SplitKind::leave_one_out) return n == 3 ? Cuts{2, 2} : Cuts{n - 2, n - 1};
-  // RecBole (_calcu_split_ids): valid and test are rounded down, the rest is train; samples are the n - 1 targets.
-  const auto valid = static_cast<uint32_t>(split.ratio[1] * (n - 1)), test = static_cast<uint32_t>(split.ratio[2] * (n - 1));
+  const auto [valid, test] = ratio_counts(split.ratio, n - 1);
   return {n - valid - test, n - test};
 }
 
-struct Written {
-  StoreInfo info;
-  uint64_t unseen_targets = 0;  // of valid and test
-};
+// Targets of valid and test that training does not have.
+uint64_t count_unseen_targets(const Options& options, const EventTable& table, const Sessions& sessions,
+                              const std::vector<uint32_t>& ids) {
+  uint64_t unseen = 0;
+  for (const SessionSpan& span : sessions.spans)
+    for (uint64_t p = std::max(1u, cuts_of(options.split, span.part, span.count).train_end); p < span.count; ++p)
+      unseen += ids[table.item[sessions.events[span.first + p]]] == 0;
+  return unseen;
+}
 
-Written write_store(const Options& options, const EventTable& table, const Sessions& sessions, const std::vector<uint32_t>& ids,
-                    const std::vector<std::string>& names, StoreInfo info) {
+StoreInfo write_store(const Options& options, const EventTable& table, const Sessions& sessions,
+                      const std::vector<uint32_t>& ids, const std::vector<std::string>& names, StoreInfo info) {
   StoreWriter writer(options.store, options.shards, sessions.event_count());
-  Written written;
   std::vector<uint32_t> items;
   std::vector<int64_t> times;
   for (const SessionSpan& span : sessions.spans) {
@@ -113,12 +137,10 @@ Written write_store(const Options& options, const EventTable& table, const Sessi
       times.push_back(table.time[sessions.events[i]]);
     }
     const Cuts cuts = cuts_of(options.split, span.part, span.count);
-    for (uint64_t p = std::max(1u, cuts.train_end); p < span.count; ++p) written.unseen_targets += items[p] == 0;
     const Part file = table.part[sessions.events[span.first]];
     writer.add({table.sessions[static_cast<size_t>(file)].text(span.id), items, times, cuts.train_end, cuts.valid_end});
   }
-  written.info = writer.commit(std::move(info), names);
-  return written;
+  return writer.commit(std::move(info), names);
 }
 
 nlohmann::json length_statistics(const Sessions& sessions) {
@@ -137,15 +159,18 @@ IngestReport ingest(const Options& given, const ReadProgress& progress) {
   const std::vector<InputFile> files = input_files(given);
   const Options options = with_split_of_files(given, files);
   const EventTable table = read_all(options, files, progress);
-  const TimeRank time(table, options.time_order);
   Dropped dropped;
-  Sessions sessions = form_sessions(table, options, time, filter_events(table, options, time, dropped));
+  std::vector<uint64_t> rows = filter_events(table, options, dropped);
+  // RecBole removes duplicates from rows sorted by exact time and leaves them so: equal in float32 then means in exact order.
+  const bool exact = options.rm_dup_inter != DuplicateRule::keep;
+  const TimeRank time(table, exact ? TimeOrder::exact : options.time_order, rows);
+  Sessions sessions = form_sessions(table, options, time, std::move(rows));
   assign_parts(table, options, sessions);
   filter_sessions(table, options, sessions, dropped);
   order_sessions(time, sessions);
   std::vector<std::string> names;
   const std::vector<uint32_t> ids = number_items(table, time, sessions, names);
-  if (options.drop_unseen) drop_unseen_events(table, ids, sessions, dropped);
+  if (options.drop_unseen) drop_unseen_events(table, options, ids, sessions, dropped);
   if (names.empty())
     throw UserError("of {} events read, the filters and the split leave none to train on ({}). Loosen them.", table.events(),
                     fmt::join(
@@ -156,28 +181,36 @@ IngestReport ingest(const Options& given, const ReadProgress& progress) {
                         }(),
                         ", "));
 
+  uint64_t ids_read = 0;
+  for (const Interner& part : table.sessions) ids_read += part.size();
   nlohmann::json statistics = {{"events_read", table.events()},
+                               {options.SESSION_ID_FIELD.empty() ? "users_read" : "sessions_read", ids_read},
+                               {"items_read", table.items.size()},
                                {"time_scale", table.time_scale},
                                {"lengths", length_statistics(sessions)},
                                {"density", static_cast<double>(sessions.event_count()) /
                                                static_cast<double>(sessions.spans.size()) / static_cast<double>(names.size())}};
   statistics["dropped"] = nlohmann::json::object();
   for (const auto& [reason, count] : dropped) statistics["dropped"][reason] = count;
+  statistics["unseen_targets"] = count_unseen_targets(options, table, sessions, ids);
 
   StoreInfo info;
   info.dataset = options.dataset;
   const bool whole_sessions = options.split.kind == SplitKind::temporal || options.split.kind == SplitKind::files;
   info.protocol = whole_sessions ? Protocol::next_item : Protocol::leave_one_out;
   info.ingest_json = nlohmann::json({{"options", to_yaml(options)}, {"statistics", statistics}}).dump();
-  const Written written = write_store(options, table, sessions, ids, names, std::move(info));
-  statistics["unseen_targets"] = written.unseen_targets;
-  return {written.info, statistics};
+  return {write_store(options, table, sessions, ids, names, std::move(info)), statistics};
 }
 
 std::string IngestReport::text() const {
   std::string text;
   const auto line = [&](std::string_view name, const auto& value) { text += fmt::format("  {:<26} {:>14}\n", name, value); };
-  line("events read", statistics["events_read"].template get<uint64_t>());
+  for (const char* name : {"events_read", "users_read", "sessions_read", "items_read"})
+    if (statistics.contains(name)) {
+      std::string words = name;
+      std::replace(words.begin(), words.end(), '_', ' ');
+      line(words, statistics[name].template get<uint64_t>());
+    }
   for (const auto& [reason, count] : statistics["dropped"].items()) line("dropped: " + reason, count.template get<uint64_t>());
   line("events", store.events);
   line("sessions", store.sessions);

@@ -6,6 +6,8 @@
 #include <numeric>
 #include <unordered_set>
 
+#include "gru4rec/base/error.h"
+
 namespace gru4rec {
 namespace {
 
@@ -24,9 +26,9 @@ void sort_by_time(std::vector<uint64_t>& rows, const TimeRank& time) {
   std::stable_sort(rows.begin(), rows.end(), [&](uint64_t a, uint64_t b) { return time.before(a, b); });
 }
 
-void remove_duplicates(const EventTable& table, const Options& options, const TimeRank& time, std::vector<uint64_t>& rows) {
+void remove_duplicates(const EventTable& table, const Options& options, std::vector<uint64_t>& rows) {
   if (options.rm_dup_inter == DuplicateRule::keep) return;
-  sort_by_time(rows, time);
+  sort_by_time(rows, TimeRank(table, TimeOrder::exact, rows));
   if (options.rm_dup_inter == DuplicateRule::last) std::reverse(rows.begin(), rows.end());
   struct PairHash {
     size_t operator()(const std::pair<uint64_t, uint32_t>& key) const {
@@ -38,7 +40,8 @@ void remove_duplicates(const EventTable& table, const Options& options, const Ti
   std::sort(rows.begin(), rows.end());  // back to file order
 }
 
-// Drops events of users and items with counts outside their intervals until nothing changes (RecBole, _filter_by_inter_num).
+// Drops the events of users and items with counts outside their intervals until nothing changes (RecBole,
+// _filter_by_inter_num).
 void filter_by_counts(const EventTable& table, const Options& options, std::vector<uint64_t>& rows, Dropped& dropped) {
   if (!options.user_inter_num_interval && !options.item_inter_num_interval) return;
   uint64_t by_user = 0, by_item = 0;
@@ -76,6 +79,16 @@ template <typename Belongs>
 void move_to(Part part, Sessions& sessions, Belongs belongs) {
   for (SessionSpan& span : sessions.spans)
     if (span.part == Part::train && belongs(span)) span.part = part;
+}
+
+// A split by days takes times for seconds.
+void check_seconds(const Options& options, int64_t time) {
+  constexpr int64_t kYear5138 = 100'000'000'000;
+  if (time > kYear5138)
+    throw UserError(
+        "a split by days needs {} in seconds; {} looks like milli- or microseconds. Convert the column, or split by a fraction "
+        "of the sessions.",
+        options.TIME_FIELD, time);
 }
 
 // Indices of the training sessions by end time, ties by the place of the last event in the file.
@@ -120,11 +133,12 @@ bool in_training(const SessionSpan& span) { return span.part == Part::whole || s
 
 uint64_t Sessions::event_count() const { return events.size(); }
 
-TimeRank::TimeRank(const EventTable& table, TimeOrder order) : table_(table), order_(order) {
-  if (order_ == TimeOrder::exact || table.events() == 0) return;
-  const auto [low, high] = std::minmax_element(table.time.begin(), table.time.end());
-  low_ = static_cast<double>(*low);
-  width_ = *high == *low ? 1.0 : static_cast<double>(*high) - low_;
+TimeRank::TimeRank(const EventTable& table, TimeOrder order, const std::vector<uint64_t>& rows) : table_(table), order_(order) {
+  if (order_ == TimeOrder::exact || rows.empty()) return;
+  const auto [low, high] =
+      std::minmax_element(rows.begin(), rows.end(), [&](uint64_t a, uint64_t b) { return table.time[a] < table.time[b]; });
+  low_ = static_cast<double>(table.time[*low]);
+  width_ = table.time[*high] == table.time[*low] ? 1.0 : static_cast<double>(table.time[*high]) - low_;
 }
 
 bool TimeRank::before(uint64_t a, uint64_t b) const {
@@ -135,11 +149,11 @@ bool TimeRank::before(uint64_t a, uint64_t b) const {
   return normalised(a) < normalised(b);
 }
 
-std::vector<uint64_t> filter_events(const EventTable& table, const Options& options, const TimeRank& time, Dropped& dropped) {
+std::vector<uint64_t> filter_events(const EventTable& table, const Options& options, Dropped& dropped) {
   std::vector<uint64_t> rows(table.events());
   std::iota(rows.begin(), rows.end(), 0);
   size_t before = rows.size();
-  remove_duplicates(table, options, time, rows);
+  remove_duplicates(table, options, rows);
   note(dropped, "rm_dup_inter", before - rows.size());
   before = rows.size();
   std::erase_if(rows, [&](uint64_t row) { return !table.in_range[row]; });
@@ -176,6 +190,7 @@ void assign_parts(const EventTable& table, const Options& options, Sessions& ses
     int64_t last = std::numeric_limits<int64_t>::min();
     for (const SessionSpan& span : sessions.spans)
       if (span.part == Part::train) last = std::max(last, end_time(table, sessions, span));
+    check_seconds(options, last / table.time_scale);
     const auto after = [&](double days) {
       return [&, days](const SessionSpan& span) {
         return static_cast<double>(end_time(table, sessions, span)) >
@@ -253,10 +268,15 @@ std::vector<uint32_t> number_items(const EventTable& table, const TimeRank& time
   return ids;
 }
 
-void drop_unseen_events(const EventTable& table, const std::vector<uint32_t>& item_ids, Sessions& sessions, Dropped& dropped) {
+void drop_unseen_events(const EventTable& table, const Options& options, const std::vector<uint32_t>& item_ids,
+                        Sessions& sessions, Dropped& dropped) {
   const uint64_t before = sessions.event_count();
-  compact(sessions, 1,
-          [&](const SessionSpan&, uint64_t i, const uint64_t*) { return item_ids[table.item[sessions.events[i]]] != 0; });
+  // Training sessions have no unseen items; what their neighbours leave behind in valid and test obeys the filters of step 5.
+  compact(sessions, static_cast<uint64_t>(options.min_session_length),
+          [&](const SessionSpan&, uint64_t i, const uint64_t* previous) {
+            const uint32_t item = table.item[sessions.events[i]];
+            return item_ids[item] != 0 && !(options.merge_repeats && previous && table.item[*previous] == item);
+          });
   note(dropped, "drop_unseen", before - sessions.event_count());
 }
 

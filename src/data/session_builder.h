@@ -28,10 +28,11 @@ struct Sessions {
 using Dropped = std::vector<std::pair<std::string, uint64_t>>;
 
 // Position of an event in the order of time that `order` asks for: rows sorted by it, stable. With TimeOrder::recbole two
-// times are equal if they are after normalisation to [0, 1] in float32, which is what RecBole sorts by.
+// times are equal if they are after normalisation to [0, 1] in float32, which is what RecBole sorts by; its bounds are those of
+// the `rows` that the filters left.
 class TimeRank {
  public:
-  TimeRank(const EventTable& table, TimeOrder order);
+  TimeRank(const EventTable& table, TimeOrder order, const std::vector<uint64_t>& rows);
   bool before(uint64_t a, uint64_t b) const;  // false for equal times
 
  private:
@@ -41,7 +42,7 @@ class TimeRank {
 };
 
 // Rows that survive steps 1 to 3.
-std::vector<uint64_t> filter_events(const EventTable& table, const Options& options, const TimeRank& time, Dropped& dropped);
+std::vector<uint64_t> filter_events(const EventTable& table, const Options& options, Dropped& dropped);
 
 // Step 4, and the part of each session (step 6's sides of a temporal split).
 Sessions form_sessions(const EventTable& table, const Options& options, const TimeRank& time, std::vector<uint64_t> rows);
@@ -58,6 +59,7 @@ std::vector<uint32_t> number_items(const EventTable& table, const TimeRank& time
                                    std::vector<std::string>& names);
 
 // Step 7.
-void drop_unseen_events(const EventTable& table, const std::vector<uint32_t>& item_ids, Sessions& sessions, Dropped& dropped);
+void drop_unseen_events(const EventTable& table, const Options& options, const std::vector<uint32_t>& item_ids,
+                        Sessions& sessions, Dropped& dropped);
 
 }  // namespace gru4rec

@@ -17,14 +17,15 @@ struct EventFormat {
   std::string item_column;
   std::string time_column;
   std::map<std::string, Interval> val_interval;
-  char separator = '\t';  // .csv files use a comma
+  char separator = '\t';  // in .csv files a tab stands for the comma, their own default
 };
 
 // Rows read so far and the share of the file behind them, in [0, 1].
 using ReadProgress = std::function<void(uint64_t rows, double fraction)>;
 
-// Appends the events of a file. Rows are read serially, so that one that cannot be read is named with its number (the header is
-// row 1). Local; one thread. Throws UserError for a missing file or column and for a bad row; SurroundingsError for I/O.
+// Appends the events of a file. Rows are read one after the other, so that one that cannot be read is named with its number: as
+// an editor counts in text (the header is row 1, blank lines count), from 1 in Parquet. Local; one thread. Throws UserError for
+// a missing file or column and for a bad row; SurroundingsError for I/O.
 void read_events(const std::filesystem::path& path, Part part, const EventFormat& format, EventTable& table,
                  const ReadProgress& progress = {});
 

@@ -30,7 +30,7 @@ struct IngestReport {
 //   4. sessions: SESSION_ID_FIELD, or users divided by session_gap; events in time order, equal times in file order
 //   5. merge_repeats, min_item_support (events in training) and min_session_length, until nothing changes
 //   6. the split; items numbered by first appearance in time order in the training part (leave_one_out and ratio: in all of it)
-//   7. drop_unseen
+//   7. drop_unseen, and the sessions it leaves shorter than min_session_length
 // A session is on the test, valid or train side of a temporal split as of step 4.
 //
 // A store of that name stays readable until the new one is complete. Local. Throws UserError for bad data and for filters that
