@@ -190,7 +190,8 @@ WatchedCall parse_call(const std::string& line) {
 // What a process that replaces a store did to its files. Empty if it could not be watched.
 std::vector<WatchedCall> watched_calls(const fs::path& store, const fs::path& trace) {
   const std::string command = fmt::format(
-      "strace -f -y -e trace=pwrite64,write,ftruncate,fsync,fdatasync,rename,unlink -e signal=none -o {} "
+      "ASAN_OPTIONS=detect_leaks=0 strace -f -y -e trace=pwrite64,write,ftruncate,fsync,fdatasync,rename,unlink -e signal=none "
+      "-o {} "
       "{}/write_example_store {} 307 3 >/dev/null 2>&1",
       trace.string(), GRU4REC_BINARY_DIR, store.string());
   std::vector<WatchedCall> calls;
