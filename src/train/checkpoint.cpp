@@ -133,7 +133,13 @@ Loaded load_verified(const fs::path& path) {
   Loaded loaded;
   CheckpointInfo& info = loaded.info;
   visit_numbers(info, [&]<typename T>(const char* name, T& value) {
-    value = static_cast<T>(file.read_attribute<Stored<T>>("/state", name));
+    const auto stored = file.read_attribute<Stored<T>>("/state", name);
+    value = static_cast<T>(stored);
+    if constexpr (std::is_same_v<T, bool>) {
+      if (stored != static_cast<int64_t>(value))
+        throw UserError("checkpoint {} has {} = {}, it has to be 0 or 1. It is damaged: take an earlier one.", path.string(),
+                        name, stored);
+    }
   });
   info.number_options = file.read_text("/state/options");
   info.state.best_histogram.at = file.read<int64_t>("/state/best_histogram");
