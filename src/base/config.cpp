@@ -17,8 +17,9 @@ namespace {
 // Options that are being read, with everything that is wrong with them and everything worth a warning.
 struct Reading {
   Options options;
-  std::vector<std::string> errors;
-  std::vector<std::string> warnings;
+  std::vector<std::string> errors = {};
+  std::vector<std::string> warnings = {};
+  bool split_given = false;  // eval_args was set, so its split is meant
 };
 
 void apply_recbole_key(const RecBoleKey& key, const YAML::Node& node, const std::string& place, Reading& reading) {
@@ -48,6 +49,7 @@ void apply_recbole_key(const RecBoleKey& key, const YAML::Node& node, const std:
 
 void apply(const std::string& key, const YAML::Node& node, const std::string& place, Reading& reading) {
   if (const OptionRow* row = find_option(key)) {
+    if (key == "eval_args") reading.split_given = true;
     try {
       row->codec.read(node, reading.options);
     } catch (const BadValue& bad) {
@@ -87,27 +89,40 @@ void apply_document(const YAML::Node& document, const std::string& name, Reading
 }
 
 void apply_file(const std::filesystem::path& path, Reading& reading) {
+  if (std::filesystem::is_directory(path)) {
+    reading.errors.push_back(fmt::format("the configuration {} is a folder. Pass a YAML file to --config.", path.string()));
+    return;
+  }
   try {
     apply_document(YAML::LoadFile(path.string()), path.string(), reading);
   } catch (const YAML::BadFile&) {
     reading.errors.push_back(
         fmt::format("cannot read the configuration {}. Check the path and its permissions.", path.string()));
   } catch (const YAML::Exception& bad) {
-    reading.errors.push_back(fmt::format("{}:{}: not YAML: {}.", path.string(), bad.mark.line + 1, bad.msg));
+    reading.errors.push_back(
+        fmt::format("{}:{}: not YAML: {}. Text that begins with a bracket and is no list, such as \"[5,inf)\", needs quotes.",
+                    path.string(), bad.mark.line + 1, bad.msg));
   }
 }
 
 void apply_override(const Override& override, Reading& reading) {
   const OptionRow* row = find_option(override.key);
   YAML::Node node(override.value);
-  if (!row || !row->codec.is_text) {
-    try {
-      node = YAML::Load(override.value);
-    } catch (const YAML::Exception&) {  // stays the text: an interval such as [0,inf), or what the reader will name
-      node = YAML::Node(override.value);
-    }
-  }
+  if (!row || !row->codec.is_text) node = codecs::parsed(override.value);
   apply(override.key, node, "command line", reading);
+}
+
+// Separate files are a split of their own; another split that was asked for contradicts them.
+void settle_split(Reading& reading) {
+  Options& options = reading.options;
+  const bool separate = !options.benchmark_filename.empty() || !options.valid_file.empty() || !options.test_file.empty();
+  if (!separate || options.split.kind == SplitKind::files) return;
+  if (reading.split_given)
+    reading.errors.push_back(
+        "option 'eval_args' splits the data, but valid_file, test_file or benchmark_filename give the parts. Set its split to "
+        "{'files': 'given'}, or leave the files out.");
+  options.split = {};
+  options.split.kind = SplitKind::files;
 }
 
 // What only several options together can be wrong about.
@@ -160,9 +175,10 @@ Options resolve_paths(Options options) {
 
 Configuration read_configuration(const std::vector<std::filesystem::path>& files, const std::vector<Override>& overrides,
                                  const Options& base) {
-  Reading reading{base, {}, {}};
+  Reading reading{.options = base};
   for (const auto& file : files) apply_file(file, reading);
   for (const Override& override : overrides) apply_override(override, reading);
+  settle_split(reading);
   if (reading.errors.empty()) check_together(reading.options, reading.errors);
   if (!reading.errors.empty()) refuse(reading.errors);
   return {resolve_paths(reading.options), reading.warnings};
@@ -172,7 +188,7 @@ std::string to_yaml(const Options& options) { return yaml_of(options, false, tru
 std::string numbers_to_yaml(const Options& options) { return yaml_of(options, true, false); }
 
 Options options_from_yaml(const std::string& text, const std::string& name, const Options& base) {
-  Reading reading{base, {}, {}};
+  Reading reading{.options = base};
   try {
     apply_document(YAML::Load(text), name, reading);
   } catch (const YAML::Exception& bad) {

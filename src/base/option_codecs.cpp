@@ -121,10 +121,10 @@ std::string shown(const YAML::Node& node) {
 
 std::string quoted(const std::string& text) {
   static constexpr std::string_view kPlain = "_-./";
-  const bool plain = !text.empty() && std::isalpha(static_cast<unsigned char>(text.front())) &&
-                     std::ranges::all_of(text, [](unsigned char c) {
-                       return c < 0x80 && (std::isalnum(c) || kPlain.find(static_cast<char>(c)) != std::string_view::npos);
-                     });
+  const bool plain =
+      !text.empty() && std::isalpha(static_cast<unsigned char>(text.front())) && std::ranges::all_of(text, [](unsigned char c) {
+        return c < 0x80 && (std::isalnum(c) || kPlain.find(static_cast<char>(c)) != std::string_view::npos);
+      });
   static const std::set<std::string> words = {"none", "null", "true", "false", "yes", "no", "on", "off", "y", "n"};
   if (plain && !words.contains(lower(text))) return text;
   std::string out = "\"";
@@ -145,15 +145,44 @@ std::string quoted(const std::string& text) {
   return out + '"';
 }
 
-YAML::Node unwrapped(const YAML::Node& node) {
-  if (!node.IsScalar()) return node;
-  const std::string text = trimmed(node.Scalar());
-  if (!text.starts_with('[') && !text.starts_with('{')) return node;
+namespace {
+
+// Whether the bracket that opens the text is closed at its very end, quoted brackets aside.
+bool is_one_bracketed(const std::string& text) {
+  int depth = 0;
+  char quote = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quote != 0) {
+      if (c == quote) quote = 0;
+    } else if (c == '"' || c == '\'') {
+      quote = c;
+    } else if (c == '[' || c == '{') {
+      ++depth;
+    } else if ((c == ']' || c == '}') && --depth == 0) {
+      return i + 1 == text.size();
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+YAML::Node parsed(const std::string& given) {
+  const std::string text = trimmed(given);
+  const bool bracketed = text.starts_with('[') || text.starts_with('{');
+  if (bracketed && !is_one_bracketed(text)) return YAML::Node(given);
   try {
     return YAML::Load(text);
   } catch (const YAML::Exception&) {
-    return node;  // an interval, or a typing mistake that the reader of the value will name
+    return YAML::Node(given);
   }
+}
+
+YAML::Node unwrapped(const YAML::Node& node) {
+  if (!node.IsScalar()) return node;
+  const std::string text = trimmed(node.Scalar());
+  return text.starts_with('[') || text.starts_with('{') ? parsed(text) : node;
 }
 
 bool read_bool(const YAML::Node& node) {
@@ -185,12 +214,13 @@ bool Range::contains(double value) const {
 
 std::string Range::text() const {
   if (high == kInfinity) return low_open ? fmt::format("above {}", low) : fmt::format("of {} or more", low);
-  return fmt::format("in {}{}, {}{}", low_open ? '(' : '[', low, high, high_open ? ')' : ']');
+  return fmt::format("from {} to {}{}", low, high_open ? "below " : "", high);
 }
 
 Range at_least(double low) { return {low, kInfinity, false, true}; }
 Range above(double low) { return {low, kInfinity, true, true}; }
-Range within(double low, double high_open) { return {low, high_open, false, true}; }
+Range between(double low, double high) { return {low, high, false, false}; }
+Range below(double low, double high) { return {low, high, false, true}; }
 
 Codec integer(int64_t Options::*member, Range range) {
   return {"an integer " + range.text(),
@@ -230,16 +260,17 @@ Codec flag(bool Options::*member) {
 }
 
 Codec text(std::string Options::*member, bool may_be_empty) {
-  return {.wanted = may_be_empty ? "text or None" : "text that is not empty",
-          .read =
-              [=](const YAML::Node& node, Options& options) {
-                const bool is_quoted = node.IsScalar() && node.Tag() == "!";  // "None" in quotes is a name like any other
-                const std::string value = is_none(node) && !is_quoted ? "" : node.IsScalar() ? node.Scalar() : throw BadValue("");
-                if (value.empty() && !may_be_empty) throw BadValue("");
-                options.*member = value;
-              },
-          .write = [=](const Options& options) { return quoted(options.*member); },
-          .is_text = true};
+  return {
+      .wanted = may_be_empty ? "text or None" : "text that is not empty",
+      .read =
+          [=](const YAML::Node& node, Options& options) {
+            const bool is_quoted = node.IsScalar() && node.Tag() == "!";  // "None" in quotes is a name like any other
+            const std::string value = is_none(node) && !is_quoted ? "" : node.IsScalar() ? node.Scalar() : throw BadValue("");
+            if (value.empty() && !may_be_empty) throw BadValue("");
+            options.*member = value;
+          },
+      .write = [=](const Options& options) { return quoted(options.*member); },
+      .is_text = true};
 }
 
 Codec one_character(std::string Options::*member) {
@@ -481,33 +512,34 @@ std::string split_text(const SplitOptions& split) {
 }  // namespace
 
 Codec split() {
-  return {"a map of split, order, mode and group_by, such as {'split': {'LS': 'valid_and_test'}, 'order': 'TO', 'mode': 'full'}",
-          [](const YAML::Node& given, Options& options) {
-            SplitOptions split;
-            std::string group = "user";
-            for (const auto& each : map_of(given)) {
-              const std::string name = scalar_of(each.first);
-              if (name == "split") {
-                split = read_split(each.second);
-              } else if (name == "order") {
-                if (scalar_of(each.second) != "TO")
-                  throw BadValue("order 'TO' (a model of sequences has no use for the random order 'RO')");
-              } else if (name == "mode") {
-                check_mode(unwrapped(each.second));
-              } else if (name == "group_by") {
-                group = is_none(each.second) ? "none" : scalar_of(each.second);
-                if (group != "user" && group != "none") throw BadValue("group_by 'user'");
-              } else {
-                throw BadValue(fmt::format("only split, order, mode and group_by, not '{}'", name));
-              }
-            }
-            if (split.kind == SplitKind::ratio && group != "user")
-              throw BadValue("group_by 'user' with RS (TS divides all sessions by time)");
-            options.split = split;
-          },
-          [](const Options& options) {
-            return fmt::format("{{split: {}, order: TO, mode: full, group_by: user}}", split_text(options.split));
-          }};
+  return {
+      "a map of split, order, mode and group_by, such as {'split': {'LS': 'valid_and_test'}, 'order': 'TO', 'mode': 'full'}",
+      [](const YAML::Node& given, Options& options) {
+        SplitOptions split;
+        std::string group = "user";
+        for (const auto& each : map_of(given)) {
+          const std::string name = scalar_of(each.first);
+          if (name == "split") {
+            split = read_split(each.second);
+          } else if (name == "order") {
+            if (scalar_of(each.second) != "TO")
+              throw BadValue("order 'TO' (a model of sequences has no use for the random order 'RO')");
+          } else if (name == "mode") {
+            check_mode(unwrapped(each.second));
+          } else if (name == "group_by") {
+            group = is_none(each.second) ? "none" : scalar_of(each.second);
+            if (group != "user" && group != "none") throw BadValue("group_by 'user'");
+          } else {
+            throw BadValue(fmt::format("only split, order, mode and group_by, not '{}'", name));
+          }
+        }
+        if (split.kind == SplitKind::ratio && group != "user")
+          throw BadValue("group_by 'user' with RS (TS divides all sessions by time)");
+        options.split = split;
+      },
+      [](const Options& options) {
+        return fmt::format("{{split: {}, order: TO, mode: full, group_by: user}}", split_text(options.split));
+      }};
 }
 
 }  // namespace gru4rec::codecs

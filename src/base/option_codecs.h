@@ -20,12 +20,15 @@ bool is_none(const YAML::Node& node);
 std::string shown(const YAML::Node& node);
 // A quoted YAML scalar, or the text itself where that is the same.
 std::string quoted(const std::string& text);
+// YAML or a Python literal; text that is neither, such as [0,inf), becomes a scalar, and so does text that goes on after its
+// closing bracket, of which yaml-cpp would read the beginning only.
+YAML::Node parsed(const std::string& text);
 // A list or a map that was written as a string is parsed; everything else is returned as it is.
 YAML::Node unwrapped(const YAML::Node& node);
-bool read_bool(const YAML::Node& node);       // these three throw BadValue
+bool read_bool(const YAML::Node& node);  // these three throw BadValue
 double read_real(const YAML::Node& node);
 int64_t read_integer(const YAML::Node& node);
-std::string real_text(double value);          // shortest text that reads back to the same bits
+std::string real_text(double value);  // shortest text that reads back to the same bits
 
 struct Range {
   double low;
@@ -33,11 +36,12 @@ struct Range {
   bool low_open = false;
   bool high_open = false;
   bool contains(double value) const;
-  std::string text() const;  // "of 1 or more", "above 0", "in [0, 1)"
+  std::string text() const;  // "of 1 or more", "above 0", "from 0 to below 1"
 };
 Range at_least(double low);
 Range above(double low);
-Range within(double low, double high_open);
+Range between(double low, double high);  // both included
+Range below(double low, double high);    // the upper end left out
 
 Codec integer(int64_t Options::*member, Range range);
 Codec seed(uint64_t Options::*member);

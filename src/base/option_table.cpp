@@ -18,13 +18,11 @@ void add_data(std::vector<OptionRow>& rows) {
   };
   add("dataset", Origin::recbole, text(&O::dataset, false),
       "Name of the data. The atomic file is data_path/dataset/dataset.inter; store and run_dir are named after it.");
-  add("data_path", Origin::recbole, text(&O::data_path, false),
-      "Folder of the data, relative to the current one.");
+  add("data_path", Origin::recbole, text(&O::data_path, false), "Folder of the data, relative to the current one.");
   add("train_file", Origin::ours, text(&O::train_file, true),
       "Events to read instead of the atomic file, relative to data_path: .inter, .csv, .tsv or .parquet, gzipped or not. With "
       "test_file or valid_file it holds the training sessions only, else eval_args splits it.");
-  add("valid_file", Origin::ours, text(&O::valid_file, true),
-      "Events of the validation sessions, relative to data_path.");
+  add("valid_file", Origin::ours, text(&O::valid_file, true), "Events of the validation sessions, relative to data_path.");
   add("test_file", Origin::ours, text(&O::test_file, true), "Events of the test sessions, relative to data_path.");
   add("benchmark_filename", Origin::recbole, file_suffixes(&O::benchmark_filename),
       "Suffixes of three files made beforehand: [train, valid, test] stands for data_path/dataset/dataset.train.inter and so "
@@ -34,7 +32,8 @@ void add_data(std::vector<OptionRow>& rows) {
   add("field_separator", Origin::recbole, one_character(&O::field_separator),
       "Character between the columns of text files. Files whose name ends in .csv or .csv.gz use a comma.");
   add("USER_ID_FIELD", Origin::recbole, text(&O::USER_ID_FIELD, false),
-      "Column of the user. A user's events in time order are one session, unless SESSION_ID_FIELD or session_gap divides them.");
+      "Column of the user. A user's events in time order are one session, unless SESSION_ID_FIELD or session_gap divides "
+      "them.");
   add("SESSION_ID_FIELD", Origin::ours, text(&O::SESSION_ID_FIELD, true),
       "Column of the session. Empty: the sessions are the users.");
   add("ITEM_ID_FIELD", Origin::recbole, text(&O::ITEM_ID_FIELD, false), "Column of the item.");
@@ -60,18 +59,20 @@ void add_data(std::vector<OptionRow>& rows) {
   add("session_gap", Origin::ours, real(&O::session_gap, at_least(0)),
       "Cuts a session where more time than this, in the units of TIME_FIELD, lies between two events. 0: never. Smaller: more "
       "and shorter sessions.");
-  add("time_order", Origin::ours, choice<TimeOrder>(&O::time_order, {{"exact", TimeOrder::exact}, {"recbole", TimeOrder::recbole}}),
+  add("time_order", Origin::ours,
+      choice<TimeOrder>(&O::time_order, {{"exact", TimeOrder::exact}, {"recbole", TimeOrder::recbole}}),
       "exact: by the time as it stands. recbole: by the time normalised to float32, which is what RecBole sorts by; reproduces "
       "its splits.");
   add("eval_args", Origin::recbole_extended, split(),
-      "How sessions are divided. LS: the last item of each is test, the one before valid. RS: [0.8, 0.1, 0.1] of each session's "
+      "How sessions are divided. LS: the last item of each is test, the one before valid. RS: [0.8, 0.1, 0.1] of each "
+      "session's "
       "targets in time order. TS: whole sessions by their end, {test_days: 1, valid_days: 1} or fractions {test: 0.1, valid: "
       "0.1}. files: given as train_file, valid_file and test_file, or {valid_days: 1} to cut valid off train_file. Order is "
       "always TO, mode always full; RecBole's own defaults for sequential models.");
   add("drop_unseen", Origin::ours, flag(&O::drop_unseen),
       "Drops events of valid and test whose item is not in training. False: as targets they count as missed, in a prefix they "
       "are passed over.");
-  add("shards", Origin::ours, integer(&O::shards, within(1, 65536)),
+  add("shards", Origin::ours, integer(&O::shards, between(1, 65536)),
       "Number of files of the store, balanced by events; does not change results. Larger: files of manageable size.");
 }
 
@@ -79,13 +80,13 @@ void add_model(std::vector<OptionRow>& rows) {
   const auto add = [&](const char* key, Origin origin, Codec codec, const char* help) {
     rows.push_back({key, Section::model, origin, kNumbers, std::move(codec), help});
   };
-  add("embedding_size", Origin::recbole, integer(&O::embedding_size, within(1, 65537)),
+  add("embedding_size", Origin::recbole, integer(&O::embedding_size, between(1, 65536)),
       "Length of an item's vector. Larger: more capacity, and time and memory in proportion (with the catalogue).");
-  add("hidden_size", Origin::recbole, integer(&O::hidden_size, within(1, 65537)),
+  add("hidden_size", Origin::recbole, integer(&O::hidden_size, between(1, 65536)),
       "Length of the GRU's state. Larger: more capacity, and time that grows with its square.");
-  add("num_layers", Origin::recbole, integer(&O::num_layers, within(1, 65)),
+  add("num_layers", Origin::recbole, integer(&O::num_layers, between(1, 64)),
       "GRU layers on top of each other. One is enough for most session data.");
-  add("dropout_prob", Origin::recbole, real(&O::dropout_prob, within(0, 1)),
+  add("dropout_prob", Origin::recbole, real(&O::dropout_prob, below(0, 1)),
       "Share of the embedded input that is set to zero in training. Larger: less overfitting, slower learning.");
   add("loss_type", Origin::recbole,
       choice<LossType>(&O::loss_type, {{"CE", LossType::ce}}, {{"BPR", "not yet: BPR is not implemented"}}),
@@ -102,8 +103,9 @@ void add_training(std::vector<OptionRow>& rows) {
       choice<Augmentation>(&O::augmentation, {{"one_pass", Augmentation::one_pass}, {"prefixes", Augmentation::prefixes}}),
       "one_pass: one pass over a session with a target at every step; the same sum of losses as all its prefixes at a fraction "
       "of the time. prefixes: each prefix is a sample of its own, literally as RecBole trains.");
-  add("MAX_ITEM_LIST_LENGTH", Origin::recbole, kNumbers, integer(&O::MAX_ITEM_LIST_LENGTH, within(1, 65537)),
-      "Items that a target sees at most. one_pass cuts longer sessions into windows of this length that share one item. Larger: "
+  add("MAX_ITEM_LIST_LENGTH", Origin::recbole, kNumbers, integer(&O::MAX_ITEM_LIST_LENGTH, between(1, 65536)),
+      "Items that a target sees at most. one_pass cuts longer sessions into windows of this length that share one item. "
+      "Larger: "
       "more history, more memory.");
   add("learner", Origin::recbole, kNumbers,
       word(&O::learner, {"adam"},
@@ -120,7 +122,7 @@ void add_training(std::vector<OptionRow>& rows) {
   add("clip_grad_norm", Origin::recbole_extended, kNumbers, clip_norm(),
       "Scales the gradient down to this norm where it is larger: {max_norm: 5, norm_type: 2}, or the norm alone. None or 0: "
       "never. Smaller: steadier, and slower where it bites often.");
-  add("train_batch_size", Origin::recbole_extended, kNumbers, integer(&O::train_batch_size, within(1, 2147483648.0)),
+  add("train_batch_size", Origin::recbole_extended, kNumbers, integer(&O::train_batch_size, between(1, 2147483647)),
       "Targets of a step, over all replicas together (RecBole: on each GPU). Larger: fewer, smoother and faster steps, which "
       "want a larger learning_rate.");
   add("epochs", Origin::recbole, kNeutral, integer(&O::epochs, at_least(0)),
@@ -131,10 +133,10 @@ void add_training(std::vector<OptionRow>& rows) {
       "Stops after more than this many evaluations in a row without a better valid_metric; an equal value counts as better.");
   add("seed", Origin::recbole, kNumbers, codecs::seed(&O::seed),
       "Names every random draw: initial weights, order of the data, dropout. Results are a function of it.");
-  add("replicas", Origin::ours, kNumbers, integer(&O::replicas, within(0, 65537)),
+  add("replicas", Origin::ours, kNumbers, integer(&O::replicas, between(0, 65536)),
       "Logical workers among which each batch is divided; at least as many as ranks. The results depend on it in the last bits "
       "and never on the number of ranks. 0: the number of ranks of the first start.");
-  add("num_threads", Origin::ours, kNeutral, integer(&O::num_threads, within(1, 1025)),
+  add("num_threads", Origin::ours, kNeutral, integer(&O::num_threads, between(1, 1024)),
       "Threads of one rank. Ranks times threads should not exceed the cores.");
 }
 
@@ -142,14 +144,14 @@ void add_evaluation(std::vector<OptionRow>& rows) {
   const auto add = [&](const char* key, Origin origin, bool numbers, Codec codec, const char* help) {
     rows.push_back({key, Section::evaluation, origin, numbers, std::move(codec), help});
   };
-  add("eval_batch_size", Origin::recbole, kNeutral, integer(&O::eval_batch_size, within(1, 2147483648.0)),
+  add("eval_batch_size", Origin::recbole, kNeutral, integer(&O::eval_batch_size, between(1, 2147483647)),
       "Targets that are scored at once. Does not change results. Larger: faster up to a point, more memory.");
   add("topk", Origin::recbole_extended, kNeutral, integers(&O::topk),
       "Lengths of the lists of recommendations that the metrics look at. RecBole's default is [10].");
   add("metrics", Origin::recbole, kNeutral, metric_list(&O::metrics), "What is reported for each k of topk.");
   add("valid_metric", Origin::recbole, kNumbers, metric_at(&O::valid_metric),
       "What decides about the best epoch and early stopping. Its metric and k must be in metrics and topk.");
-  add("metric_decimal_place", Origin::recbole, kNumbers, integer(&O::metric_decimal_place, within(0, 17)),
+  add("metric_decimal_place", Origin::recbole, kNumbers, integer(&O::metric_decimal_place, between(0, 17)),
       "Decimals of the metrics; valid_metric is rounded before it is compared, as in RecBole.");
 }
 

@@ -20,7 +20,8 @@ void check_no_negatives(const YAML::Node& given, Options&) {
     const YAML::Node distribution = node["distribution"];
     if (codecs::is_none(distribution) || (distribution.IsScalar() && distribution.Scalar() == "none")) return;
   }
-  throw BadValue("None: loss_type CE compares with the whole catalogue and samples no negatives. Remove the key or set it to None");
+  throw BadValue(
+      "None: loss_type CE compares with the whole catalogue and samples no negatives. Remove the key or set it to None");
 }
 
 void set_log_level(const YAML::Node& node, Options& options) {
@@ -69,7 +70,8 @@ void add_general(std::vector<RecBoleKey>& keys) {
   ignored("log_wandb", "metrics go to RUN_DIR/metrics.jsonl");
   ignored("wandb_project", "metrics go to RUN_DIR/metrics.jsonl");
   refused("shuffle", {"True"}, "each epoch is shuffled, and no other order is implemented");
-  translated("train_neg_sample_args", "None is what CE needs; sampled negatives contradict it and are refused", check_no_negatives);
+  translated("train_neg_sample_args", "None is what CE needs; sampled negatives contradict it and are refused",
+             check_no_negatives);
   ignored("loss_decimal_place", "losses are printed with four decimals and written to metrics.jsonl in full");
   ignored("require_pow", "it belongs to a regulariser that GRU4Rec does not have");
   refused("enable_amp", {"False"}, "not yet: training is in fp32");
@@ -88,8 +90,8 @@ void add_dataset(std::vector<RecBoleKey>& keys) {
   const char* const no_graph = "GRU4Rec uses no knowledge graph";
   const char* const internal = "sequences are not stored as extra columns";
   const char* const one_index = "only items and sessions are numbered, each by themselves";
-  for (const char* key : {"seq_separator", "RATING_FIELD", "seq_len", "numerical_features", "load_col", "unload_col", "unused_col",
-                          "additional_feat_suffix"})
+  for (const char* key : {"seq_separator", "RATING_FIELD", "seq_len", "numerical_features", "load_col", "unload_col",
+                          "unused_col", "additional_feat_suffix"})
     ignored(key, other_columns);
   for (const char* key : {"LABEL_FIELD", "threshold"}) ignored(key, no_labels);
   ignored("NEG_PREFIX", "CE samples no negatives");
@@ -101,8 +103,8 @@ void add_dataset(std::vector<RecBoleKey>& keys) {
     ignored(key, "values are used as they stand; the order that RecBole's normalised times give is time_order: recbole");
   ignored("discretization", other_columns);
   for (const char* key : {"ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "POSITION_FIELD"}) ignored(key, internal);
-  for (const char* key : {"HEAD_ENTITY_ID_FIELD", "TAIL_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "ENTITY_ID_FIELD", "kg_reverse_r",
-                          "entity_kg_num_interval", "relation_kg_num_interval"})
+  for (const char* key : {"HEAD_ENTITY_ID_FIELD", "TAIL_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "ENTITY_ID_FIELD",
+                          "kg_reverse_r", "entity_kg_num_interval", "relation_kg_num_interval"})
     ignored(key, no_graph);
 }
 
@@ -110,8 +112,8 @@ void add_others(std::vector<RecBoleKey>& keys) {
   keys.push_back({"model", kCommandLine, Treatment::translated, {}, "GRU4Rec is the one model", check_model});
   for (const char* key : {"nproc", "world_size", "ip", "port", "group_offset"})
     keys.push_back({key, kCommandLine, Treatment::ignored, {}, "mpirun says how many processes run and where"});
-  for (const char* key : {"neg_sampling", "training_neg_sample_num"})
-    keys.push_back({key, kOlder, Treatment::translated, {}, "checked like train_neg_sample_args", check_no_negatives});
+  keys.push_back({"neg_sampling", kOlder, Treatment::translated, {}, "checked like train_neg_sample_args", check_no_negatives});
+  keys.push_back({"training_neg_sample_num", kOlder, Treatment::refused, {"0", "None"}, "CE samples no negatives"});
 }
 
 }  // namespace

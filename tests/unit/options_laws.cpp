@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
 
@@ -149,6 +150,169 @@ TEST(Options, ValidMetricMustBeAmongWhatIsReported) {
 }
 
 TEST(Options, BrokenYamlIsNamedWithItsLine) { EXPECT_THAT(error_of("epochs: [3\nseed: 4\n"), HasSubstr("not YAML")); }
+
+// A value other than the default for each option: what a user could write.
+const std::map<std::string, std::string> kOtherValues = {
+    {"dataset", "\"a: #b\""},
+    {"data_path", "../there"},
+    {"train_file", "x.tsv.gz"},
+    {"valid_file", "None"},
+    {"test_file", "\"None\""},
+    {"benchmark_filename", "[a, \"b c\", d]"},
+    {"store", "\"tab\\tquote\\\"back\\\\slash\""},
+    {"field_separator", "\",\""},
+    {"USER_ID_FIELD", "Ünique"},
+    {"SESSION_ID_FIELD", "\"true\""},
+    {"ITEM_ID_FIELD", "\"12\""},
+    {"TIME_FIELD", "t"},
+    {"user_inter_num_interval", "\"(5, inf)\""},
+    {"item_inter_num_interval", "[2, 7]"},
+    {"val_interval", "{'rating': \"[3,inf)\", b: \"(-1.5,2e3]\"}"},
+    {"rm_dup_inter", "last"},
+    {"min_session_length", "2"},
+    {"min_item_support", "5"},
+    {"merge_repeats", "True"},
+    {"session_gap", "0.1"},
+    {"time_order", "recbole"},
+    {"eval_args", "{'split': {'RS': [7, 2, 2]}, 'order': 'TO', 'group_by': 'user', 'mode': {'valid': 'full', 'test': 'full'}}"},
+    {"drop_unseen", "yes"},
+    {"shards", "7"},
+    {"embedding_size", "1"},
+    {"hidden_size", "65536"},
+    {"num_layers", "64"},
+    {"dropout_prob", "0.30000000000000004"},
+    {"score_padding", "False"},
+    {"augmentation", "prefixes"},
+    {"MAX_ITEM_LIST_LENGTH", "3"},
+    {"learning_rate", "1e-300"},
+    {"weight_decay", "1e-3"},
+    {"clip_grad_norm", "{'max_norm': 0.7, 'norm_type': 3}"},
+    {"train_batch_size", "2147483647"},
+    {"epochs", "0"},
+    {"eval_step", "0"},
+    {"stopping_step", "0"},
+    {"seed", "18446744073709551615"},
+    {"replicas", "3"},
+    {"num_threads", "2"},
+    {"eval_batch_size", "1"},
+    {"topk", "5"},
+    {"metrics", "[mrr, 'hit']"},
+    {"valid_metric", "mrr@5"},
+    {"metric_decimal_place", "17"},
+    {"run_dir", "/r"},
+    {"checkpoint_dir", "/c"},
+    {"checkpoint_steps", "1"},
+    {"keep_checkpoints", "1"},
+    {"resume", "on"},
+    {"debug", "1"},
+    {"comm_timeout", "0.5"},
+    {"stop_timeout", "1.25"},
+    {"deterministic", "relaxed"},
+    {"log_level", "DEBUG"},
+    {"show_progress", "no"},
+};
+// Options with a single value so far.
+const std::set<std::string> kSingleValued = {"loss_type", "learner"};
+
+TEST(Options, EachWithAnotherValueReadsBackFromYamlAndFromTheCommandLine) {
+  Options all;
+  for (const OptionRow& row : option_table()) {
+    if (kSingleValued.contains(row.key)) continue;
+    ASSERT_TRUE(kOtherValues.contains(row.key)) << "give " << row.key << " a value to try";
+    const std::string& value = kOtherValues.at(row.key);
+    Options changed = options_from_yaml(row.key + ": " + value + "\n", "test");
+    EXPECT_EQ(changed == Options{}, row.key == "valid_file") << row.key;
+    EXPECT_EQ(options_from_yaml(to_yaml(changed), "copy"), changed) << row.key << ": " << row.codec.write(changed);
+    EXPECT_EQ(options_from_yaml(numbers_to_yaml(changed), "copy") == changed, row.affects_numbers || changed == Options{})
+        << row.key;
+    EXPECT_EQ(differences({}, changed, true).size(), row.affects_numbers ? 1 : 0) << row.key;
+    all = options_from_yaml(row.key + ": " + value + "\n", "test", all);
+  }
+  EXPECT_EQ(options_from_yaml(to_yaml(all), "copy"), all);
+  EXPECT_EQ(differences({}, all, false).size(), option_table().size() - kSingleValued.size() - 1);  // valid_file stays empty
+}
+
+TEST(Options, EachRefusesAListOfListsAndNamesItselfAndWhatItWants) {
+  for (const OptionRow& row : option_table()) {
+    const std::string error = error_of(row.key + ": [[a, b], {c: d}]\n");
+    EXPECT_THAT(error, HasSubstr("option '" + row.key + "' (")) << row.key;
+    EXPECT_THAT(error, HasSubstr("a.yaml:1): got [[a, b], {c: d}], wanted ")) << row.key;
+  }
+}
+
+TEST(Options, RefuseValuesJustOutsideTheirRange) {
+  for (const auto& [key, value] :
+       std::vector<std::pair<std::string, std::string>>{{"dropout_prob", "1"},
+                                                        {"dropout_prob", "-1e-9"},
+                                                        {"dropout_prob", "nan"},
+                                                        {"learning_rate", "0"},
+                                                        {"learning_rate", "inf"},
+                                                        {"learning_rate", "1e999"},
+                                                        {"epochs", "-1"},
+                                                        {"epochs", "3.0"},
+                                                        {"epochs", "9223372036854775808"},
+                                                        {"epochs", ""},
+                                                        {"seed", "-1"},
+                                                        {"seed", "18446744073709551616"},
+                                                        {"topk", "[]"},
+                                                        {"topk", "[10, 10]"},
+                                                        {"topk", "[0]"},
+                                                        {"topk", "[5],[10]"},
+                                                        {"metrics", "[AUC]"},
+                                                        {"valid_metric", "MRR"},
+                                                        {"valid_metric", "MRR@0"},
+                                                        {"valid_metric", "MRR@10x"},
+                                                        {"field_separator", "ab"},
+                                                        {"user_inter_num_interval", "[5,inf"},
+                                                        {"user_inter_num_interval", "[7,5]"},
+                                                        {"user_inter_num_interval", "[1,2];[5,6]"},
+                                                        {"val_interval", "{rating: [a, b]}"},
+                                                        {"clip_grad_norm", "-1"},
+                                                        {"clip_grad_norm", "{norm_type: 2}"},
+                                                        {"clip_grad_norm", "{max_norm: 5, norm: 2}"},
+                                                        {"merge_repeats", "maybe"},
+                                                        {"dataset", ""},
+                                                        {"benchmark_filename", "[a, b]"},
+                                                        {"eval_args", "{split: {LS: valid_only}}"},
+                                                        {"eval_args", "{split: {RS: [0, 1, 0]}}"},
+                                                        {"eval_args", "{split: {RS: [1, 1]}}"},
+                                                        {"eval_args", "{split: {XS: 1}}"},
+                                                        {"eval_args", "{split: {TS: {test: 1.0}}}"},
+                                                        {"eval_args", "{split: {TS: {valid_days: 1}}}"},
+                                                        {"eval_args", "{split: {TS: {test_days: 1, valid: 0.1}}}"},
+                                                        {"eval_args", "{splt: {LS: valid_and_test}}"},
+                                                        {"eval_args", "{split: {RS: [8, 1, 1]}, group_by: none}"},
+                                                        {"eval_args", "{mode: {valid: full, test: pop100}}"}})
+    EXPECT_THAT(error_of("", {{key, value}}), HasSubstr("option '" + key + "' (command line): got ")) << key << " " << value;
+}
+
+TEST(Options, SeparateFilesAreTheSplitAndContradictAnother) {
+  const Options files = read_text("train_file: a\ntest_file: b\n").options;
+  EXPECT_EQ(files.split.kind, SplitKind::files);
+  EXPECT_EQ(read_text(to_yaml(files)).options, files) << "a resolved configuration does not contradict itself";
+  EXPECT_EQ(read_text("train_file: a\n").options.split.kind, SplitKind::leave_one_out);
+  EXPECT_EQ(read_text("benchmark_filename: [a, b, c]\n").options.split.kind, SplitKind::files);
+  EXPECT_THAT(error_of("train_file: a\ntest_file: b\neval_args: {split: {LS: valid_and_test}}\n"),
+              HasSubstr("option 'eval_args' splits the data"));
+  EXPECT_THAT(error_of("test_file: b\n"), HasSubstr("'train_file'"));
+}
+
+TEST(Options, RefuseAKeyGivenTwiceAndAFolderOrNothingInPlaceOfAFile) {
+  EXPECT_THAT(error_of("epochs: 3\nseed: 1\nepochs: 4\n"), AllOf(HasSubstr("option 'epochs'"), HasSubstr("a.yaml:3")));
+  EXPECT_THAT(error_of("- epochs\n"), HasSubstr("key: value"));
+  EXPECT_THAT(error_of("user_inter_num_interval: [5,inf)\n"), HasSubstr("needs quotes"));
+  testing::TemporaryFolder folder;
+  EXPECT_THROW(read_configuration({folder / "none.yaml"}, {}), UserError);
+  EXPECT_THROW(read_configuration({folder / "."}, {}), UserError);
+  EXPECT_EQ(error_of(""), "accepted") << "an empty file changes nothing";
+}
+
+TEST(Options, OfRecBoleUnderOtherNamesAreTranslated) {
+  EXPECT_EQ(read_text("state: DEBUG\n").options.log_level, "debug");
+  EXPECT_EQ(read_text("reproducibility: False\n").options.deterministic, "relaxed");
+  EXPECT_EQ(error_of("model: GRU4Rec\ntraining_neg_sample_num: 0\nshuffle: true\ntransform: ~\n"), "accepted");
+  EXPECT_THAT(error_of("model: SASRec\n"), HasSubstr("the one model"));
+}
 
 TEST(Options, DifferencesNameOldAndNew) {
   Options a, b;
