@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <unordered_set>
+#include <tuple>
 
 #include "gru4rec/base/error.h"
 
@@ -26,17 +26,18 @@ void sort_by_time(std::vector<uint64_t>& rows, const TimeRank& time) {
   std::stable_sort(rows.begin(), rows.end(), [&](uint64_t a, uint64_t b) { return time.before(a, b); });
 }
 
+// Of the events of a user and item keeps the first or last by exact time, equal times in file order.
 void remove_duplicates(const EventTable& table, const Options& options, std::vector<uint64_t>& rows) {
   if (options.rm_dup_inter == DuplicateRule::keep) return;
-  sort_by_time(rows, TimeRank(table, TimeOrder::exact, rows));
-  if (options.rm_dup_inter == DuplicateRule::last) std::reverse(rows.begin(), rows.end());
-  struct PairHash {
-    size_t operator()(const std::pair<uint64_t, uint32_t>& key) const {
-      return std::hash<uint64_t>()(key.first * 0x9e3779b97f4a7c15ULL ^ key.second);
-    }
-  };
-  std::unordered_set<std::pair<uint64_t, uint32_t>, PairHash> seen;
-  std::erase_if(rows, [&](uint64_t row) { return !seen.insert({session_key(table, row), table.item[row]}).second; });
+  const auto pair_of = [&](uint64_t row) { return std::pair(session_key(table, row), table.item[row]); };
+  std::sort(rows.begin(), rows.end(), [&](uint64_t a, uint64_t b) {
+    return std::tuple(pair_of(a), table.time[a], a) < std::tuple(pair_of(b), table.time[b], b);
+  });
+  const auto same_pair = [&](uint64_t a, uint64_t b) { return pair_of(a) == pair_of(b); };
+  if (options.rm_dup_inter == DuplicateRule::first)
+    rows.erase(std::unique(rows.begin(), rows.end(), same_pair), rows.end());
+  else
+    rows.erase(rows.begin(), std::unique(rows.rbegin(), rows.rend(), same_pair).base());
   std::sort(rows.begin(), rows.end());  // back to file order
 }
 

@@ -1,7 +1,8 @@
 // Raw events → session store: read, filter, form sessions, split, number items, write.
 //
-// Memory: the events are held as columns of codes, at most kIngestBytesPerEvent each while they are sorted, plus every distinct
-// id once (its length and kIngestBytesPerId). It does not depend on the number of shards.
+// Memory: kIngestBaseBytes, and kIngestBytesPerEvent for each event read (columns of codes, and what sorting them takes), and
+// for each distinct session or item its id's length and kIngestBytesPerId; for Parquet also the largest row group. It does not
+// depend on the number of shards. At most 2^32 - 1 sessions and as many items.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -13,6 +14,7 @@
 
 namespace gru4rec {
 
+constexpr uint64_t kIngestBaseBytes = 64 << 20;
 constexpr uint64_t kIngestBytesPerEvent = 64;
 constexpr uint64_t kIngestBytesPerId = 160;
 

@@ -1,0 +1,70 @@
+// Ingest keeps to the formula for its memory that data/ingest.h states.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "gru4rec/base/random.h"
+#include "gru4rec/data/ingest.h"
+#include "support/temporary_folder.h"
+
+namespace gru4rec {
+namespace {
+
+// Highest resident memory of a process that ingests and ends, in bytes.
+uint64_t peak_bytes(const Options& options) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    int code = 0;
+    try {
+      ingest(options);
+    } catch (...) {
+      code = 1;
+    }
+    ::_exit(code);
+  }
+  int status = 0;
+  rusage usage{};
+  EXPECT_EQ(::wait4(child, &status, 0, &usage), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+TEST(IngestMemory, OfTwoMillionEventsIsWithinTheFormula) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer keeps memory of its own";
+#endif
+  constexpr uint64_t kEvents = 2'000'003, kSessions = 150'001, kItems = 20'011;
+  const testing::TemporaryFolder folder;
+  std::ofstream few(folder / "few.tsv"), many(folder / "many.tsv");
+  few << "user_id\titem_id\ttimestamp\nu\ti\t1\nu\tj\t2\n";
+  many << "user_id\titem_id\ttimestamp\n";
+  for (uint64_t i = 0; i < kEvents; ++i)
+    many << fmt::format("user-{:07}\titem-{:06}\t{}\n", mix64(i) % kSessions, mix64(i + kEvents) % kItems,
+                        mix64(i) % 1'000'003);
+  few.close();
+  many.close();
+
+  Options options;
+  options.data_path = folder.path().string();
+  options.store = (folder / "store").string();
+  options.train_file = "few.tsv";
+  const uint64_t nothing = peak_bytes(options);
+  options.train_file = "many.tsv";
+  options.merge_repeats = true;  // with every filter on
+  options.rm_dup_inter = DuplicateRule::last;
+  options.user_inter_num_interval = Interval{2, 1e9, true, true};
+  options.min_item_support = 3;
+  const uint64_t all = peak_bytes(options);
+
+  constexpr uint64_t kIds = kSessions + kItems, kLengths = 12 * kSessions + 11 * kItems;
+  EXPECT_LE(nothing, kIngestBaseBytes);
+  EXPECT_LE(all, kIngestBaseBytes + kIngestBytesPerEvent * kEvents + kIngestBytesPerId * kIds + kLengths);
+  EXPECT_GE(2 * all, kIngestBytesPerEvent * kEvents) << "the formula promises far more than is used";
+}
+
+}  // namespace
+}  // namespace gru4rec
