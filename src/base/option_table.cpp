@@ -30,7 +30,7 @@ void add_data(std::vector<OptionRow>& rows) {
   add("store", Origin::ours, text(&O::store, true),
       "Folder of the session store that ingest writes and train reads. Empty: store/DATASET.");
   add("field_separator", Origin::recbole, one_character(&O::field_separator),
-      "Character between the columns of text files. Files whose name ends in .csv or .csv.gz use a comma.");
+      "Character between the columns of text files. In .csv files a tab stands for the comma.");
   add("USER_ID_FIELD", Origin::recbole, text(&O::USER_ID_FIELD, false),
       "Column of the user. A user's events in time order are one session, unless SESSION_ID_FIELD or session_gap divides "
       "them.");
