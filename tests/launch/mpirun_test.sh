@@ -32,6 +32,7 @@ expect_text "thrown on purpose"
 # Job control gives the script a process group of its own and lets it see INT, which `&` alone ignores.
 set -m
 for signals in TERM INT HUP USR1 'TERM TERM'; do
+  : >"$LOG" # here, not by the child: it may still hold what the last job said
   "$MPIRUN" -np 2 -- wait >"$LOG" 2>&1 &
   job=$!
   wait_for_text 2 waits
