@@ -1,11 +1,14 @@
 #include "command_line.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/nearest.h"
 #include "gru4rec/base/option_table.h"
 #include "gru4rec/base/version.h"
 
@@ -26,10 +29,12 @@ void add_table(CLI::App& command, Collected& collected) {
       ->allow_extra_args(false);
   for (const OptionRow& row : option_table()) {
     const std::string help = fmt::format("{} Default: {}.", row.help, row.default_text());
-    const auto keep = [&collected, key = row.key](const std::string& value) { collected.overrides.push_back({key, value}); };
+    const auto keep = [&collected, key = row.key, is_flag = row.codec.is_flag](const std::string& value) {
+      collected.overrides.push_back({key, is_flag && value.empty() ? "true" : value});
+    };
     CLI::Option* option = command.add_option_function<std::string>("--" + row.key, keep, help);
     option->type_name("")->group(std::string(title_of(row.section)))->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-    if (row.codec.is_flag) option->expected(0, 1)->default_str("true");
+    if (row.codec.is_flag) option->expected(0, 1);
   }
   command.allow_extras();  // RecBole's other keys, and mistyped ones: the configuration knows both
 }
@@ -49,6 +54,19 @@ void collect_extras(const std::vector<std::string>& extras, Collected& collected
       collected.overrides.push_back({text, "true"});
     }
   }
+}
+
+// The first word of a command line must be one of the commands.
+void check_command(const CLI::App& app, int argc, const char* const* argv) {
+  if (argc < 2 || std::string(argv[1]).starts_with('-')) return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  if (std::ranges::find(names, argv[1]) != names.end()) return;
+  const std::string near = nearest(argv[1], names);
+  throw UserError(
+      "unknown command '{}'; {}", argv[1],
+      near.empty() ? fmt::format("the commands are {}.", fmt::join(names, ", ")) : fmt::format("did you mean '{}'?", near));
 }
 
 constexpr const char* kFooter =
@@ -106,6 +124,7 @@ struct Parser {
 
 CommandLine parse_command_line(int argc, const char* const* argv, bool read_files) {
   Parser parser;
+  check_command(parser.app, argc, argv);
   try {
     parser.app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
