@@ -58,9 +58,10 @@ function(gru4rec_test name)
   target_compile_definitions(${name} PRIVATE GRU4REC_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
                                              GRU4REC_BINARY_DIR="${PROJECT_BINARY_DIR}")
   include(GoogleTest)
-  string(REPLACE ";" "\\;" _labels "${ARG_LABELS}")  # gtest_discover_tests hands a list on as several arguments otherwise
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${_labels}"
-    ENVIRONMENT OMP_NUM_THREADS=1)  # ranks as threads would each start a team of their own
+  string(REPLACE ";" "-" _labels "${ARG_LABELS}")  # gtest_discover_tests can hand on one label only: "asan-tsan"
+  # OMP_NUM_THREADS: ranks as threads would each start a team of their own. Labels come last: an empty list of them vanishes.
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
+    PROPERTIES TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT OMP_NUM_THREADS=1 LABELS "${_labels}")
   gru4rec_label_targets(${name} ${ARG_LABELS})
 endfunction()
 
