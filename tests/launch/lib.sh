@@ -18,9 +18,9 @@ expect_text() { grep -qF -- "$1" "$LOG" || fail "the output lacks '$1'"; }
 # wait_for_text COUNT TEXT: until so many lines of the log have it
 wait_for_text() {
   local i
-  for ((i = 0; i < 300; ++i)); do
+  for ((i = 0; i < 600; ++i)); do
     [[ $(grep -cF -- "$2" "$LOG") -lt $1 ]] || return 0
     sleep 0.1
   done
-  fail "'$2' did not appear $1 times in 30 s"
+  fail "'$2' did not appear $1 times in 60 s"
 }
