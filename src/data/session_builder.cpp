@@ -22,10 +22,6 @@ uint64_t session_key(const EventTable& table, uint64_t row) {
   return static_cast<uint64_t>(table.part[row]) << 32 | table.session[row];
 }
 
-void sort_by_time(std::vector<uint64_t>& rows, const TimeRank& time) {
-  std::stable_sort(rows.begin(), rows.end(), [&](uint64_t a, uint64_t b) { return time.before(a, b); });
-}
-
 // Of the events of a user and item keeps the first or last by exact time, equal times in file order.
 void remove_duplicates(const EventTable& table, const Options& options, std::vector<uint64_t>& rows) {
   if (options.rm_dup_inter == DuplicateRule::keep) return;
@@ -252,19 +248,23 @@ void order_sessions(const TimeRank& time, Sessions& sessions) {
 
 std::vector<uint32_t> number_items(const EventTable& table, const TimeRank& time, const Sessions& sessions,
                                    std::vector<std::string>& names) {
-  std::vector<uint64_t> rows;
-  for (const SessionSpan& span : sessions.spans)
-    if (in_training(span))
-      rows.insert(rows.end(), sessions.events.begin() + static_cast<int64_t>(span.first),
-                  sessions.events.begin() + static_cast<int64_t>(span.first + span.count));
-  std::sort(rows.begin(), rows.end());
-  sort_by_time(rows, time);
+  constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
+  const auto earlier = [&](uint64_t a, uint64_t b) { return time.before(a, b) || (!time.before(b, a) && a < b); };
+  std::vector<uint64_t> first(table.items.size(), kNever);  // row of each item's first event in training
+  for (const SessionSpan& span : sessions.spans) {
+    if (!in_training(span)) continue;
+    for (uint64_t i = span.first; i < span.first + span.count; ++i) {
+      const uint64_t row = sessions.events[i];
+      uint64_t& so_far = first[table.item[row]];
+      if (so_far == kNever || earlier(row, so_far)) so_far = row;
+    }
+  }
+  std::erase(first, kNever);
+  std::sort(first.begin(), first.end(), earlier);
   std::vector<uint32_t> ids(table.items.size(), 0);
-  for (uint64_t row : rows) {
-    uint32_t& id = ids[table.item[row]];
-    if (id != 0) continue;
+  for (uint64_t row : first) {
     names.push_back(table.items.text(table.item[row]));
-    id = static_cast<uint32_t>(names.size());
+    ids[table.item[row]] = static_cast<uint32_t>(names.size());
   }
   return ids;
 }

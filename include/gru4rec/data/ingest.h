@@ -14,7 +14,7 @@
 
 namespace gru4rec {
 
-constexpr uint64_t kIngestBaseBytes = 64 << 20;
+constexpr uint64_t kIngestBaseBytes = 96 << 20;
 constexpr uint64_t kIngestBytesPerEvent = 64;
 constexpr uint64_t kIngestBytesPerId = 160;
 
