@@ -105,6 +105,26 @@ TEST_F(IngestRules, OfDuplicatesAtOneTimeTheFirstOrLastInTheFileStays) {
   EXPECT_THAT(sessions(), ElementsAre("u: a b | | c"));
   options.rm_dup_inter = DuplicateRule::last;
   EXPECT_THAT(sessions(), ElementsAre("u: b a | | c"));
+
+  std::string many;  // more than a sort leaves in order by chance
+  for (int i = 0; i < 101; ++i) many += i == 50 ? "u b 5;" : "u a 5;";
+  events(many + "u c 5");
+  EXPECT_THAT(sessions(), ElementsAre("u: b a | | c"));
+  options.rm_dup_inter = DuplicateRule::first;
+  EXPECT_THAT(sessions(), ElementsAre("u: a b | | c"));
+}
+
+TEST_F(IngestRules, ItemsThatAppearAtOneTimeAreNumberedInTheOrderOfTheFile) {
+  std::string rows;
+  std::vector<std::string> wanted;
+  for (int i = 0; i < 61; ++i) {
+    wanted.push_back(fmt::format("i{}", i * 7 % 61));
+    rows += fmt::format("u{} {} 5;", i % 3, wanted.back());
+  }
+  for (int i = 0; i < 61; ++i) rows += fmt::format("u0 i{} 5;", i);
+  events(rows);
+  ingest(options);
+  EXPECT_EQ(Store(options.store).item_names(), wanted);
 }
 
 TEST_F(IngestRules, AMissingValueIsInNoInterval) {
@@ -153,6 +173,11 @@ TEST_F(IngestRules, AllMembersOfAGzipFileAreReadWhateverItsName) {
 
 TEST_F(IngestRules, ColumnsOfCommaFilesMayHoldCommasAndLines) {
   write("events.csv", "x,timestamp,y,item_id,user_id\n,1,\"p,q\",a,u\n\"two\nlines\",2,,b,u\n");
+  EXPECT_THAT(sessions(), ElementsAre("u: a b"));
+  std::string blocks = "user_id,item_id,timestamp,x\n";  // read block by block, each of which may end within a value
+  for (int i = 0; i < 30'011; ++i) blocks += fmt::format("u,{},{},\"{}\"\n", i < 30'010 ? "a" : "b", i, std::string(100, '\n'));
+  write("events.csv", blocks);
+  options.merge_repeats = true;
   EXPECT_THAT(sessions(), ElementsAre("u: a b"));
   write("events.csv", "user_id;item_id;timestamp\nu;a;1\nu;b;2\n");
   options.field_separator = ";";
