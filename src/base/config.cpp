@@ -9,6 +9,7 @@
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/option_table.h"
+#include "gru4rec/base/text.h"
 #include "option_codecs.h"
 
 namespace gru4rec {
@@ -29,9 +30,7 @@ void apply_recbole_key(const RecBoleKey& key, const YAML::Node& node, const std:
       return;
     case RecBoleKey::Treatment::refused: {
       const std::string value = codecs::is_none(node) ? "None" : node.IsScalar() ? node.Scalar() : codecs::shown(node);
-      if (std::ranges::any_of(key.harmless, [&](const std::string& harmless) {
-            return std::ranges::equal(harmless, value, [](char a, char b) { return std::tolower(a) == std::tolower(b); });
-          }))
+      if (std::ranges::any_of(key.harmless, [&](const std::string& harmless) { return lower(harmless) == lower(value); }))
         return;
       reading.errors.push_back(fmt::format("option '{}' ({}): {} is not possible: {}. Leave it out.", key.key, place,
                                            codecs::shown(node), key.reason));
@@ -129,10 +128,7 @@ void settle_split(Reading& reading) {
 void check_together(const Options& options, std::vector<std::string>& errors) {
   const auto at = options.valid_metric.find('@');
   const std::string metric = options.valid_metric.substr(0, at);
-  const auto same = [](const std::string& a, const std::string& b) {
-    return std::ranges::equal(a, b, [](char x, char y) { return std::tolower(x) == std::tolower(y); });
-  };
-  if (std::ranges::none_of(options.metrics, [&](const std::string& each) { return same(each, metric); }) ||
+  if (std::ranges::none_of(options.metrics, [&](const std::string& each) { return lower(each) == lower(metric); }) ||
       std::ranges::none_of(options.topk, [&](int64_t k) {
         return at != std::string::npos && std::to_string(k) == options.valid_metric.substr(at + 1);
       }))

@@ -10,6 +10,8 @@
 #include <limits>
 #include <set>
 
+#include "gru4rec/base/text.h"
+
 namespace gru4rec {
 
 bool Interval::contains(double value) const {
@@ -22,11 +24,6 @@ namespace gru4rec::codecs {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-std::string lower(std::string text) {
-  std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
 
 std::string trimmed(const std::string& text) {
   const size_t first = text.find_first_not_of(" \t\r\n");

@@ -1,15 +1,11 @@
 #include "results.h"
 
 #include <algorithm>
-#include <cctype>
+
+#include "gru4rec/base/text.h"
 
 namespace gru4rec {
 namespace {
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
 
 // What every result has, whatever topk and metrics say.
 const std::vector<std::string> kAlways = {"recall@20", "mrr@20"};

@@ -14,6 +14,7 @@
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/nearest.h"
+#include "gru4rec/base/text.h"
 
 namespace gru4rec {
 namespace {
@@ -285,8 +286,7 @@ std::vector<int> find_columns(const fs::path& path, const std::vector<std::strin
 }
 
 bool ends_with(const fs::path& path, std::string_view ending) {
-  std::string name = path.filename().string();
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::string name = lower(path.filename().string());
   if (name.ends_with(".gz")) name.resize(name.size() - 3);
   return name.ends_with(ending);
 }

@@ -1,19 +1,14 @@
 #include "gru4rec/eval/metrics.h"
 
 #include <algorithm>
-#include <cctype>
 #include <charconv>
 #include <cmath>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/text.h"
 
 namespace gru4rec {
 namespace {
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
 
 struct MetricName {
   std::string metric;

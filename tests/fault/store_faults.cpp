@@ -13,6 +13,7 @@
 #include "support/faulty_calls.h"
 #include "support/store_example.h"
 #include "support/temporary_folder.h"
+#include "support/watched_calls.h"
 
 namespace gru4rec {
 namespace {
@@ -25,6 +26,8 @@ using testing::Fault;
 using ::testing::HasSubstr;
 using testing::killed_at;
 using testing::TemporaryFolder;
+using testing::watched_calls;
+using testing::WatchedCall;
 using testing::write_example;
 namespace fs = std::filesystem;
 
@@ -167,42 +170,6 @@ TEST_F(FullDisk, IsAClearErrorAtAnyLevelAndKeepsTheFormerStore) {
   EXPECT_GT(errors, 5);
 }
 
-// A call of a watched process, as strace -y prints it: pwrite64(7</path>, …) or rename("/from", "/to").
-struct WatchedCall {
-  std::string name;
-  fs::path file;  // of the descriptor, or the first path
-  fs::path to;    // of a rename
-};
-
-WatchedCall parse_call(const std::string& line) {
-  const size_t open = line.find('('), name = line.rfind(' ', open) + 1;
-  WatchedCall call{line.substr(name, open - name), {}, {}};
-  const bool by_path = call.name == "rename" || call.name == "unlink";
-  const auto between = [&line](char from, char to, size_t start) {
-    const size_t first = line.find(from, start) + 1;
-    return line.substr(first, line.find(to, first) - first);
-  };
-  call.file = by_path ? between('"', '"', open) : between('<', '>', open);
-  if (call.name == "rename") call.to = between('"', '"', line.find("\", ") + 1);
-  return call;
-}
-
-// What a process that replaces a store did to its files. Empty if it could not be watched.
-std::vector<WatchedCall> watched_calls(const fs::path& store, const fs::path& trace) {
-  const std::string command = fmt::format(
-      "ASAN_OPTIONS=detect_leaks=0 strace -f -y -e trace=pwrite64,write,ftruncate,fsync,fdatasync,rename,unlink -e signal=none "
-      "-o {} "
-      "{}/write_example_store {} 307 3 >/dev/null 2>&1",
-      trace.string(), GRU4REC_BINARY_DIR, store.string());
-  std::vector<WatchedCall> calls;
-  if (std::system(command.c_str()) != 0) return calls;
-  std::ifstream in(trace);
-  for (std::string line; std::getline(in, line);) {
-    if (line.find(store.string()) != std::string::npos) calls.push_back(parse_call(line));
-  }
-  return calls;
-}
-
 // Index of the last call before `end` for which `wanted` holds, or of the first from `begin`; -1 for none.
 using Wanted = std::function<bool(const WatchedCall&)>;
 int64_t last_before(const std::vector<WatchedCall>& calls, int64_t end, const Wanted& wanted) {
@@ -222,7 +189,8 @@ TEST(StoreDurability, EveryFileIsSyncedBeforeItsRenameAndTheManifestComesLast) {
   const TemporaryFolder folder;
   const fs::path store = fs::canonical(folder.path()) / "store";
   write_example(store, example_sessions(211, kCatalogue), 2, kCatalogue);
-  const auto calls = watched_calls(store, folder / "trace");
+  const auto calls = watched_calls(fmt::format("{}/write_example_store {} 307 3", GRU4REC_BINARY_DIR, store.string()), store,
+                                   folder / "trace");
   if (calls.empty()) GTEST_SKIP() << "strace is not installed or may not trace here";
 
   const auto end = static_cast<int64_t>(calls.size());
