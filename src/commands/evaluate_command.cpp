@@ -7,7 +7,6 @@
 #include "gru4rec/comm/watchdog.h"
 #include "gru4rec/eval/evaluator.h"
 #include "gru4rec/train/checkpoint.h"
-#include "gru4rec/train/checkpoint_broadcast.h"
 #include "results.h"
 #include "world.h"
 
@@ -55,9 +54,8 @@ int run_evaluate(EvaluateRequest request, Options given, MpiEnvironment& environ
         request.checkpoint.string(), info.shape.catalogue, given.store, store.info().catalogue, info.store);
   comm->broadcast(0, std::span<ModelShape>(&info.shape, 1));
   Gru4Rec model(info.shape);
-  Adam adam(model.layout(), {});
-  if (comm->rank() == 0) load_checkpoint(request.checkpoint, model, &adam);
-  broadcast_checkpoint(*comm, info, model, adam);
+  if (comm->rank() == 0) load_checkpoint(request.checkpoint, model, nullptr);
+  comm->broadcast(0, model.parameters());
 
   const Split split = request.split == "valid" ? Split::valid : Split::test;
   const Evaluator evaluator(store, split,

@@ -13,21 +13,15 @@ namespace gru4rec {
 namespace {
 
 constexpr uint64_t kFloat = sizeof(float);
-constexpr uint64_t kWindowEvents = 16 * 65536;
-constexpr uint64_t kSegmentBytes = 40;
-constexpr uint64_t kItemCacheBytes = 16 << 20;
+constexpr uint64_t kWindowEvents = PlanOptions{}.block_events * PlanOptions{}.window_blocks;
+constexpr uint64_t kSegmentBytes = sizeof(Segment) + 2 * sizeof(uint32_t);  // with its place in the order and its batch
 
 std::string mebibytes(uint64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
 
 }  // namespace
 
 MemoryEstimate estimate_memory(const Options& options, const RunStart& start, const StoreInfo& store, int rank, int world) {
-  const ModelShape shape{static_cast<int64_t>(store.catalogue),
-                         options.embedding_size,
-                         options.hidden_size,
-                         options.num_layers,
-                         options.dropout_prob,
-                         options.score_padding};
+  const ModelShape shape = shape_of(options, store);
   const ParameterLayout layout(shape);
   const ReplicaLayout replicas(static_cast<int>(start.replicas), world);
   const auto own = replicas.replicas_of(rank);
@@ -45,7 +39,8 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   // Embedded inputs, mask and their gradient; per layer gates, their two gradients, three states; queries and their gradient.
   estimate.activations = share * kFloat * (4 * options.embedding_size + options.num_layers * 14 * options.hidden_size);
   estimate.scores = 2 * static_cast<uint64_t>(softmax_chunk_rows(shape.table_rows()) * shape.table_rows()) * kFloat;
-  estimate.data = std::min(store.events, kWindowEvents) * kSegmentBytes + std::min(store.events * 4, kItemCacheBytes);
+  estimate.data = std::min(store.events, kWindowEvents) * kSegmentBytes +
+                  std::min(store.events * sizeof(uint32_t), ItemReader::kCacheBytes);
   return estimate;
 }
 

@@ -218,11 +218,12 @@ std::vector<int64_t> CheckpointFolder::steps() const {
 }
 
 std::optional<CheckpointFolder::Found> CheckpointFolder::newest_good() const {
-  Found found{-1, {}};
+  Found found;
+  found.step = -1;
   std::vector<int64_t> all = steps();
   for (auto step = all.rbegin(); step != all.rend(); ++step) {
     try {
-      read_checkpoint_info(file_of(*step));
+      found.info = read_checkpoint_info(file_of(*step));
       found.step = *step;
       return found;
     } catch (const Error& error) {

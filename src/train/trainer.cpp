@@ -23,15 +23,6 @@ namespace fs = std::filesystem;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-ModelShape shape_of(const Options& options, const Store& store) {
-  return {.catalogue = static_cast<int64_t>(store.info().catalogue),
-          .embedding_size = options.embedding_size,
-          .hidden_size = options.hidden_size,
-          .num_layers = options.num_layers,
-          .dropout_prob = options.dropout_prob,
-          .score_padding = options.score_padding};
-}
-
 AdamOptions adam_options(const Options& options) {
   return {.learning_rate = options.learning_rate,
           .weight_decay = options.weight_decay,
@@ -115,7 +106,7 @@ RunStart look_for_start(const Options& options, const StoreInfo& store) {
   }
   for (const std::string& line : found->skipped) spdlog::warn("checkpoint skipped: {}", line);
   const fs::path file = checkpoints.file_of(found->step);
-  const CheckpointInfo info = read_checkpoint_info(file);
+  const CheckpointInfo& info = found->info;
   if (const std::string refusal = why_not(info, file.filename().string(), options, store); !refusal.empty())
     throw UserError(refusal);
   if (options.replicas != 0 && options.replicas != info.replicas)
@@ -125,6 +116,15 @@ RunStart look_for_start(const Options& options, const StoreInfo& store) {
 }
 
 }  // namespace
+
+ModelShape shape_of(const Options& options, const StoreInfo& store) {
+  return {.catalogue = static_cast<int64_t>(store.catalogue),
+          .embedding_size = options.embedding_size,
+          .hidden_size = options.hidden_size,
+          .num_layers = options.num_layers,
+          .dropout_prob = options.dropout_prob,
+          .score_padding = options.score_padding};
+}
 
 RunStart find_start(const Options& options, const StoreInfo& store, Communicator& comm) {
   RunStart start;
@@ -143,7 +143,7 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
       folder_(folder),
       listener_(listener),
       layout_(static_cast<int>(options_.replicas), comm.size()),
-      model_(shape_of(options, store)),
+      model_(shape_of(options, store.info())),
       adam_(model_.layout(), adam_options(options)),
       plan_(std::make_unique<EpochPlan>(store, plan_options(options_))),
       items_(store),
@@ -288,8 +288,7 @@ void Trainer::require_equal_parameters() {
     if (hashes[rank] == hashes[0]) continue;
     throw BugError(
         "the parameters of {} have the hash {}, those of {} {}, at step {}. The ranks have drifted apart (a different "
-        "processor or "
-        "library, or damaged memory): resume from the last checkpoint, without that host if it happens again.",
+        "processor or library, or damaged memory): resume from the last checkpoint, without that host if it happens again.",
         comm_.describe(rank), hex_text(hashes[rank]), comm_.describe(0), hex_text(hashes[0]), state_.step);
   }
 }
@@ -353,10 +352,9 @@ void Trainer::restore(int64_t step) {
 double Trainer::seconds() const { return seconds_before_ + now() - started_at_; }
 
 RankHistogram Trainer::evaluate_best() {
-  CheckpointInfo info;
   if (state_.best.step != state_.step) {
-    if (comm_.rank() == 0) info = load_checkpoint(checkpoints_.file_of(state_.best.step), model_, &adam_);
-    broadcast_checkpoint(comm_, info, model_, adam_);
+    if (comm_.rank() == 0) load_checkpoint(checkpoints_.file_of(state_.best.step), model_, nullptr);
+    comm_.broadcast(0, model_.parameters());
   }
   return Evaluator(store_, Split::test, evaluator_options(options_)).run(model_, comm_);
 }

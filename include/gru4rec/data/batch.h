@@ -42,7 +42,8 @@ struct Batch {
 // close together (data/plan.h), so it reads little more than its part of a store. Local; one thread.
 class ItemReader {
  public:
-  explicit ItemReader(const Store& store, uint64_t cache_bytes = 16 << 20);
+  static constexpr uint64_t kCacheBytes = 16 << 20;
+  explicit ItemReader(const Store& store, uint64_t cache_bytes = kCacheBytes);
 
   // The items of the events [first_event, first_event + out.size()).
   void read(uint64_t first_event, std::span<uint32_t> out);

@@ -56,6 +56,7 @@ class CheckpointFolder {
   // The newest file that holds, and a line for each newer one that does not: they are to be shown loudly.
   struct Found {
     int64_t step;
+    CheckpointInfo info;
     std::vector<std::string> skipped;
   };
   std::optional<Found> newest_good() const;

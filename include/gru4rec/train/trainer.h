@@ -35,6 +35,9 @@ struct Outcome {
   double targets_per_second = 0;       // trained targets ÷ time spent in steps, of this start
 };
 
+// The model that these options make for the catalogue of a store.
+ModelShape shape_of(const Options& options, const StoreInfo& store);
+
 // Where a run begins.
 struct RunStart {
   int64_t replicas = 0;      // of the checkpoint, else options.replicas, else the number of ranks
@@ -69,8 +72,6 @@ class Trainer {
   Outcome run();
 
   const TrainState& state() const { return state_; }
-  const ReplicaLayout& layout() const { return layout_; }
-  const EpochPlan& plan() const { return *plan_; }
   Gru4Rec& model() { return model_; }
   uint64_t parameter_hash() const;
 
