@@ -9,6 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../launch/lib.sh"
 cd "$ROOT"
 
 launch/setup.sh --tests --no-build
+launch/fetch-ml-100k.sh # RecBole's splits are held against the real data
 export GRU4REC_TEST_PYTHON=${GRU4REC_TEST_PYTHON:-$ROOT/.deps/venv-tests/bin/python}
 cmake --preset ci >/dev/null
 cmake --build --preset ci
