@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <thread>
@@ -21,15 +22,17 @@ namespace {
 void set_up_log(const std::string& level) {
   const auto mode = std::getenv("NO_COLOR") ? spdlog::color_mode::never : spdlog::color_mode::automatic;
   spdlog::set_default_logger(spdlog::stderr_color_mt("gru4rec", mode));
-  spdlog::set_pattern("%^%v%$");
-  spdlog::set_level(launched_rank() > 0 ? spdlog::level::warn : spdlog::level::from_str(level));
+  const int rank = launched_rank();
+  spdlog::set_pattern(rank > 0 ? fmt::format("%^rank {}: %v%$", rank) : "%^%v%$");
+  const auto wanted = spdlog::level::from_str(level);
+  spdlog::set_level(rank > 0 ? std::max(wanted, spdlog::level::warn) : wanted);
 }
 
 int run(const CommandLine& command_line, MpiEnvironment& environment) {
   for (const std::string& warning : command_line.warnings) spdlog::warn(warning);
   if (command_line.command == "ingest") return run_ingest(command_line.options);
   if (command_line.command == "train") return run_train(command_line.options, environment);
-  if (command_line.command == "evaluate") return run_evaluate(command_line.evaluate, command_line.options, environment);
+  if (command_line.command == "evaluate") return run_evaluate(command_line.evaluate, environment);
   if (command_line.command == "inspect") return run_inspect(command_line.inspect);
   fmt::print("{}", command_line.text);
   return kExitDone;

@@ -180,6 +180,13 @@ Configuration read_configuration(const std::vector<std::filesystem::path>& files
   return {resolve_paths(reading.options), reading.warnings};
 }
 
+Options with_overrides(const Options& base, const std::vector<Override>& overrides) {
+  Reading reading{.options = base};
+  for (const Override& override : overrides) apply_override(override, reading);
+  if (!reading.errors.empty()) refuse(reading.errors);
+  return reading.options;
+}
+
 std::string to_yaml(const Options& options) { return yaml_of(options, false, true); }
 std::string numbers_to_yaml(const Options& options) { return yaml_of(options, true, false); }
 

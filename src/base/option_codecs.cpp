@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <sstream>
 
 #include "gru4rec/base/text.h"
 
@@ -16,6 +17,10 @@ namespace gru4rec {
 
 bool Interval::contains(double value) const {
   return (low_closed ? value >= low : value > low) && (high_closed ? value <= high : value < high);
+}
+
+bool contained(double value, const Intervals& intervals) {
+  return std::ranges::any_of(intervals, [=](const Interval& each) { return each.contains(value); });
 }
 
 }  // namespace gru4rec
@@ -44,31 +49,44 @@ bool parse_real(const std::string& text, double& value) {
   return error == std::errc() && end == last && first != last && !std::isnan(value);
 }
 
-// "[5,inf)", or a list of two numbers: both ends belong to it.
-Interval read_interval(const YAML::Node& node) {
-  Interval interval;
-  if (node.IsSequence() && node.size() == 2) {
-    interval = {read_real(node[0]), read_real(node[1]), true, true};
-  } else {
-    const std::string text = scalar_of(node);
-    if (text.find(';') != std::string::npos) throw BadValue("a single interval (several joined by ';' are not supported)");
-    const size_t comma = text.find(',');
-    if (text.size() < 5 || comma == std::string::npos) throw BadValue("");
-    const char left = text.front(), right = text.back();
-    if ((left != '[' && left != '(') || (right != ']' && right != ')')) throw BadValue("");
-    interval.low_closed = left == '[';
-    interval.high_closed = right == ']';
-    if (!parse_real(trimmed(text.substr(1, comma - 1)), interval.low) ||
-        !parse_real(trimmed(text.substr(comma + 1, text.size() - comma - 2)), interval.high))
-      throw BadValue("");
-  }
+Interval in_order(const Interval& interval) {
   if (interval.low > interval.high) throw BadValue("an interval whose lower end comes first");
   return interval;
 }
 
-std::string interval_text(const Interval& interval) {
-  return fmt::format("\"{}{},{}{}\"", interval.low_closed ? '[' : '(', real_text(interval.low), real_text(interval.high),
-                     interval.high_closed ? ']' : ')');
+// "[5,inf)"
+Interval read_interval(const std::string& text) {
+  Interval interval;
+  const size_t comma = text.find(',');
+  if (text.size() < 5 || comma == std::string::npos) throw BadValue("");
+  const char left = text.front(), right = text.back();
+  if ((left != '[' && left != '(') || (right != ']' && right != ')')) throw BadValue("");
+  interval.low_closed = left == '[';
+  interval.high_closed = right == ']';
+  if (!parse_real(trimmed(text.substr(1, comma - 1)), interval.low) ||
+      !parse_real(trimmed(text.substr(comma + 1, text.size() - comma - 2)), interval.high))
+    throw BadValue("");
+  return in_order(interval);
+}
+
+// Intervals joined by ';', or a list of two numbers: both ends belong to it. None is no interval.
+Intervals read_intervals(const YAML::Node& node) {
+  if (is_none(node)) return {};
+  if (node.IsSequence() && node.size() == 2) return {in_order({read_real(node[0]), read_real(node[1]), true, true})};
+  Intervals intervals;
+  std::istringstream text(scalar_of(node));
+  for (std::string each; std::getline(text, each, ';');) intervals.push_back(read_interval(trimmed(each)));
+  if (intervals.empty()) throw BadValue("");
+  return intervals;
+}
+
+std::string intervals_text(const Intervals& intervals) {
+  if (intervals.empty()) return "None";
+  std::string text;
+  for (const Interval& each : intervals)
+    text += fmt::format("{}{}{},{}{}", text.empty() ? "" : ";", each.low_closed ? '[' : '(', real_text(each.low),
+                        real_text(each.high), each.high_closed ? ']' : ')');
+  return '"' + text + '"';
 }
 
 // The canonical name of a metric, or BadValue.
@@ -310,29 +328,25 @@ Codec integers(std::vector<int64_t> Options::*member) {
           [=](const Options& options) { return fmt::format("[{}]", fmt::join(options.*member, ", ")); }};
 }
 
-Codec interval(std::optional<Interval> Options::*member) {
-  return {"an interval such as \"[5,inf)\", or None",
-          [=](const YAML::Node& node, Options& options) {
-            if (is_none(node))
-              options.*member = std::nullopt;
-            else
-              options.*member = read_interval(node);
-          },
-          [=](const Options& options) { return options.*member ? interval_text(*(options.*member)) : "None"; }};
+Codec intervals(Intervals Options::*member) {
+  return {"an interval such as \"[5,inf)\", several joined by ';', or None",
+          [=](const YAML::Node& node, Options& options) { options.*member = read_intervals(node); },
+          [=](const Options& options) { return intervals_text(options.*member); }};
 }
 
-Codec interval_by_column(std::map<std::string, Interval> Options::*member) {
+Codec intervals_by_column(std::map<std::string, Intervals> Options::*member) {
   return {"a map from columns to intervals, such as {'rating': \"[3,inf)\"}, or None",
           [=](const YAML::Node& given, Options& options) {
-            std::map<std::string, Interval> intervals;
+            std::map<std::string, Intervals> by_column;
             if (!is_none(given))
-              for (const auto& column : map_of(given)) intervals[scalar_of(column.first)] = read_interval(column.second);
-            options.*member = intervals;
+              for (const auto& column : map_of(given))
+                if (!is_none(column.second)) by_column[scalar_of(column.first)] = read_intervals(column.second);
+            options.*member = by_column;
           },
           [=](const Options& options) {
             std::vector<std::string> entries;
             for (const auto& [column, each] : options.*member)
-              entries.push_back(fmt::format("{}: {}", quoted(column), interval_text(each)));
+              entries.push_back(fmt::format("{}: {}", quoted(column), intervals_text(each)));
             return entries.empty() ? "None" : fmt::format("{{{}}}", fmt::join(entries, ", "));
           }};
 }

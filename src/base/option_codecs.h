@@ -50,8 +50,8 @@ Codec flag(bool Options::*member);
 Codec text(std::string Options::*member, bool may_be_empty);
 Codec one_character(std::string Options::*member);
 Codec integers(std::vector<int64_t> Options::*member);
-Codec interval(std::optional<Interval> Options::*member);
-Codec interval_by_column(std::map<std::string, Interval> Options::*member);
+Codec intervals(Intervals Options::*member);
+Codec intervals_by_column(std::map<std::string, Intervals> Options::*member);
 Codec metric_list(std::vector<std::string> Options::*member);
 Codec metric_at(std::string Options::*member);  // MRR@10
 Codec clip_norm();                              // clip_grad_norm and its type

@@ -39,12 +39,11 @@ void add_data(std::vector<OptionRow>& rows) {
   add("ITEM_ID_FIELD", Origin::recbole, text(&O::ITEM_ID_FIELD, false), "Column of the item.");
   add("TIME_FIELD", Origin::recbole, text(&O::TIME_FIELD, false),
       "Column of the time, a number. Events of equal time keep their order in the file.");
-  add("user_inter_num_interval", Origin::recbole_extended, interval(&O::user_inter_num_interval),
-      "Keeps users with that many events, applied together with item_inter_num_interval until nothing changes. None: all. One "
-      "interval, not several joined by ';'.");
-  add("item_inter_num_interval", Origin::recbole_extended, interval(&O::item_inter_num_interval),
+  add("user_inter_num_interval", Origin::recbole, intervals(&O::user_inter_num_interval),
+      "Keeps users with that many events, applied together with item_inter_num_interval until nothing changes. None: all.");
+  add("item_inter_num_interval", Origin::recbole, intervals(&O::item_inter_num_interval),
       "Keeps items with that many events. None: all.");
-  add("val_interval", Origin::recbole_extended, interval_by_column(&O::val_interval),
+  add("val_interval", Origin::recbole, intervals_by_column(&O::val_interval),
       "Keeps events whose value in a column lies in an interval, such as ratings of 3 and more: {'rating': \"[3,inf)\"}.");
   add("rm_dup_inter", Origin::recbole,
       choice<DuplicateRule>(&O::rm_dup_inter,
@@ -137,7 +136,7 @@ void add_training(std::vector<OptionRow>& rows) {
       "Logical workers among which each batch is divided; at least as many as ranks. The results depend on it in the last bits "
       "and never on the number of ranks. 0: the number of ranks of the first start.");
   add("num_threads", Origin::ours, kNeutral, integer(&O::num_threads, between(1, 1024)),
-      "Threads of one rank. Ranks times threads should not exceed the cores.");
+      "Threads of one rank. Ranks times threads should not exceed the cores. The last bits of a result may depend on it.");
 }
 
 void add_evaluation(std::vector<OptionRow>& rows) {

@@ -5,6 +5,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <functional>
+#include <set>
 
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
@@ -21,13 +23,10 @@ struct Collected {
   std::vector<Override> overrides;
 };
 
-// All rows of the option table as --key, in the groups of the table.
-void add_table(CLI::App& command, Collected& collected) {
-  command.add_option("--config", collected.config_files, "Configuration file (YAML). May be repeated: a later one wins.")
-      ->type_name("FILE")
-      ->take_all()
-      ->allow_extra_args(false);
+// The option table as --key, in the groups of the table.
+void add_options(CLI::App& command, Collected& collected, const std::function<bool(const OptionRow&)>& belongs) {
   for (const OptionRow& row : option_table()) {
+    if (!belongs(row)) continue;
     const std::string help = fmt::format("{} Default: {}.", row.help, row.default_text());
     const auto keep = [&collected, key = row.key, is_flag = row.codec.is_flag](const std::string& value) {
       collected.overrides.push_back({key, is_flag && value.empty() ? "true" : value});
@@ -37,6 +36,23 @@ void add_table(CLI::App& command, Collected& collected) {
     if (row.codec.is_flag) option->expected(0, 1);
   }
   command.allow_extras();  // RecBole's other keys, and mistyped ones: the configuration knows both
+}
+
+// All options, from files as well.
+void add_table(CLI::App& command, Collected& collected) {
+  command.add_option("--config", collected.config_files, "Configuration file (YAML). May be repeated: a later one wins.")
+      ->type_name("FILE")
+      ->take_all()
+      ->allow_extra_args(false);
+  add_options(command, collected, [](const OptionRow&) { return true; });
+}
+
+// What may differ from the run that wrote the checkpoint; model and data are that run's.
+bool concerns_evaluation(const OptionRow& row) {
+  static const std::set<std::string> keys = {"store",         "eval_batch_size",      "topk",
+                                             "metrics",       "metric_decimal_place", "num_threads",
+                                             "deterministic", "comm_timeout",         "log_level"};
+  return keys.contains(row.key);
 }
 
 // `--key value` and `--key=value` that the table does not have; the rest of the command line is a mistake.
@@ -106,9 +122,9 @@ struct Parser {
         ->required();
     evaluate->add_option("--split", result.evaluate.split, "test or valid")->check(CLI::IsMember({"test", "valid"}));
     evaluate->add_option("--ranks_file", result.evaluate.ranks_file, "Write the rank of every target there (TSV)");
-    add_table(*evaluate, collected);
+    add_options(*evaluate, collected, concerns_evaluation);
     evaluate->footer(
-        "Examples:\n  gru4rec evaluate --checkpoint runs/ml-100k --topk [5,20]\n"
+        "All other options are those of the run.\n\nExamples:\n  gru4rec evaluate --checkpoint runs/ml-100k --topk [5,20]\n"
         "  mpirun -np 2 gru4rec evaluate --checkpoint runs/ml-100k/checkpoints/step-00000480.h5 --split valid\n");
 
     CLI::App* inspect = app.add_subcommand("inspect", "Show, verify or seal a store or a checkpoint");
@@ -147,7 +163,16 @@ CommandLine parse_command_line(int argc, const char* const* argv, bool read_file
   }
   parser.result.command = chosen.front()->get_name();
   if (parser.result.command == "inspect" || !read_files) return parser.result;
-  collect_extras(chosen.front()->remaining(), parser.collected);
+  const std::vector<std::string> extras = chosen.front()->remaining();
+  if (parser.result.command == "evaluate") {
+    if (!extras.empty())
+      throw UserError("evaluate has no option '{}': but for those of gru4rec evaluate --help, options are the run's.",
+                      extras.front());
+    parser.result.options = with_overrides({}, parser.collected.overrides);
+    parser.result.evaluate.overrides = parser.collected.overrides;
+    return parser.result;
+  }
+  collect_extras(extras, parser.collected);
   const Configuration configuration = read_configuration(
       {parser.collected.config_files.begin(), parser.collected.config_files.end()}, parser.collected.overrides);
   parser.result.options = configuration.options;

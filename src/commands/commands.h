@@ -1,10 +1,12 @@
-// The commands of the program. Each returns an exit code and throws for every failure; `main` turns that into a message, an exit code
-// and, under mpirun, the end of the job.
+// The commands of the program. Each returns an exit code and throws for every failure; `main` turns that into a message, an
+// exit code and, under mpirun, the end of the job.
 #pragma once
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
+#include "gru4rec/base/config.h"
 #include "gru4rec/base/options.h"
 #include "gru4rec/comm/world.h"
 
@@ -17,12 +19,13 @@ int run_ingest(const Options& options);
 int run_train(Options options, MpiEnvironment& environment);
 
 struct EvaluateRequest {
-  std::filesystem::path checkpoint;   // a file; of a run's folder its best, of a folder of checkpoints the newest
-  std::string split = "test";         // or "valid"
-  std::filesystem::path ranks_file;   // where to write the rank of every target; empty: nowhere
+  std::filesystem::path checkpoint;  // a file; of a run's folder its best, of a folder of checkpoints the newest
+  std::string split = "test";        // or "valid"
+  std::filesystem::path ranks_file;  // where to write the rank of every target; empty: nowhere
+  std::vector<Override> overrides;   // of the options of the run that wrote the checkpoint
 };
 // Collective: checkpoint + store → metrics.
-int run_evaluate(EvaluateRequest request, Options options, MpiEnvironment& environment);
+int run_evaluate(EvaluateRequest request, MpiEnvironment& environment);
 
 struct InspectRequest {
   std::filesystem::path path;  // a store's folder, one of its files, or a checkpoint

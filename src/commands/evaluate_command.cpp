@@ -21,37 +21,24 @@ void write_ranks(const std::filesystem::path& path, const Store& store, const st
   write_file_atomically(path, text);
 }
 
-// The options of the run that wrote the checkpoint, with those given now on top of them where they do not touch the model.
-Options options_of(const CheckpointInfo& info, const EvaluateRequest& request, const Options& given) {
-  Options options = options_from_yaml(info.options, request.checkpoint.string());
-  options.topk = given.topk;
-  options.metrics = given.metrics;
-  options.metric_decimal_place = given.metric_decimal_place;
-  options.eval_batch_size = given.eval_batch_size;
-  options.num_threads = given.num_threads;
-  options.comm_timeout = given.comm_timeout;
-  options.deterministic = given.deterministic;
-  options.log_level = given.log_level;
-  if (given.store != resolve_paths(Options{}).store) options.store = given.store;
-  return options;
-}
-
 }  // namespace
 
-int run_evaluate(EvaluateRequest request, Options given, MpiEnvironment& environment) {
+int run_evaluate(EvaluateRequest request, MpiEnvironment& environment) {
   CheckpointInfo info;
+  Options options;
   if (launched_rank() <= 0) {
     request.checkpoint = best_checkpoint_at(request.checkpoint);
     info = read_checkpoint_info(request.checkpoint);
-    given = options_of(info, request, given);
+    options = with_overrides(options_from_yaml(info.options, request.checkpoint.string()), request.overrides);
+    options.debug = false;  // how the run was made, not how it is evaluated
   }
-  const std::unique_ptr<Communicator> comm = enter_world(environment, given);
+  const std::unique_ptr<Communicator> comm = enter_world(environment, options);
   const Watchdog watchdog(*comm);
-  const Store store = open_store(given, *comm);
+  const Store store = open_store(options, *comm);
   if (comm->rank() == 0 && info.shape.catalogue != static_cast<int64_t>(store.info().catalogue))
     throw UserError(
         "cannot evaluate: {} was trained on a catalogue of {} items, the store {} has {}. Pass the store of that run ({}).",
-        request.checkpoint.string(), info.shape.catalogue, given.store, store.info().catalogue, info.store);
+        request.checkpoint.string(), info.shape.catalogue, options.store, store.info().catalogue, info.store);
   comm->broadcast(0, std::span<ModelShape>(&info.shape, 1));
   Gru4Rec model(info.shape);
   if (comm->rank() == 0) load_checkpoint(request.checkpoint, model, nullptr);
@@ -59,18 +46,18 @@ int run_evaluate(EvaluateRequest request, Options given, MpiEnvironment& environ
 
   const Split split = request.split == "valid" ? Split::valid : Split::test;
   const Evaluator evaluator(store, split,
-                            {.max_length = static_cast<uint32_t>(given.MAX_ITEM_LIST_LENGTH),
-                             .max_k = largest_k(given.topk, given.valid_metric),
-                             .batch_targets = given.eval_batch_size});
+                            {.max_length = static_cast<uint32_t>(options.MAX_ITEM_LIST_LENGTH),
+                             .max_k = largest_k(options.topk, options.valid_metric),
+                             .batch_targets = options.eval_batch_size});
   if (evaluator.targets() == 0)
-    throw UserError("the store {} has no {} targets. Ingest it with another split, or pass --split.", given.store,
+    throw UserError("the store {} has no {} targets. Ingest it with another split, or pass --split.", options.store,
                     request.split);
   const RankHistogram histogram = evaluator.run(model, *comm);
   if (!request.ranks_file.empty()) {
     const std::vector<TargetRank> ranks = evaluator.ranks(model, *comm);
     if (comm->rank() == 0) write_ranks(request.ranks_file, store, ranks);
   }
-  if (comm->rank() == 0) fmt::print("{}\n", split_text(request.split, histogram, given));
+  if (comm->rank() == 0) fmt::print("{}\n", split_text(request.split, histogram, options));
   environment.finalize(*comm);
   return kExitDone;
 }

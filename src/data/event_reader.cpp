@@ -200,7 +200,7 @@ class RowSink {
     const uint32_t item_code = table_.items.code(item);
     const int64_t time = parse_time(columns[2].at(i));
     bool in_range = true;
-    for (size_t k = 0; k < intervals_.size(); ++k) in_range &= intervals_[k].contains(parse_value(columns[3 + k].at(i), k));
+    for (size_t k = 0; k < intervals_.size(); ++k) in_range &= contained(parse_value(columns[3 + k].at(i), k), intervals_[k]);
     table_.session.push_back(session_code);
     table_.item.push_back(item_code);
     table_.time.push_back(time);
@@ -259,7 +259,7 @@ class RowSink {
   const EventFormat& format_;
   uint64_t header_rows_;
   EventTable& table_;
-  std::vector<Interval> intervals_;
+  std::vector<Intervals> intervals_;
   uint64_t rows_ = 0;
   std::vector<TextColumn>* columns_ = nullptr;  // the row that is being read, for messages
   int64_t index_ = 0;

@@ -40,7 +40,7 @@ void remove_duplicates(const EventTable& table, const Options& options, std::vec
 // Drops the events of users and items with counts outside their intervals until nothing changes (RecBole,
 // _filter_by_inter_num).
 void filter_by_counts(const EventTable& table, const Options& options, std::vector<uint64_t>& rows, Dropped& dropped) {
-  if (!options.user_inter_num_interval && !options.item_inter_num_interval) return;
+  if (options.user_inter_num_interval.empty() && options.item_inter_num_interval.empty()) return;
   uint64_t by_user = 0, by_item = 0;
   while (true) {
     std::vector<uint64_t> users[kParts], items(table.items.size());
@@ -49,8 +49,8 @@ void filter_by_counts(const EventTable& table, const Options& options, std::vect
       ++users[static_cast<size_t>(table.part[row])][table.session[row]];
       ++items[table.item[row]];
     }
-    const auto outside = [](const std::optional<Interval>& interval, uint64_t count) {
-      return interval && !interval->contains(static_cast<double>(count));
+    const auto outside = [](const Intervals& wanted, uint64_t count) {
+      return !wanted.empty() && !contained(static_cast<double>(count), wanted);
     };
     const size_t before = rows.size();
     std::erase_if(rows, [&](uint64_t row) {

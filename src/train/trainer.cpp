@@ -89,6 +89,18 @@ std::string why_not(const CheckpointInfo& checkpoint, const std::string& name, c
   return {};
 }
 
+// The claim of equal bits holds for one program, one instruction set and one number of threads.
+void warn_of_other_kernels(const CheckpointInfo& before, const CheckpointInfo& now) {
+  std::vector<std::string> changed;
+  if (before.version != now.version) changed.push_back(fmt::format("gru4rec {} → {}", before.version, now.version));
+  if (before.capability != now.capability)
+    changed.push_back(fmt::format("instructions {} → {}", before.capability, now.capability));
+  if (before.threads != now.threads) changed.push_back(fmt::format("num_threads {} → {}", before.threads, now.threads));
+  if (!changed.empty())
+    spdlog::warn("resumed under other circumstances ({}): the last bits may differ from those of a run that was never stopped",
+                 fmt::join(changed, ", "));
+}
+
 RunStart look_for_start(const Options& options, const StoreInfo& store) {
   RunStart start{options.replicas, -1};
   const CheckpointFolder checkpoints(options.checkpoint_dir, options.keep_checkpoints);
@@ -341,6 +353,7 @@ void Trainer::restore(int64_t step) {
   if (comm_.rank() == 0) {
     info = load_checkpoint(checkpoints_.file_of(step), model_, &adam_);
     spdlog::info("resumed from {} (digest {})", checkpoints_.file_of(step).string(), hex_text(info.digest));
+    warn_of_other_kernels(info, checkpoint_info());
     if (folder_) folder_->cut_metrics_after(step);
   }
   broadcast_checkpoint(comm_, info, model_, adam_);

@@ -284,9 +284,12 @@ TEST_F(Ingest, RmDupInterKeepsTheFirstOrTheLastOfAUserAndAnItem) {
 
 TEST_F(Ingest, ValIntervalDropsEventsOutsideItAfterDuplicatesAreGone) {
   write("a.tsv", "user_id\titem_id\trating\ttimestamp\na\tx\t1\t1\na\ty\t3\t2\na\tz\t4.5\t3\na\tw\t5\t4\na\ty\t1\t5\n");
-  options_.val_interval["rating"] = {3, 5, true, false};
+  options_.val_interval["rating"] = {{3, 5, true, false}};
   EXPECT_THAT(sessions(), ElementsAre("a: y z | |"));
   EXPECT_EQ(dropped("val_interval"), 3u);
+  options_.val_interval["rating"] = {{0, 1, true, true}, {5, 9, true, true}};  // several: in any of them
+  EXPECT_THAT(sessions(), ElementsAre("a: x w | | y"));
+  options_.val_interval["rating"] = {{3, 5, true, false}};
   options_.rm_dup_inter = DuplicateRule::last;  // the y that stays is out of range
   EXPECT_THAT(sessions(), ElementsAre("a: z | |"));
 }
@@ -295,12 +298,12 @@ TEST_F(Ingest, CountsOfUsersAndItemsAreFilteredUntilNothingChanges) {
   // Item z goes (1 event), then user c (1 left), then item y (1 left), then user b (1 left).
   const std::string list = "a:x@1 a:w@2 d:x@3 d:w@4 b:w@5 b:y@6 c:y@7 c:z@8";
   EXPECT_EQ(histories_of(list).size(), 4u);
-  options_.user_inter_num_interval = options_.item_inter_num_interval = Interval{2, 1e9, true, true};
+  options_.user_inter_num_interval = options_.item_inter_num_interval = Intervals{{2, 1e9, true, true}};
   EXPECT_THAT(histories_of(list), ElementsAre("a: x w", "d: x w"));
   EXPECT_EQ(dropped("user_inter_num_interval") + dropped("item_inter_num_interval"), 4u);
-  options_.item_inter_num_interval.reset();
+  options_.item_inter_num_interval.clear();
   EXPECT_EQ(histories_of(list).size(), 4u);
-  options_.user_inter_num_interval = Interval{0, 1, true, true};
+  options_.user_inter_num_interval = {{{0, 1, true, true}}};
   EXPECT_THAT(error(), HasSubstr("user_inter_num_interval: 8"));
 }
 
@@ -457,7 +460,7 @@ TEST_F(Ingest, AMissingFileIsNamed) {
 TEST_F(Ingest, AMissingColumnIsNamedWithTheNearestOne) {
   EXPECT_THAT(error_of("user_id\titem_id\ttimestamps\na\tx\t1\n"),
               AllOf(HasSubstr("no column 'timestamp'"), HasSubstr("'timestamps'?"), HasSubstr("TIME_FIELD")));
-  options_.val_interval["rating"] = {0, 1, true, true};
+  options_.val_interval["rating"] = {{0, 1, true, true}};
   EXPECT_THAT(error_of(tsv("a:x@1")), HasSubstr("no column 'rating'"));
 }
 

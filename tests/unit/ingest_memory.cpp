@@ -56,7 +56,7 @@ TEST(IngestMemory, OfTwoMillionEventsIsWithinTheFormula) {
   options.train_file = "many.tsv";
   options.merge_repeats = true;  // with every filter on
   options.rm_dup_inter = DuplicateRule::last;
-  options.user_inter_num_interval = Interval{2, 1e9, true, true};
+  options.user_inter_num_interval = {{2, 1e9, true, true}};
   options.min_item_support = 3;
   const uint64_t all = peak_bytes(options);
 

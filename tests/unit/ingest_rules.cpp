@@ -95,7 +95,7 @@ TEST_F(IngestRules, RatioCountsTargetsAsRecBoleDoes) {
 TEST_F(IngestRules, DuplicatesGoBeforeValuesAreLookedAtAsInRecBole) {
   events("u a 1;u b 2;u a 3");
   options.rm_dup_inter = DuplicateRule::first;
-  options.val_interval["rating"] = {2, 9, true, true};
+  options.val_interval["rating"] = {{2, 9, true, true}};
   EXPECT_THAT(sessions(), ElementsAre("u: b"));
 }
 
@@ -129,7 +129,7 @@ TEST_F(IngestRules, ItemsThatAppearAtOneTimeAreNumberedInTheOrderOfTheFile) {
 
 TEST_F(IngestRules, AMissingValueIsInNoInterval) {
   write("events.csv", "user_id,item_id,timestamp,rating\nu,a,1,\nu,b,2,7\n");
-  options.val_interval["rating"] = {0, 9, true, true};
+  options.val_interval["rating"] = {{0, 9, true, true}};
   EXPECT_THAT(sessions(), ElementsAre("u: b"));
 }
 
@@ -138,7 +138,7 @@ TEST_F(IngestRules, TimesAreNormalisedOverWhatTheFiltersLeft) {
   events("w z 0;u b 1000000001;u a 1000000000;v c 1000000005");
   options.time_order = TimeOrder::recbole;
   EXPECT_THAT(sessions(), ::testing::Contains("u: b a"));
-  options.val_interval["timestamp"] = {1, 2e9, true, true};
+  options.val_interval["timestamp"] = {{1, 2e9, true, true}};
   EXPECT_THAT(sessions(), ::testing::Contains("u: a b"));
 }
 

@@ -122,8 +122,8 @@ TEST(Options, PythonLiteralsAreRead) {
           "val_interval: {'rating': \"[3,inf)\"}\neval_args: {'split': {'RS': [8, 1, 1]}, 'order': 'TO', 'mode': 'full'}\n")
           .options;
   EXPECT_EQ(options.clip_grad_norm, 5.0);
-  EXPECT_TRUE(options.val_interval.at("rating").contains(3));
-  EXPECT_FALSE(options.val_interval.at("rating").contains(2.9));
+  EXPECT_TRUE(contained(3, options.val_interval.at("rating")));
+  EXPECT_FALSE(contained(2.9, options.val_interval.at("rating")));
   EXPECT_EQ(options.split.kind, SplitKind::ratio);
   EXPECT_DOUBLE_EQ(options.split.ratio[0], 0.8);
 }
@@ -166,7 +166,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"ITEM_ID_FIELD", "\"12\""},
     {"TIME_FIELD", "t"},
     {"user_inter_num_interval", "\"(5, inf)\""},
-    {"item_inter_num_interval", "[2, 7]"},
+    {"item_inter_num_interval", "\"[2, 7];(9,inf)\""},
     {"val_interval", "{'rating': \"[3,inf)\", b: \"(-1.5,2e3]\"}"},
     {"rm_dup_inter", "last"},
     {"min_session_length", "2"},
@@ -265,7 +265,7 @@ TEST(Options, RefuseValuesJustOutsideTheirRange) {
                                                         {"field_separator", "ab"},
                                                         {"user_inter_num_interval", "[5,inf"},
                                                         {"user_inter_num_interval", "[7,5]"},
-                                                        {"user_inter_num_interval", "[1,2];[5,6]"},
+                                                        {"user_inter_num_interval", "[1,2];[5,6"},
                                                         {"val_interval", "{rating: [a, b]}"},
                                                         {"clip_grad_norm", "-1"},
                                                         {"clip_grad_norm", "{norm_type: 2}"},

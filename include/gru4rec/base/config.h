@@ -12,7 +12,7 @@ namespace gru4rec {
 // `--key value` of the command line.
 struct Override {
   std::string key;
-  std::string value;       // YAML or a Python literal
+  std::string value;  // YAML or a Python literal
 };
 
 struct Configuration {
@@ -31,6 +31,9 @@ struct Configuration {
 //   Configuration config = read_configuration({"configs/tiny.yaml"}, {{"epochs", "3"}});
 Configuration read_configuration(const std::vector<std::filesystem::path>& files, const std::vector<Override>& overrides,
                                  const Options& base = {});
+
+// `base` with overrides on top, each checked by itself only. Throws like read_configuration.
+Options with_overrides(const Options& base, const std::vector<Override>& overrides);
 
 // Fills in the folders that are empty: store/DATASET, runs/DATASET, RUN_DIR/checkpoints.
 Options resolve_paths(Options options);

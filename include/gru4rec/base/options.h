@@ -4,13 +4,12 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
 namespace gru4rec {
 
-// A numeric interval as RecBole writes it: "[5,inf)". Values outside are dropped.
+// A numeric interval as RecBole writes it: "[5,inf)".
 struct Interval {
   double low = 0.0;
   double high = 0.0;
@@ -20,18 +19,27 @@ struct Interval {
   bool operator==(const Interval&) const = default;
 };
 
+// Several of them, "[1,2];[5,inf)". Values in none of them are dropped. Empty: not given, nothing is dropped.
+using Intervals = std::vector<Interval>;
+bool contained(double value, const Intervals& intervals);
+
 enum class TimeOrder { exact, recbole };
-enum class DuplicateRule { keep, first, last };                 // rm_dup_inter: None, first, last
-enum class SplitKind { leave_one_out, ratio, temporal, files };  // eval_args.split: LS, RS, TS; files: train_file/test_file given
+enum class DuplicateRule { keep, first, last };  // rm_dup_inter: None, first, last
+enum class SplitKind {
+  leave_one_out,
+  ratio,
+  temporal,
+  files
+};  // eval_args.split: LS, RS, TS; files: train_file/test_file given
 enum class Augmentation { one_pass, prefixes };
 enum class LossType { ce };
 
 // eval_args: how sessions are divided into train, valid and test.
 struct SplitOptions {
   SplitKind kind = SplitKind::leave_one_out;
-  std::vector<double> ratio;         // RS: [0.8, 0.1, 0.1] of each session's targets, in time order
-  double temporal_test = 0.0;        // TS: test part: days if `temporal_days`, else a fraction of sessions by end time
-  double temporal_valid = 0.0;       // the same for valid, just before the test part
+  std::vector<double> ratio;    // RS: [0.8, 0.1, 0.1] of each session's targets, in time order
+  double temporal_test = 0.0;   // TS: test part: days if `temporal_days`, else a fraction of sessions by end time
+  double temporal_valid = 0.0;  // the same for valid, just before the test part
   bool temporal_days = false;
   bool operator==(const SplitOptions&) const = default;
 };
@@ -39,48 +47,48 @@ struct SplitOptions {
 struct Options {
   // Data ---------------------------------------------------------------------------------------------------------------
   std::string dataset = "ml-100k";
-  std::string data_path = "dataset";      // atomic files are data_path/dataset/dataset.inter
+  std::string data_path = "dataset";              // atomic files are data_path/dataset/dataset.inter
   std::string train_file, valid_file, test_file;  // relative to data_path; replace the atomic file
   std::vector<std::string> benchmark_filename;    // [train, valid, test]: data_path/dataset/dataset.train.inter …
-  std::string store;                      // folder of the session store; empty: store/DATASET
+  std::string store;                              // folder of the session store; empty: store/DATASET
   std::string field_separator = "\t";
   std::string USER_ID_FIELD = "user_id";
-  std::string SESSION_ID_FIELD;           // empty: sessions are users
+  std::string SESSION_ID_FIELD;  // empty: sessions are users
   std::string ITEM_ID_FIELD = "item_id";
   std::string TIME_FIELD = "timestamp";
-  std::optional<Interval> user_inter_num_interval, item_inter_num_interval;
-  std::map<std::string, Interval> val_interval;  // by column
+  Intervals user_inter_num_interval, item_inter_num_interval;
+  std::map<std::string, Intervals> val_interval;  // by column
   DuplicateRule rm_dup_inter = DuplicateRule::keep;
-  int64_t min_session_length = 1;         // events; applied together with min_item_support until nothing changes
-  int64_t min_item_support = 1;           // events of an item in the training part
-  bool merge_repeats = false;             // a, a, b → a, b
-  double session_gap = 0.0;               // > 0: a user's events further apart (in units of TIME_FIELD) start a new session
+  int64_t min_session_length = 1;  // events; applied together with min_item_support until nothing changes
+  int64_t min_item_support = 1;    // events of an item in the training part
+  bool merge_repeats = false;      // a, a, b → a, b
+  double session_gap = 0.0;        // > 0: a user's events further apart (in units of TIME_FIELD) start a new session
   TimeOrder time_order = TimeOrder::exact;
-  SplitOptions split;                     // from eval_args
-  bool drop_unseen = false;               // drop valid/test events of items that training does not have
-  int64_t shards = 1;                     // HDF5 files of the store
+  SplitOptions split;        // from eval_args
+  bool drop_unseen = false;  // drop valid/test events of items that training does not have
+  int64_t shards = 1;        // HDF5 files of the store
   // Model --------------------------------------------------------------------------------------------------------------
   int64_t embedding_size = 64;
   int64_t hidden_size = 128;
   int64_t num_layers = 1;
   double dropout_prob = 0.3;
   LossType loss_type = LossType::ce;
-  bool score_padding = true;              // the padding row is a class of the training softmax, as in RecBole
+  bool score_padding = true;  // the padding row is a class of the training softmax, as in RecBole
   // Training -----------------------------------------------------------------------------------------------------------
   Augmentation augmentation = Augmentation::one_pass;
   int64_t MAX_ITEM_LIST_LENGTH = 50;
   std::string learner = "adam";
   double learning_rate = 1e-3;
   double weight_decay = 0.0;
-  double clip_grad_norm = 0.0;            // 0: off
+  double clip_grad_norm = 0.0;  // 0: off
   double clip_grad_norm_type = 2.0;
-  int64_t train_batch_size = 2048;        // targets of a step, over all replicas
+  int64_t train_batch_size = 2048;  // targets of a step, over all replicas
   int64_t epochs = 300;
-  int64_t eval_step = 1;                  // evaluate every so many epochs; 0: never
+  int64_t eval_step = 1;  // evaluate every so many epochs; 0: never
   int64_t stopping_step = 10;
   uint64_t seed = 2020;
-  int64_t replicas = 0;                   // 0: the world size of the first start
-  int64_t num_threads = 1;                // of one rank
+  int64_t replicas = 0;     // 0: the world size of the first start
+  int64_t num_threads = 1;  // of one rank
   // Evaluation ---------------------------------------------------------------------------------------------------------
   int64_t eval_batch_size = 4096;
   std::vector<int64_t> topk = {10, 20};
@@ -88,18 +96,18 @@ struct Options {
   std::string valid_metric = "MRR@10";
   int64_t metric_decimal_place = 4;
   // Runs and checkpoints -----------------------------------------------------------------------------------------------
-  std::string run_dir;                    // empty: runs/DATASET
-  std::string checkpoint_dir;             // empty: RUN_DIR/checkpoints
-  int64_t checkpoint_steps = 0;           // besides the end of each epoch; 0: only there
-  int64_t keep_checkpoints = 3;           // newest ones kept, besides the best
+  std::string run_dir;           // empty: runs/DATASET
+  std::string checkpoint_dir;    // empty: RUN_DIR/checkpoints
+  int64_t checkpoint_steps = 0;  // besides the end of each epoch; 0: only there
+  int64_t keep_checkpoints = 3;  // newest ones kept, besides the best
   bool resume = false;
   bool debug = false;
   // Surroundings -------------------------------------------------------------------------------------------------------
-  double comm_timeout = 600.0;            // seconds without progress after which a rank is taken for lost
-  double stop_timeout = 30.0;             // seconds a stopping rank waits for the others before it leaves with 3
-  std::string deterministic = "strict";   // strict: same bits on any number of ranks; relaxed: fastest kernels
+  double comm_timeout = 600.0;           // seconds without progress after which a rank is taken for lost
+  double stop_timeout = 30.0;            // seconds a stopping rank waits for the others before it leaves with 3
+  std::string deterministic = "strict";  // strict: same bits on any number of ranks; relaxed: fastest kernels
   std::string log_level = "info";
-  bool show_progress = true;              // progress of rank 0 on standard error
+  bool show_progress = true;  // progress of rank 0 on standard error
 
   bool operator==(const Options&) const = default;
 };

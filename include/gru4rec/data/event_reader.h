@@ -16,7 +16,7 @@ struct EventFormat {
   std::string session_column;
   std::string item_column;
   std::string time_column;
-  std::map<std::string, Interval> val_interval;
+  std::map<std::string, Intervals> val_interval;
   char separator = '\t';  // in .csv files a tab stands for the comma, their own default
 };
 
