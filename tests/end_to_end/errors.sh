@@ -34,6 +34,7 @@ refused "cannot resume: .* was trained on" "$P" train "${OPTIONS[@]}" --run_dir 
 refused "replicas" "${MPIRUN[@]}" -np 3 "$P" train "${OPTIONS[@]}" --run_dir run --resume
 refused "unknown option 'lerning_rate'" "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --lerning_rate 0.1
 refused "debug is one process" "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --run_dir debug --debug
+refused "evaluate has no option '--learning_rate'" "$P" evaluate --checkpoint run --learning_rate 0.1
 refused "does not exist" "$P" inspect nothing
 refused "neither a session store" "$P" inspect data
 refused "has no valid targets|no .* targets" bash -c "mkdir -p data/two; printf 'user_id:token\titem_id:token\ttimestamp:float\n1\ta\t1\n1\tb\t2\n' >data/two/two.inter; $P ingest ${OPTIONS[*]} --dataset two >/dev/null 2>&1; $P train ${OPTIONS[*]} --dataset two --run_dir two >/dev/null 2>&1; exec $P evaluate --checkpoint two"
