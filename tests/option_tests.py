@@ -14,7 +14,7 @@ from pathlib import Path
 program, build = sys.argv[1:]
 run = lambda *command: subprocess.run(command, check=True, capture_output=True, text=True).stdout
 options = set(re.findall(r"^\| `(\w+)` \|", run(program, "help", "--configuration"), re.MULTILINE))
-tests = {test["name"] for test in json.loads(run("ctest", "--test-dir", build, "--show-only=json-v1"))["tests"]}
+tests = {test["name"].split("  # ")[0] for test in json.loads(run("ctest", "--test-dir", build, "--show-only=json-v1"))["tests"]}
 table = Path(__file__).with_name("options.tsv")
 named = dict(line.split("\t") for line in table.read_text().splitlines() if not line.startswith("#"))
 

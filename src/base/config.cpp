@@ -20,7 +20,8 @@ struct Reading {
   Options options;
   std::vector<std::string> errors = {};
   std::vector<std::string> warnings = {};
-  bool split_given = false;  // eval_args was set, so its split is meant
+  bool split_given = false;      // eval_args was set, so its split is meant
+  bool negatives_given = false;  // train_neg_sample_args was set
 };
 
 void apply_recbole_key(const RecBoleKey& key, const YAML::Node& node, const std::string& place, Reading& reading) {
@@ -49,6 +50,7 @@ void apply_recbole_key(const RecBoleKey& key, const YAML::Node& node, const std:
 void apply(const std::string& key, const YAML::Node& node, const std::string& place, Reading& reading) {
   if (const OptionRow* row = find_option(key)) {
     if (key == "eval_args") reading.split_given = true;
+    if (key == "train_neg_sample_args") reading.negatives_given = true;
     try {
       row->codec.read(node, reading.options);
     } catch (const BadValue& bad) {
@@ -124,6 +126,27 @@ void settle_split(Reading& reading) {
   options.split.kind = SplitKind::files;
 }
 
+// Unset, train_neg_sample_args is what the loss needs; set, it must not contradict it.
+void settle_negatives(Reading& reading) {
+  NegativeSampling& negatives = reading.options.train_neg_sample_args;
+  const bool some = negatives.distribution != NegativeDistribution::none, bpr = reading.options.loss_type == LossType::bpr;
+  if (bpr && !some && !reading.negatives_given)
+    negatives.distribution = NegativeDistribution::uniform;
+  else if (bpr && !some)
+    reading.errors.push_back(
+        "option 'train_neg_sample_args': loss_type BPR compares with negatives, None draws none. Leave it out, or set it to "
+        "{'distribution': 'uniform', 'sample_num': 1}.");
+  else if (some && reading.options.loss_type == LossType::ce)
+    reading.errors.push_back(
+        "option 'train_neg_sample_args': loss_type CE compares with the whole catalogue and samples no negatives. Leave it "
+        "out, "
+        "set it to None, or set loss_type to BPR.");
+  else if (some && !bpr)
+    reading.errors.push_back(
+        "option 'train_neg_sample_args' draws negatives for each target, which only loss_type BPR has; the other losses share "
+        "n_sample negatives. Leave it out.");
+}
+
 // What only several options together can be wrong about.
 void check_together(const Options& options, std::vector<std::string>& errors) {
   const auto at = options.valid_metric.find('@');
@@ -175,6 +198,7 @@ Configuration read_configuration(const std::vector<std::filesystem::path>& files
   for (const auto& file : files) apply_file(file, reading);
   for (const Override& override : overrides) apply_override(override, reading);
   settle_split(reading);
+  settle_negatives(reading);
   if (reading.errors.empty()) check_together(reading.options, reading.errors);
   if (!reading.errors.empty()) refuse(reading.errors);
   return {resolve_paths(reading.options), reading.warnings};

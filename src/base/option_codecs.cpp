@@ -267,6 +267,20 @@ Codec real(double Options::*member, Range range) {
           [=](const Options& options) { return real_text(options.*member); }};
 }
 
+Codec fraction(double Options::*member, Range range) {
+  return {fmt::format("a fraction {}, such as 0.25 or 1/64", range.text()),
+          [=](const YAML::Node& node, Options& options) {
+            const std::string text = scalar_of(node);
+            const size_t slash = text.find('/');
+            double value = 0, divisor = 1;
+            if (!parse_real(trimmed(text.substr(0, slash)), value)) throw BadValue("");
+            if (slash != std::string::npos && !parse_real(trimmed(text.substr(slash + 1)), divisor)) throw BadValue("");
+            if (!range.contains(value / divisor)) throw BadValue("");
+            options.*member = value / divisor;
+          },
+          [=](const Options& options) { return real_text(options.*member); }};
+}
+
 Codec flag(bool Options::*member) {
   return {.wanted = "True or False",
           .read = [=](const YAML::Node& node, Options& options) { options.*member = read_bool(node); },
@@ -403,6 +417,54 @@ Codec clip_norm() {
             if (options.clip_grad_norm == 0.0) return std::string("None");
             return fmt::format("{{max_norm: {}, norm_type: {}}}", real_text(options.clip_grad_norm),
                                real_text(options.clip_grad_norm_type));
+          }};
+}
+
+NegativeSampling read_negatives(const YAML::Node& given) {
+  NegativeSampling negatives;
+  const YAML::Node node = unwrapped(given);
+  if (is_none(node)) return negatives;
+  if (!node.IsMap()) throw BadValue("");
+  const auto distribution_of = [](const std::string& name) {
+    if (name == "none" || name == "None") return NegativeDistribution::none;
+    if (name == "uniform") return NegativeDistribution::uniform;
+    if (name == "popularity") return NegativeDistribution::popularity;
+    throw BadValue("distribution none, uniform or popularity");
+  };
+  for (const auto& each : node) {
+    const std::string name = scalar_of(each.first);
+    if (name == "distribution") {
+      negatives.distribution = distribution_of(is_none(each.second) ? "none" : scalar_of(each.second));
+    } else if (name == "sample_num") {
+      negatives.sample_num = read_integer(each.second);
+    } else if (name == "alpha") {
+      negatives.alpha = read_real(each.second);
+    } else if (name == "dynamic") {
+      if (read_bool(each.second)) throw BadValue("dynamic False: negatives chosen by the model are not implemented");
+    } else if (name == "candidate_num") {
+      if (read_integer(each.second) != 0) throw BadValue("candidate_num 0: negatives chosen by the model are not implemented");
+    } else if (node.size() == 1) {  // of older versions
+      negatives.distribution = distribution_of(name);
+      negatives.sample_num = read_integer(each.second);
+    } else {
+      throw BadValue("a map of distribution, sample_num and alpha");
+    }
+  }
+  if (negatives.sample_num < 1 || negatives.sample_num > 65536) throw BadValue("sample_num from 1 to 65536");
+  if (!(negatives.alpha > 0 && negatives.alpha < kInfinity)) throw BadValue("alpha above 0");
+  if (negatives.distribution == NegativeDistribution::none) return {};
+  return negatives;
+}
+
+Codec negatives() {
+  return {"None, or a map such as {'distribution': 'uniform', 'sample_num': 1, 'alpha': 1.0}",
+          [](const YAML::Node& node, Options& options) { options.train_neg_sample_args = read_negatives(node); },
+          [](const Options& options) {
+            const NegativeSampling& negatives = options.train_neg_sample_args;
+            if (negatives.distribution == NegativeDistribution::none) return std::string("None");
+            return fmt::format("{{distribution: {}, sample_num: {}, alpha: {}}}",
+                               negatives.distribution == NegativeDistribution::uniform ? "uniform" : "popularity",
+                               negatives.sample_num, real_text(negatives.alpha));
           }};
 }
 

@@ -46,6 +46,7 @@ Range below(double low, double high);    // the upper end left out
 Codec integer(int64_t Options::*member, Range range);
 Codec seed(uint64_t Options::*member);
 Codec real(double Options::*member, Range range);
+Codec fraction(double Options::*member, Range range);  // a number, or 1/64
 Codec flag(bool Options::*member);
 Codec text(std::string Options::*member, bool may_be_empty);
 Codec one_character(std::string Options::*member);
@@ -55,8 +56,12 @@ Codec intervals_by_column(std::map<std::string, Intervals> Options::*member);
 Codec metric_list(std::vector<std::string> Options::*member);
 Codec metric_at(std::string Options::*member);  // MRR@10
 Codec clip_norm();                              // clip_grad_norm and its type
+Codec negatives();                              // train_neg_sample_args
 Codec split();                                  // eval_args
 Codec file_suffixes(std::vector<std::string> Options::*member);
+
+// RecBole's train_neg_sample_args, or the neg_sampling of its older versions, {'uniform': 1}. Throws BadValue.
+NegativeSampling read_negatives(const YAML::Node& node);
 
 // A word that is known but refused.
 struct Refusal {

@@ -87,9 +87,46 @@ void add_model(std::vector<OptionRow>& rows) {
       "GRU layers on top of each other. One is enough for most session data.");
   add("dropout_prob", Origin::recbole, real(&O::dropout_prob, below(0, 1)),
       "Share of the embedded input that is set to zero in training. Larger: less overfitting, slower learning.");
-  add("loss_type", Origin::recbole,
-      choice<LossType>(&O::loss_type, {{"CE", LossType::ce}}, {{"BPR", "not yet: BPR is not implemented"}}),
-      "CE: cross-entropy over the whole catalogue.");
+  add("hidden_dropout_prob", Origin::ours, real(&O::hidden_dropout_prob, below(0, 1)),
+      "Share of the states between GRU layers that is set to zero in training; without effect with one layer.");
+  add("output_dropout_prob", Origin::ours, real(&O::output_dropout_prob, below(0, 1)),
+      "Share of the last GRU layer's state that is set to zero in training, before the dense layer. Larger: less overfitting; "
+      "helps where the catalogue is large and sessions are short.");
+  add("loss_type", Origin::recbole_extended,
+      choice<LossType>(&O::loss_type, {{"CE", LossType::ce},
+                                       {"BPR", LossType::bpr},
+                                       {"sampled_softmax", LossType::sampled_softmax},
+                                       {"BPR-max", LossType::bpr_max}}),
+      "CE: cross-entropy over the whole catalogue; the most accurate. BPR: each target against the negatives of "
+      "train_neg_sample_args, as in RecBole. sampled_softmax, BPR-max: each target against n_sample negatives that the whole "
+      "step "
+      "shares; their time does not grow with the catalogue.");
+  add("train_neg_sample_args", Origin::recbole_extended, negatives(),
+      "Negatives of each target for BPR: uniform over the other items, or by popularity^alpha in training. Unset: one uniform "
+      "negative for BPR, none else (RecBole's own default stops with an error for CE). More: a clearer and slower step.");
+  add("n_sample", Origin::ours, integer(&O::n_sample, between(1, 16777216)),
+      "Negatives of a step for sampled_softmax and BPR-max, with the official GRU4Rec's name and default. Larger: closer to "
+      "the "
+      "whole softmax, and slower.");
+  add("sample_alpha", Origin::ours, real(&O::sample_alpha, at_least(0)),
+      "These negatives are drawn with probability popularity^sample_alpha. 0: uniformly; 1: by popularity.");
+  add("logq_correction", Origin::ours, flag(&O::logq_correction),
+      "Subtracts from the scores of sampled_softmax's negatives how likely they were drawn, so that on average all items count "
+      "alike. False: frequent items are pushed down more.");
+  add("bpreg", Origin::ours, real(&O::bpreg, at_least(0)),
+      "Weight of BPR-max's penalty on the squared scores of negatives. Larger: smaller scores, less overfitting; with cosine "
+      "scores, whose "
+      "size is score_scale, it wants to be near 0.");
+  add("score", Origin::ours, choice<ScoreKind>(&O::score, {{"dot", ScoreKind::dot}, {"cosine", ScoreKind::cosine}}),
+      "dot: products of the session's vector with the items', as in RecBole. cosine: both are divided by their length first, "
+      "and "
+      "the cosine is multiplied by score_scale, so that an item's frequency cannot hide in the length of its vector (NISER: "
+      "Gupta "
+      "et al. 2019).");
+  add("score_scale", Origin::ours, real(&O::score_scale, above(0)),
+      "What cosines are multiplied by. Larger: sharper probabilities; too small, and the softmax cannot become certain.");
+  add("learn_score_scale", Origin::ours, flag(&O::learn_score_scale),
+      "Learns score_scale like any weight, beginning at the value given.");
   add("score_padding", Origin::ours, flag(&O::score_padding),
       "Whether the padding row is a class of the training softmax, as in RecBole. False leaves it out, which is cleaner.");
 }
@@ -102,20 +139,39 @@ void add_training(std::vector<OptionRow>& rows) {
       choice<Augmentation>(&O::augmentation, {{"one_pass", Augmentation::one_pass}, {"prefixes", Augmentation::prefixes}}),
       "one_pass: one pass over a session with a target at every step; the same sum of losses as all its prefixes at a fraction "
       "of the time. prefixes: each prefix is a sample of its own, literally as RecBole trains.");
+  add("item_dropout_prob", Origin::ours, kNumbers, real(&O::item_dropout_prob, below(0, 1)),
+      "Share of the input items that are deleted from each session, anew in each epoch, as in Tan, Xu and Liu (2016), section "
+      "3.1: "
+      "the state passes over them, they are still targets, and a target with nothing left before it is left out. Larger: less "
+      "overfitting, most useful where sessions are few.");
   add("MAX_ITEM_LIST_LENGTH", Origin::recbole, kNumbers, integer(&O::MAX_ITEM_LIST_LENGTH, between(1, 65536)),
       "Items that a target sees at most. one_pass cuts longer sessions into windows of this length that share one item. "
       "Larger: "
       "more history, more memory.");
-  add("learner", Origin::recbole, kNumbers,
-      word(&O::learner, {"adam"},
-           {{"sgd", "not yet: only Adam is implemented"},
-            {"adagrad", "not yet: only Adam is implemented"},
-            {"rmsprop", "not yet: only Adam is implemented"},
-            {"adamw", "not yet: only Adam is implemented"},
-            {"sparse_adam", "not yet: only Adam is implemented"}}),
-      "The optimizer.");
+  add("recent_fraction", Origin::ours, kNumbers, fraction(&O::recent_fraction, {0, 1, true, false}),
+      "Trains on this fraction of the training sessions only, those that end last, such as 1/64. With init_from it adapts a "
+      "model "
+      "of all sessions to what changed lately (Tan, Xu and Liu 2016, section 3.2). Smaller: more up to date, and sooner "
+      "overfitted.");
+  add("learner", Origin::recbole_extended, kNumbers,
+      choice<Learner>(&O::learner,
+                      {{"adam", Learner::adam},
+                       {"adamw", Learner::adamw},
+                       {"adagrad", Learner::adagrad},
+                       {"rmsprop", Learner::rmsprop},
+                       {"sgd", Learner::sgd}},
+                      {{"sparse_adam", "the gradient of the softmax is dense, so that it would be adam"}}),
+      "The optimizer, as torch.optim has it; adamw applies weight_decay to the weights themselves. RecBole has all but adamw, "
+      "and "
+      "takes adam for names it does not know.");
   add("learning_rate", Origin::recbole, kNumbers, real(&O::learning_rate, above(0)),
       "Step size of the optimizer. Larger learns faster and diverges sooner.");
+  add("learning_rate_schedule", Origin::ours, kNumbers,
+      choice<Schedule>(&O::learning_rate_schedule, {{"constant", Schedule::constant}, {"cosine", Schedule::cosine}}),
+      "constant: learning_rate throughout. cosine: falls from it to zero over all epochs along half a cosine (Loshchilov and "
+      "Hutter 2017), which ends in a better place than a constant rate; epochs then cannot change on resume.");
+  add("warmup_steps", Origin::ours, kNumbers, integer(&O::warmup_steps, at_least(0)),
+      "Steps over which the rate rises from near zero to learning_rate. Larger: a gentler start for large learning rates.");
   add("weight_decay", Origin::recbole, kNumbers, real(&O::weight_decay, at_least(0)),
       "L2 penalty: this times the weight is added to its gradient. Larger: smaller weights, less overfitting.");
   add("clip_grad_norm", Origin::recbole_extended, kNumbers, clip_norm(),
@@ -125,7 +181,8 @@ void add_training(std::vector<OptionRow>& rows) {
       "Targets of a step, over all replicas together (RecBole: on each GPU). Larger: fewer, smoother and faster steps, which "
       "want a larger learning_rate.");
   add("epochs", Origin::recbole, kNeutral, integer(&O::epochs, at_least(0)),
-      "Passes over the training data at most. A finished run can be resumed with more.");
+      "Passes over the training data at most. A finished run can be resumed with more, unless learning_rate_schedule is "
+      "cosine.");
   add("eval_step", Origin::recbole, kNumbers, integer(&O::eval_step, at_least(0)),
       "Evaluates on valid after every so many epochs. 0: never, so there is no early stopping.");
   add("stopping_step", Origin::recbole, kNeutral, integer(&O::stopping_step, at_least(0)),
@@ -167,6 +224,9 @@ void add_runs(std::vector<OptionRow>& rows) {
       "crash, more time spent writing.");
   add("keep_checkpoints", Origin::ours, integer(&O::keep_checkpoints, at_least(1)),
       "Checkpoints that are kept, the newest ones, besides the best. Larger: more to fall back on, more disk.");
+  add("init_from", Origin::ours, text(&O::init_from, true),
+      "A checkpoint, or a run's folder for its best one, whose weights a new run begins with instead of random ones. Sizes and "
+      "catalogue must be the same. Has no part in a resumed run.");
   add("resume", Origin::ours, flag(&O::resume), "Goes on from the newest intact checkpoint of checkpoint_dir.");
   add("debug", Origin::ours, flag(&O::debug),
       "One process that replays a run of any number of replicas bit for bit, with finite checks on every tensor, anomaly "

@@ -12,17 +12,7 @@ constexpr const char* kSample = "sample.yaml";
 constexpr const char* kCommandLine = "run_recbole.py";
 constexpr const char* kOlder = "older versions";
 
-// Sampled negatives make no sense with cross-entropy over the whole catalogue; RecBole stops here, too.
-void check_no_negatives(const YAML::Node& given, Options&) {
-  const YAML::Node node = codecs::unwrapped(given);
-  if (codecs::is_none(node)) return;
-  if (node.IsMap() && node["distribution"]) {
-    const YAML::Node distribution = node["distribution"];
-    if (codecs::is_none(distribution) || (distribution.IsScalar() && distribution.Scalar() == "none")) return;
-  }
-  throw BadValue(
-      "None: loss_type CE compares with the whole catalogue and samples no negatives. Remove the key or set it to None");
-}
+void set_negatives(const YAML::Node& node, Options& options) { options.train_neg_sample_args = codecs::read_negatives(node); }
 
 void set_log_level(const YAML::Node& node, Options& options) {
   static const std::vector<std::pair<std::string, std::string>> levels = {
@@ -70,8 +60,6 @@ void add_general(std::vector<RecBoleKey>& keys) {
   ignored("log_wandb", "metrics go to RUN_DIR/metrics.jsonl");
   ignored("wandb_project", "metrics go to RUN_DIR/metrics.jsonl");
   refused("shuffle", {"True"}, "each epoch is shuffled, and no other order is implemented");
-  translated("train_neg_sample_args", "None is what CE needs; sampled negatives contradict it and are refused",
-             check_no_negatives);
   ignored("loss_decimal_place", "losses are printed with four decimals and written to metrics.jsonl in full");
   ignored("require_pow", "it belongs to a regulariser that GRU4Rec does not have");
   refused("enable_amp", {"False"}, "not yet: training is in fp32");
@@ -94,7 +82,7 @@ void add_dataset(std::vector<RecBoleKey>& keys) {
                           "unused_col", "additional_feat_suffix"})
     ignored(key, other_columns);
   for (const char* key : {"LABEL_FIELD", "threshold"}) ignored(key, no_labels);
-  ignored("NEG_PREFIX", "CE samples no negatives");
+  ignored("NEG_PREFIX", internal);
   ignored("filter_inter_by_user_or_item", "only the file of events is read, no .user or .item file");
   for (const char* key : {"alias_of_user_id", "alias_of_item_id", "alias_of_entity_id", "alias_of_relation_id"})
     ignored(key, one_index);
@@ -112,8 +100,8 @@ void add_others(std::vector<RecBoleKey>& keys) {
   keys.push_back({"model", kCommandLine, Treatment::translated, {}, "GRU4Rec is the one model", check_model});
   for (const char* key : {"nproc", "world_size", "ip", "port", "group_offset"})
     keys.push_back({key, kCommandLine, Treatment::ignored, {}, "mpirun says how many processes run and where"});
-  keys.push_back({"neg_sampling", kOlder, Treatment::translated, {}, "checked like train_neg_sample_args", check_no_negatives});
-  keys.push_back({"training_neg_sample_num", kOlder, Treatment::refused, {"0", "None"}, "CE samples no negatives"});
+  keys.push_back({"neg_sampling", kOlder, Treatment::translated, {}, "read as train_neg_sample_args", set_negatives});
+  keys.push_back({"training_neg_sample_num", kOlder, Treatment::refused, {"0", "None"}, "train_neg_sample_args says how many"});
 }
 
 }  // namespace

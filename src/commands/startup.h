@@ -9,11 +9,11 @@ namespace gru4rec {
 
 // Bytes a rank needs at its peak, by part; a formula, stated in docs/running.md.
 struct MemoryEstimate {
-  uint64_t parameters;  // weights and the two moments of Adam
-  uint64_t gradients;   // buffers of the ordered sum, slices of other ranks included
-  uint64_t activations; // of one share
-  uint64_t scores;      // the softmax's chunk, twice
-  uint64_t data;        // a window of the plan and the item cache
+  uint64_t parameters;   // weights and the two moments of the optimizer
+  uint64_t gradients;    // buffers of the ordered sum, slices of other ranks included
+  uint64_t activations;  // of one share
+  uint64_t scores;       // the softmax's chunk, twice
+  uint64_t data;         // a window of the plan and the item cache
   uint64_t total() const { return parameters + gradients + activations + scores + data; }
 };
 MemoryEstimate estimate_memory(const Options& options, const RunStart& start, const StoreInfo& store, int rank, int world);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "gru4rec/base/random.h"
+
 namespace gru4rec {
 
 int64_t Batch::count() const { return std::accumulate(weights.begin(), weights.end(), int64_t{0}); }
@@ -45,21 +47,31 @@ struct Sequence {
   std::vector<uint32_t> items;      // kept inputs
   std::vector<uint32_t> positions;  // of the kept inputs
   std::vector<uint32_t> labels;     // by target
+  std::vector<uint32_t> places;     // by target: its position in the session
   std::vector<uint32_t> seen;       // by target: kept inputs before it
   const Segment* segment;
 };
 
-Sequence read_sequence(const Segment& segment, ItemReader& reader) {
+Sequence read_sequence(const Segment& segment, ItemReader& reader, const ItemDropout& dropout) {
+  const Stream random{mix64(dropout.seed) ^ dropout.epoch, Purpose::item_dropout, segment.session, segment.first_target};
+  const auto deleted = [&](uint32_t position) {
+    return dropout.probability > 0 && random.uniform(position) < dropout.probability;
+  };
+  bool inputs_deleted = false;
   std::vector<uint32_t> events(segment.end - segment.begin);
   reader.read(segment.first_event + segment.begin, events);
-  Sequence sequence{{}, {}, {}, {}, &segment};
+  Sequence sequence{{}, {}, {}, {}, {}, &segment};
   for (uint32_t position = segment.begin; position < segment.end; ++position) {
     const uint32_t item = events[position - segment.begin];
-    if (position >= segment.first_target) {
+    if (position >= segment.first_target && !(sequence.items.empty() && inputs_deleted)) {
       sequence.labels.push_back(item);
+      sequence.places.push_back(position);
       sequence.seen.push_back(static_cast<uint32_t>(sequence.items.size()));
     }
-    if (item != 0 && position + 1 < segment.end) {
+    if (item == 0 || position + 1 == segment.end) continue;
+    if (deleted(position)) {
+      inputs_deleted = true;
+    } else {
       sequence.items.push_back(item);
       sequence.positions.push_back(position);
     }
@@ -85,10 +97,10 @@ std::vector<int64_t> lay_out_inputs(const std::vector<Sequence>& sequences, Batc
 
 }  // namespace
 
-Batch pack(std::span<const Segment> segments, ItemReader& items) {
+Batch pack(std::span<const Segment> segments, ItemReader& items, const ItemDropout& dropout) {
   std::vector<Sequence> sequences;
   sequences.reserve(segments.size());
-  for (const Segment& segment : segments) sequences.push_back(read_sequence(segment, items));
+  for (const Segment& segment : segments) sequences.push_back(read_sequence(segment, items, dropout));
   std::stable_sort(sequences.begin(), sequences.end(),
                    [](const Sequence& a, const Sequence& b) { return a.items.size() > b.items.size(); });
 
@@ -99,6 +111,7 @@ Batch pack(std::span<const Segment> segments, ItemReader& items) {
     int64_t row;
     uint32_t label;
     uint64_t session;
+    uint32_t position;
   };
   std::vector<Target> targets;
   for (size_t s = 0; s < sequences.size(); ++s) {
@@ -106,7 +119,7 @@ Batch pack(std::span<const Segment> segments, ItemReader& items) {
     for (size_t t = 0; t < sequence.labels.size(); ++t) {
       const uint32_t seen = sequence.seen[t];
       const int64_t row = seen == 0 ? batch.inputs() : first_row[seen - 1] + static_cast<int64_t>(s);
-      targets.push_back({row, sequence.labels[t], sequence.segment->session});
+      targets.push_back({row, sequence.labels[t], sequence.segment->session, sequence.places[t]});
     }
   }
   std::stable_sort(targets.begin(), targets.end(), [](const Target& a, const Target& b) { return a.row < b.row; });
@@ -115,6 +128,7 @@ Batch pack(std::span<const Segment> segments, ItemReader& items) {
     batch.labels.push_back(target.label);
     batch.weights.push_back(1);
     batch.sessions.push_back(target.session);
+    batch.positions.push_back(target.position);
   }
   return batch;
 }

@@ -1,6 +1,7 @@
 #include "gru4rec/data/plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "gru4rec/base/error.h"
@@ -25,6 +26,7 @@ uint64_t part_of(uint64_t before, uint64_t total, uint64_t parts) {
 }  // namespace
 
 EpochPlan::EpochPlan(const Store& store, const PlanOptions& options) : store_(store), options_(options) {
+  if (options_.recent_fraction < 1.0) find_recent();
   build_blocks();
   if (targets_ == 0)
     throw UserError(
@@ -33,14 +35,45 @@ EpochPlan::EpochPlan(const Store& store, const PlanOptions& options) : store_(st
         store.info().dataset);
 }
 
+// Of the sessions with training targets, the ⌈fraction · n⌉ whose last training event is the latest; of equal times the later
+// session in the store.
+void EpochPlan::find_recent() {
+  constexpr uint64_t kSessionsAtOnce = 4096;
+  struct End {
+    int64_t time;
+    uint64_t session;
+    auto operator<=>(const End&) const = default;
+  };
+  std::vector<End> ends;
+  std::vector<int64_t> times;
+  for (uint64_t first = 0; first < store_.info().sessions; first += kSessionsAtOnce) {
+    const auto shapes = store_.shapes(first, std::min(kSessionsAtOnce, store_.info().sessions - first));
+    const uint64_t first_event = shapes.front().first_event;
+    times.resize(shapes.back().first_event + shapes.back().events - first_event);
+    store_.read_times(first_event, times);
+    for (size_t i = 0; i < shapes.size(); ++i)
+      if (shapes[i].train_end > 1)
+        ends.push_back({times[shapes[i].first_event - first_event + shapes[i].train_end - 1], first + i});
+  }
+  const auto kept = static_cast<size_t>(std::ceil(options_.recent_fraction * static_cast<double>(ends.size())));
+  const auto begin = ends.end() - static_cast<std::ptrdiff_t>(kept);
+  if (kept > 0) std::nth_element(ends.begin(), begin, ends.end());
+  recent_.assign(store_.info().sessions, false);
+  for (auto end = begin; end != ends.end(); ++end) recent_[end->session] = true;
+}
+
+bool EpochPlan::takes(uint64_t session, const Store::SessionShape& shape) const {
+  return shape.train_end > 1 && (recent_.empty() || recent_[session]);
+}
+
 void EpochPlan::build_blocks() {
   Block block{0, 0, 0};
   uint64_t block_events = 0;
   for (uint64_t first = 0; first < store_.info().sessions; first += kShapesAtOnce) {
     const uint64_t count = std::min(kShapesAtOnce, store_.info().sessions - first);
     for (const auto& shape : store_.shapes(first, count)) {
+      if (takes(block.first_session + block.sessions, shape)) block.targets += shape.train_end - 1;
       ++block.sessions;
-      block.targets += shape.train_end > 0 ? shape.train_end - 1 : 0;
       block_events += shape.events;
       if (block_events >= options_.block_events) {
         blocks_.push_back(block);
@@ -93,6 +126,10 @@ void EpochPlan::load_window(uint64_t epoch, uint64_t window, const BlockList& bl
     const Block& block = blocks_[b];
     uint64_t session = block.first_session;
     for (const auto& shape : store_.shapes(block.first_session, block.sessions)) {
+      if (!takes(session, shape)) {
+        ++session;
+        continue;
+      }
       if (options_.augmentation == Augmentation::prefixes) {
         append_prefixes(session, shape, 1, shape.train_end, options_.max_length, segments);
       } else {

@@ -140,7 +140,7 @@ RankHistogram Evaluator::run_part(const Gru4Rec& model, int rank, int world,
                                   const std::function<void(const TargetRank&)>& each) const {
   RankHistogram histogram(options_.max_k);
   ItemReader items(store_);
-  const at::Tensor table = model.parameter(model.layout().table().name);
+  const at::Tensor table = model.score_table();
   const size_t first = tiles_.size() * rank / world;
   const size_t last = tiles_.size() * (rank + 1) / world;
   std::vector<Batch> ahead;

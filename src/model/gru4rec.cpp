@@ -5,22 +5,26 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/sum.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/grad_mode.h>
 #include <torch/csrc/autograd/variable.h>
 
 #include <cmath>
 
 #include "gru4rec/base/error.h"
-#include "gru4rec/base/random.h"
-#include "gru4rec/model/full_softmax.h"
 #include "gru4rec/model/gru_layer.h"
+#include "gru4rec/model/unit_rows.h"
 
 namespace gru4rec {
 namespace {
 
 using at::Tensor;
+
+constexpr const char* kScoreScale = "score_scale";
 
 Tensor int64_tensor(const std::vector<int64_t>& values) {
   return at::from_blob(const_cast<int64_t*>(values.data()), {static_cast<int64_t>(values.size())}, at::kLong);
@@ -51,7 +55,8 @@ void scatter_rows(const Batch& batch, const Tensor& grad, float* table_grad) {
 
 }  // namespace
 
-Gru4Rec::Gru4Rec(const ModelShape& shape) : shape_(shape), layout_(shape) {
+Gru4Rec::Gru4Rec(const ModelShape& shape)
+    : shape_(shape), layout_(shape), loss_(make_loss({.score_padding = shape.score_padding}, {})) {
   flat_ = at::zeros({layout_.parameter_floats()}, at::kFloat);
 }
 
@@ -79,6 +84,8 @@ void Gru4Rec::initialise(uint64_t seed) {
         for (int64_t e = 0; e < info.shape[1]; ++e)
           out[row * info.shape[1] + e] = static_cast<float>(deviation * by_row.normal(e));
       }
+    } else if (info.name == kScoreScale) {
+      out[0] = static_cast<float>(shape_.score_scale);
     } else if (info.name.ends_with("_l0")) {
       fill_uniform(out, std::sqrt(6.0 / static_cast<double>(info.shape[0] + info.shape[1])), stream);
     } else {  // torch's default for GRU and Linear: ±1/√hidden, both of whose fan-in is the hidden size
@@ -87,14 +94,13 @@ void Gru4Rec::initialise(uint64_t seed) {
   }
 }
 
-Tensor dropout_mask(const Batch& batch, int64_t size, double p, const DropoutKey& key) {
+Tensor dropout_mask(const Batch& batch, int64_t size, double p, Purpose purpose, const StepKey& key, uint64_t layer) {
   Tensor mask = at::empty({batch.inputs(), size}, at::kFloat);
   float* out = mask.data_ptr<float>();
   const float kept = static_cast<float>(1.0 / (1.0 - p));
   const auto threshold = static_cast<uint64_t>(p * 0x1.0p32);
   for (const InputKey& input : batch.keys) {
-    const Stream stream{mix64(key.seed) ^ key.epoch, Purpose::embedding_dropout, input.session, input.first_target,
-                        input.position};
+    const Stream stream{mix64(key.seed) ^ key.epoch ^ (layer << 48), purpose, input.session, input.first_target, input.position};
     for (int64_t e = 0; e < size; e += 2) {
       const uint64_t bits = stream.bits(e / 2);
       out[e] = (bits & 0xffffffff) < threshold ? 0.0f : kept;
@@ -116,15 +122,62 @@ Tensor Gru4Rec::embed(const Batch& batch) const {
 std::vector<Tensor> Gru4Rec::encoder_weights() const {
   std::vector<Tensor> weights;
   for (const ParameterInfo& info : layout_.parameters())
-    if (info.name != layout_.table().name) weights.push_back(parameter(info.name));
+    if (info.name != layout_.table().name && info.name != kScoreScale) weights.push_back(parameter(info.name));
   return weights;
 }
 
-Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::vector<Tensor>& weights) const {
+double Gru4Rec::score_scale() const {
+  return shape_.learn_score_scale ? parameter(kScoreScale).const_data_ptr<float>()[0] : shape_.score_scale;
+}
+
+Tensor Gru4Rec::score_table() const {
+  const Tensor table = parameter(layout_.table().name);
+  return shape_.cosine ? UnitRows(table).unit : table;
+}
+
+SoftmaxLoss Gru4Rec::output_loss(const Tensor& queries, const Batch& batch, const StepKey& key,
+                                 std::span<float> gradient) const {
+  const auto view = [&](int64_t offset, const ParameterInfo& info) {
+    return at::from_blob(gradient.data() + offset, info.shape, at::kFloat);
+  };
+  const Tensor table = parameter(layout_.table().name);
+  Tensor table_grad = view(layout_.table_output_gradient(), layout_.table());
+  if (!shape_.cosine) return (*loss_)(queries, table, batch, key, table_grad);
+
+  const UnitRows query(queries), item(table);
+  const double scale = score_scale();
+  Tensor unit_grad = at::zeros_like(table);
+  SoftmaxLoss loss = (*loss_)(query.unit.mul(scale), item.unit, batch, key, unit_grad);
+  table_grad.add_(item.gradient(unit_grad));
+  if (shape_.learn_score_scale) {
+    const ParameterInfo& info = layout_.find(kScoreScale);
+    view(info.offset, info).add_(loss.grad_queries.mul(query.unit).sum());
+  }
+  loss.grad_queries = query.gradient(loss.grad_queries.mul_(scale));
+  return loss;
+}
+
+std::vector<Tensor> Gru4Rec::state_masks(const Batch& batch, const StepKey& key) const {
+  std::vector<Tensor> masks(shape_.num_layers);
+  for (int64_t layer = 0; layer < shape_.num_layers; ++layer) {
+    const bool last = layer + 1 == shape_.num_layers;
+    const double p = last ? shape_.output_dropout_prob : shape_.hidden_dropout_prob;
+    const Purpose purpose = last ? Purpose::output_dropout : Purpose::hidden_dropout;
+    if (p > 0) masks[layer] = dropout_mask(batch, shape_.hidden_size, p, purpose, key, last ? 0 : static_cast<uint64_t>(layer));
+  }
+  return masks;
+}
+
+Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::vector<Tensor>& weights,
+                       const std::vector<Tensor>& masks) const {
   Tensor states = embedded;
   for (int64_t layer = 0; layer < shape_.num_layers; ++layer) {
     states = gru_layer(states, batch.step_sizes, weights[2 * layer], weights[2 * layer + 1]);
     probe(fmt::format("gru_layers.{}", layer), states);
+    if (static_cast<size_t>(layer) < masks.size() && masks[layer].defined()) {
+      states = at::mul(states, masks[layer]);
+      probe(fmt::format("dropout.{}", layer), states);
+    }
   }
   if (!every_row_once(batch)) {
     const Tensor zero_state = at::zeros({1, shape_.hidden_size}, at::kFloat);
@@ -137,7 +190,7 @@ Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::ve
   return queries;
 }
 
-LossSum Gru4Rec::forward_backward(const Batch& batch, const DropoutKey& key, std::span<float> gradient) {
+LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient) {
   if (batch.targets() == 0) return {};
   auto gradient_view = [&](int64_t offset, const ParameterInfo& info) {
     return at::from_blob(gradient.data() + offset, info.shape, at::kFloat);
@@ -147,7 +200,7 @@ LossSum Gru4Rec::forward_backward(const Batch& batch, const DropoutKey& key, std
   probe("item_embedding", embedded);
   Tensor mask;
   if (shape_.dropout_prob > 0) {
-    mask = dropout_mask(batch, shape_.embedding_size, shape_.dropout_prob, key);
+    mask = dropout_mask(batch, shape_.embedding_size, shape_.dropout_prob, Purpose::embedding_dropout, key);
     embedded.mul_(mask);
     probe("emb_dropout", embedded);
   }
@@ -157,12 +210,9 @@ LossSum Gru4Rec::forward_backward(const Batch& batch, const DropoutKey& key, std
     weights[i] = weights[i].detach().set_requires_grad(true);
     weights[i].mutable_grad() = gradient_view(layout_.parameters()[i].offset, layout_.parameters()[i]);
   }
-  const Tensor queries = encode(batch, embedded, weights);
+  const Tensor queries = encode(batch, embedded, weights, state_masks(batch, key));
 
-  Tensor table_grad = gradient_view(layout_.table_output_gradient(), layout_.table());
-  const Tensor target_weights = at::tensor(batch.weights, at::kFloat);
-  const SoftmaxLoss loss = softmax_cross_entropy(queries.detach(), parameter(layout_.table().name), int64_tensor(batch.labels),
-                                                 target_weights, shape_.score_padding, table_grad);
+  const SoftmaxLoss loss = output_loss(queries.detach(), batch, key, gradient);
   probe("loss.grad_queries", loss.grad_queries);
 
   queries.backward(loss.grad_queries);
@@ -175,7 +225,8 @@ LossSum Gru4Rec::forward_backward(const Batch& batch, const DropoutKey& key, std
 
 Tensor Gru4Rec::queries(const Batch& batch) const {
   const at::NoGradGuard no_grad;
-  return encode(batch, embed(batch), encoder_weights());
+  const Tensor queries = encode(batch, embed(batch), encoder_weights(), {});
+  return shape_.cosine ? UnitRows(queries).unit.mul_(score_scale()) : queries;
 }
 
 }  // namespace gru4rec

@@ -30,6 +30,7 @@ ParameterLayout::ParameterLayout(const ModelShape& shape) {
   }
   append("dense.weight", {shape.embedding_size, hidden});
   append("dense.bias", {shape.embedding_size});
+  if (shape.cosine && shape.learn_score_scale) append("score_scale", {1});
   append("item_embedding.weight", {shape.table_rows(), shape.embedding_size});
   padded_table_ = padded(parameters_.back().size());
 }

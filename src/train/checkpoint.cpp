@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint32_t kFormatVersion = 1;
+constexpr uint32_t kFormatVersion = 2;
 
 // Calls visit(name, value) for every number of /state but the tensors, in the order of the digest. One list for writing,
 // reading and hashing.
@@ -39,7 +39,12 @@ void visit_numbers(Info& info, Visitor&& visit) {
   visit("hidden_size", info.shape.hidden_size);
   visit("num_layers", info.shape.num_layers);
   visit("dropout_prob", info.shape.dropout_prob);
+  visit("hidden_dropout_prob", info.shape.hidden_dropout_prob);
+  visit("output_dropout_prob", info.shape.output_dropout_prob);
   visit("score_padding", info.shape.score_padding);
+  visit("cosine", info.shape.cosine);
+  visit("score_scale", info.shape.score_scale);
+  visit("learn_score_scale", info.shape.learn_score_scale);
 }
 
 // The three flat buffers a checkpoint holds, each in the layout of the parameters.
@@ -160,9 +165,9 @@ Loaded load_verified(const fs::path& path) {
 
 }  // namespace
 
-uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const Gru4Rec& model, const Adam& adam) {
+uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const Gru4Rec& model, const Optimizer& optimizer) {
   fs::create_directories(path.parent_path());
-  const Buffers buffers{model.parameters(), adam.first_moment(), adam.second_moment()};
+  const Buffers buffers{model.parameters(), optimizer.first_moment(), optimizer.second_moment()};
   const uint64_t digest = state_digest(info, model.layout(), buffers);
   AtomicFile out(path);
   Hdf5File file = Hdf5File::create(out.path());
@@ -186,15 +191,15 @@ uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const
 
 CheckpointInfo read_checkpoint_info(const fs::path& path) { return load_verified(path).info; }
 
-CheckpointInfo load_checkpoint(const fs::path& path, Gru4Rec& model, Adam* adam) {
+CheckpointInfo load_checkpoint(const fs::path& path, Gru4Rec& model, Optimizer* optimizer) {
   Loaded loaded = load_verified(path);
   if (loaded.flat[0].size() != model.parameters().size())
     throw BugError("checkpoint {} has {} parameters, the model {}", path.string(), loaded.flat[0].size(),
                    model.parameters().size());
   std::copy(loaded.flat[0].begin(), loaded.flat[0].end(), model.parameters().begin());
-  if (adam) {
-    std::copy(loaded.flat[1].begin(), loaded.flat[1].end(), adam->first_moment().begin());
-    std::copy(loaded.flat[2].begin(), loaded.flat[2].end(), adam->second_moment().begin());
+  if (optimizer) {
+    std::copy(loaded.flat[1].begin(), loaded.flat[1].end(), optimizer->first_moment().begin());
+    std::copy(loaded.flat[2].begin(), loaded.flat[2].end(), optimizer->second_moment().begin());
   }
   return loaded.info;
 }

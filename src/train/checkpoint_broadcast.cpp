@@ -17,7 +17,7 @@ void send(Communicator& comm, std::vector<int64_t>& values) {
 
 }  // namespace
 
-void broadcast_checkpoint(Communicator& comm, CheckpointInfo& info, Gru4Rec& model, Adam& adam) {
+void broadcast_checkpoint(Communicator& comm, CheckpointInfo& info, Gru4Rec& model, Optimizer& optimizer) {
   TrainState& state = info.state;
   send(comm, state.epoch);
   send(comm, state.batch);
@@ -32,8 +32,8 @@ void broadcast_checkpoint(Communicator& comm, CheckpointInfo& info, Gru4Rec& mod
   send(comm, info.train_seconds);
   info.number_options = comm.broadcast_text(0, info.number_options);
   comm.broadcast(0, model.parameters());
-  comm.broadcast(0, adam.first_moment());
-  comm.broadcast(0, adam.second_moment());
+  comm.broadcast(0, optimizer.first_moment());
+  comm.broadcast(0, optimizer.second_moment());
 }
 
 }  // namespace gru4rec

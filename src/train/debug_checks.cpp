@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "gru4rec/base/error.h"
-#include "gru4rec/train/adam.h"
+#include "gru4rec/train/optimizer.h"
 
 namespace gru4rec {
 namespace {

@@ -12,9 +12,11 @@
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/version.h"
+#include "gru4rec/data/negatives.h"
 #include "gru4rec/train/checkpoint_broadcast.h"
 #include "gru4rec/train/debug_checks.h"
 #include "gru4rec/train/determinism.h"
+#include "gru4rec/train/schedule.h"
 
 namespace gru4rec {
 namespace {
@@ -23,8 +25,9 @@ namespace fs = std::filesystem;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-AdamOptions adam_options(const Options& options) {
-  return {.learning_rate = options.learning_rate,
+OptimizerOptions optimizer_options(const Options& options) {
+  return {.learner = options.learner,
+          .learning_rate = options.learning_rate,
           .weight_decay = options.weight_decay,
           .clip_norm = options.clip_grad_norm,
           .clip_norm_type = options.clip_grad_norm_type};
@@ -35,13 +38,30 @@ PlanOptions plan_options(const Options& options) {
           .batch_targets = static_cast<uint64_t>(options.train_batch_size),
           .max_length = static_cast<uint32_t>(options.MAX_ITEM_LIST_LENGTH),
           .augmentation = options.augmentation,
-          .replicas = static_cast<uint32_t>(options.replicas)};
+          .replicas = static_cast<uint32_t>(options.replicas),
+          .recent_fraction = options.recent_fraction};
 }
 
 EvaluatorOptions evaluator_options(const Options& options) {
   return {.max_length = static_cast<uint32_t>(options.MAX_ITEM_LIST_LENGTH),
           .max_k = largest_k(options.topk, options.valid_metric),
           .batch_targets = options.eval_batch_size};
+}
+
+LossOptions loss_options(const Options& options) {
+  return {.type = options.loss_type,
+          .score_padding = options.score_padding,
+          .negatives = options.train_neg_sample_args,
+          .n_sample = options.n_sample,
+          .sample_alpha = options.sample_alpha,
+          .logq_correction = options.logq_correction,
+          .bpreg = options.bpreg};
+}
+
+std::shared_ptr<const OutputLoss> loss_for(const Options& options, const Store& store) {
+  const LossOptions loss = loss_options(options);
+  return make_loss(loss,
+                   loss.needs_popularity() ? training_popularity(store) : std::vector<uint64_t>(store.info().catalogue + 1));
 }
 
 Options with_replicas(Options options, int64_t replicas) {
@@ -79,8 +99,11 @@ std::string why_not(const CheckpointInfo& checkpoint, const std::string& name, c
         hex_text(checkpoint.data_digest), hex_text(store.data_digest), checkpoint.store);
   Options now = options;
   now.replicas = checkpoint.replicas;  // checked by itself
-  const std::vector<std::string> changed =
+  std::vector<std::string> changed =
       differences(options_from_yaml(checkpoint.number_options, name), now, /*numbers_only=*/true);
+  const int64_t epochs = options_from_yaml(checkpoint.options, name).epochs;
+  if (options.learning_rate_schedule != Schedule::constant && options.epochs != epochs)
+    changed.push_back(fmt::format("epochs: {} → {}, over which the learning rate falls", epochs, options.epochs));
   if (!changed.empty())
     return fmt::format(
         "cannot resume: {} was trained with other options ({}). Pass the options of that run, or start a new run with "
@@ -100,6 +123,13 @@ void warn_of_other_kernels(const CheckpointInfo& before, const CheckpointInfo& n
     spdlog::warn("resumed under other circumstances ({}): the last bits may differ from those of a run that was never stopped",
                  fmt::join(changed, ", "));
 }
+
+std::string shape_text(const ModelShape& shape) {
+  return fmt::format("{} items, embedding_size {}, hidden_size {}, num_layers {}{}", shape.catalogue, shape.embedding_size,
+                     shape.hidden_size, shape.num_layers,
+                     shape.cosine && shape.learn_score_scale ? ", a learned score_scale" : "");
+}
+bool same_parameters(const ModelShape& a, const ModelShape& b) { return shape_text(a) == shape_text(b); }
 
 RunStart look_for_start(const Options& options, const StoreInfo& store) {
   RunStart start{options.replicas, -1};
@@ -135,7 +165,12 @@ ModelShape shape_of(const Options& options, const StoreInfo& store) {
           .hidden_size = options.hidden_size,
           .num_layers = options.num_layers,
           .dropout_prob = options.dropout_prob,
-          .score_padding = options.score_padding};
+          .hidden_dropout_prob = options.hidden_dropout_prob,
+          .output_dropout_prob = options.output_dropout_prob,
+          .score_padding = options.score_padding,
+          .cosine = options.score == ScoreKind::cosine,
+          .score_scale = options.score_scale,
+          .learn_score_scale = options.learn_score_scale};
 }
 
 RunStart find_start(const Options& options, const StoreInfo& store, Communicator& comm) {
@@ -156,7 +191,7 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
       listener_(listener),
       layout_(static_cast<int>(options_.replicas), comm.size()),
       model_(shape_of(options, store.info())),
-      adam_(model_.layout(), adam_options(options)),
+      optimizer_(model_.layout(), optimizer_options(options)),
       plan_(std::make_unique<EpochPlan>(store, plan_options(options_))),
       items_(store),
       gradient_(layout_, comm.rank(), static_cast<size_t>(model_.layout().gradient_floats())),
@@ -165,11 +200,12 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
       checkpoints_(options.checkpoint_dir, options.keep_checkpoints),
       started_at_(now()),
       epoch_started_at_(started_at_) {
+  model_.set_loss(loss_for(options, store));
   state_.best_histogram = RankHistogram(evaluator_options(options).max_k);
   if (start.resume_step >= 0)
     restore(start.resume_step);
   else
-    model_.initialise(options_.seed);
+    initialise();
   if (options_.debug) watch_.emplace(model_);
   require_equal_parameters();
   comm_.set_wait_hook([this] {
@@ -206,9 +242,10 @@ StepReport Trainer::run_replicas() {
   report.stop_signal = stop_.received();
   try {
     for (int replica : layout_.replicas_of(comm_.rank())) {
-      const Batch batch = pack(plan_->share(state_.epoch, state_.batch, static_cast<uint32_t>(replica)), items_);
+      const Batch batch = pack(plan_->share(state_.epoch, state_.batch, static_cast<uint32_t>(replica)), items_,
+                               {options_.item_dropout_prob, options_.seed, state_.epoch});
       const std::span<float> gradient = gradient_.begin(replica);
-      const LossSum loss = model_.forward_backward(batch, {options_.seed, state_.epoch}, gradient);
+      const LossSum loss = model_.forward_backward(batch, {options_.seed, state_.epoch, state_.step}, gradient);
       report.targets += loss.count;
       report.losses.push_back(loss.sum);
       if (!std::isfinite(loss.sum) || !all_finite(gradient)) {
@@ -235,8 +272,10 @@ void Trainer::update(const Agreement& all) {
   const double start = now();
   comm_.progress().report(state_.step, "sum of gradients");
   const std::span<float> sum = gradient_.reduce(comm_);
+  const double factor = rate_factor_now();
   ++state_.step;
-  adam_.step(model_.parameters(), sum, all.targets, state_.step);
+  if (all.targets > 0)  // item dropout may leave none in a tiny batch
+    optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor);
   if (options_.debug) print_norms(model_, sum, all.targets, state_.step);
   state_.epoch_loss += all.loss;
   state_.epoch_targets += all.targets;
@@ -245,12 +284,20 @@ void Trainer::update(const Agreement& all) {
   step_targets_ += all.targets;
   step_seconds_ += now() - start;
   if (listener_)
-    listener_->on_step(state_, plan_->batches(state_.epoch), state_.epoch_loss / static_cast<double>(state_.epoch_targets),
+    listener_->on_step(state_, plan_->batches(state_.epoch),
+                       state_.epoch_loss / static_cast<double>(std::max<int64_t>(1, state_.epoch_targets)),
                        static_cast<double>(step_targets_) / step_seconds_);
 }
 
+double Trainer::rate_factor_now() const {
+  const double epochs_done =
+      static_cast<double>(state_.epoch) + static_cast<double>(state_.batch) / static_cast<double>(plan_->batches(state_.epoch));
+  return rate_factor(options_.learning_rate_schedule, options_.warmup_steps, epochs_done / static_cast<double>(options_.epochs),
+                     state_.step);
+}
+
 void Trainer::record_epoch() {
-  const double mean_loss = state_.epoch_loss / static_cast<double>(state_.epoch_targets);
+  const double mean_loss = state_.epoch_loss / static_cast<double>(std::max<int64_t>(1, state_.epoch_targets));
   const std::optional<RankHistogram> valid = evaluate_valid();
   bool improved = false;
   if (valid) {
@@ -336,7 +383,7 @@ void Trainer::save() {
   int code = kExitDone;
   if (comm_.rank() == 0) {
     try {
-      save_checkpoint(checkpoints_.file_of(state_.step), checkpoint_info(), model_, adam_);
+      save_checkpoint(checkpoints_.file_of(state_.step), checkpoint_info(), model_, optimizer_);
       checkpoints_.prune(state_.best.step);
     } catch (const std::exception& error) {
       failure = error.what();
@@ -348,15 +395,37 @@ void Trainer::save() {
   saved_ = true;
 }
 
+void Trainer::initialise() {
+  model_.initialise(options_.seed);
+  if (options_.init_from.empty()) return;
+  if (comm_.rank() == 0) {
+    const fs::path file = best_checkpoint_at(options_.init_from);
+    const CheckpointInfo info = read_checkpoint_info(file);
+    if (!same_parameters(info.shape, model_.shape()))
+      throw UserError(
+          "cannot begin with the weights of {} (init_from): it has {}, this run has {}. Pass the options and the store of that "
+          "run.",
+          file.string(), shape_text(info.shape), shape_text(model_.shape()));
+    if (info.data_digest != store_.info().data_digest)
+      spdlog::warn(
+          "{} was trained on other data ({}) with as many items: its weights are of use only if the items have the same "
+          "numbers",
+          file.string(), info.store);
+    load_checkpoint(file, model_, nullptr);
+    spdlog::info("weights of {}", file.string());
+  }
+  comm_.broadcast(0, model_.parameters());
+}
+
 void Trainer::restore(int64_t step) {
   CheckpointInfo info;
   if (comm_.rank() == 0) {
-    info = load_checkpoint(checkpoints_.file_of(step), model_, &adam_);
+    info = load_checkpoint(checkpoints_.file_of(step), model_, &optimizer_);
     spdlog::info("resumed from {} (digest {})", checkpoints_.file_of(step).string(), hex_text(info.digest));
     warn_of_other_kernels(info, checkpoint_info());
     if (folder_) folder_->cut_metrics_after(step);
   }
-  broadcast_checkpoint(comm_, info, model_, adam_);
+  broadcast_checkpoint(comm_, info, model_, optimizer_);
   state_ = info.state;
   seconds_before_ = info.train_seconds;
   saved_ = true;
@@ -365,7 +434,7 @@ void Trainer::restore(int64_t step) {
 double Trainer::seconds() const { return seconds_before_ + now() - started_at_; }
 
 RankHistogram Trainer::evaluate_best() {
-  if (state_.best.step != state_.step) {
+  if (state_.best.step >= 0 && state_.best.step != state_.step) {  // -1: no epoch was asked for
     if (comm_.rank() == 0) load_checkpoint(checkpoints_.file_of(state_.best.step), model_, nullptr);
     comm_.broadcast(0, model_.parameters());
   }

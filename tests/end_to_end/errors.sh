@@ -20,7 +20,7 @@ expect_line out.log "bad.yaml:2.*did you mean 'learning_rate'"
 refused "cannot read the configuration nowhere.yaml" "$P" train --config nowhere.yaml
 refused "there is no file data/other/other.inter" "$P" ingest "${OPTIONS[@]}" --dataset other
 refused "has no column 'item'.*item_id" "$P" ingest "${OPTIONS[@]}" --ITEM_ID_FIELD item
-refused "loss_type" "$P" train "${OPTIONS[@]}" --loss_type BPR
+refused "loss_type.*wanted CE or BPR" "$P" train "${OPTIONS[@]}" --loss_type TOP1
 refused "row 3: column 'timestamp' is 'x'" bash -c "mkdir -p data/bad; printf 'user_id:token\titem_id:token\ttimestamp:float\n1\t2\t3\n1\t2\tx\n' >data/bad/bad.inter; exec $P ingest ${OPTIONS[*]} --dataset bad"
 refused "manifest" "$P" train "${OPTIONS[@]}"  # before ingest
 ingest

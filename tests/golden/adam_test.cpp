@@ -1,11 +1,10 @@
 // Ten steps of RecBole's own training loop, repeated: every prefix a sample, no dropout, Adam with and without weight decay and
 // clipping. Fixtures: tests/golden/README.md.
-#include "gru4rec/train/adam.h"
-
 #include <functional>
 #include <set>
 
 #include "fixture.h"
+#include "gru4rec/train/optimizer.h"
 #include "support/temporary_folder.h"
 
 namespace gru4rec {
@@ -28,8 +27,8 @@ class AdamSteps : public ::testing::TestWithParam<std::string> {
  protected:
   AdamSteps() : model_(fixture_.shape(GetParam())) { fixture_.load(GetParam() + "/start", model_); }
 
-  AdamOptions options() const {
-    AdamOptions options;
+  OptimizerOptions options() const {
+    OptimizerOptions options;
     options.learning_rate = fixture_.attribute<double>(GetParam(), "learning_rate");
     options.weight_decay = fixture_.attribute<double>(GetParam(), "weight_decay");
     options.clip_norm = fixture_.attribute<double>(GetParam(), "clip_max_norm");
@@ -58,7 +57,7 @@ TEST_P(AdamSteps, HaveRecBolesLossesNormsAndWeights) {
   const bool clips = options().clip_norm > 0;
   const auto norms = clips ? fixture_.read<double>(GetParam() + "/gradient_norm") : std::vector<double>(10, 0.0);
 
-  Adam adam(model_.layout(), options());
+  Optimizer adam(model_.layout(), options());
   for (size_t step = 0; step < losses.size(); ++step) {
     const Batch batch = samples.batch(static_cast<uint64_t>(ends[step]), static_cast<uint64_t>(ends[step + 1]));
     std::vector<float> gradient(model_.layout().gradient_floats());

@@ -94,26 +94,51 @@ TEST_F(Training, UnevenReplicasKeepTheDigestToo) {
   }
 }
 
-TEST_F(Training, ReplicasChangeOnlyTheOrderOfSums) {
-  std::vector<std::vector<float>> parameters;
-  for (int replicas : {1, 4}) {
-    Options o = options("order" + std::to_string(replicas));
-    o.replicas = replicas;
-    o.weight_decay = 0.1;      // without it Adam would forgive a gradient of the wrong size
-    o.train_batch_size = 200;  // about ten steps an epoch
-    o.epochs = 1;
-    train(o, 1, [&](int, Trainer& trainer, StopFlag&) { (void)trainer; });
-    Gru4Rec model({.catalogue = 97, .embedding_size = 8, .hidden_size = 12});
-    const CheckpointFolder folder(o.checkpoint_dir, 1);
-    EXPECT_GE(folder.steps().back(), 10);
-    load_checkpoint(folder.file_of(folder.steps().back()), model, nullptr);
-    parameters.emplace_back(model.parameters().begin(), model.parameters().end());
+TEST_F(Training, EveryLossGivesTheSameDigestOnAnyNumberOfRanksAndLearns) {
+  for (const LossType type : {LossType::bpr, LossType::sampled_softmax, LossType::bpr_max}) {
+    std::vector<std::string> digests;
+    for (int ranks : {1, 3}) {
+      Options o = options(fmt::format("loss{}ranks{}", static_cast<int>(type), ranks));
+      o.loss_type = type;
+      o.train_neg_sample_args = {NegativeDistribution::popularity, 2, 0.75};
+      o.n_sample = 40;
+      o.bpreg = 0.01;  // 1 is for scores of the size of 1
+      o.item_dropout_prob = 0.1;
+      o.score = ScoreKind::cosine;
+      o.score_scale = 8;
+      o.epochs = 8;
+      const Outcome outcome = train(o, ranks);
+      EXPECT_GT(outcome.test->recall(20), 0.4) << static_cast<int>(type);  // 20 of 97 items at random: 0.2
+      digests.push_back(newest_digest(o));
+    }
+    EXPECT_EQ(digests[0], digests[1]);
   }
-  double largest = 0;
-  for (size_t i = 0; i < parameters[0].size(); ++i)
-    largest = std::max(largest, std::abs(double{parameters[0][i]} - double{parameters[1][i]}));
-  EXPECT_LT(largest, 1e-3);  // Adam's first steps divide by the gradient's own size: an element near 0 moves by up to 2·lr
-  EXPECT_GT(largest, 0.0);
+}
+
+TEST_F(Training, ReplicasChangeOnlyTheOrderOfSums) {
+  for (const LossType type : {LossType::ce, LossType::bpr}) {
+    std::vector<std::vector<float>> parameters;
+    for (int replicas : {1, 4}) {
+      Options o = options(fmt::format("order{}loss{}", replicas, static_cast<int>(type)));
+      o.loss_type = type;
+      o.train_neg_sample_args = {NegativeDistribution::uniform, 2};
+      o.replicas = replicas;
+      o.weight_decay = 0.1;      // without it Adam would forgive a gradient of the wrong size
+      o.train_batch_size = 200;  // about ten steps an epoch
+      o.epochs = 1;
+      train(o, 1);
+      Gru4Rec model({.catalogue = 97, .embedding_size = 8, .hidden_size = 12});
+      const CheckpointFolder folder(o.checkpoint_dir, 1);
+      EXPECT_GE(folder.steps().back(), 10);
+      load_checkpoint(folder.file_of(folder.steps().back()), model, nullptr);
+      parameters.emplace_back(model.parameters().begin(), model.parameters().end());
+    }
+    double largest = 0;
+    for (size_t i = 0; i < parameters[0].size(); ++i)
+      largest = std::max(largest, std::abs(double{parameters[0][i]} - double{parameters[1][i]}));
+    EXPECT_LT(largest, 1e-3);  // Adam's first steps divide by the gradient's own size: an element near 0 moves by up to 2·lr
+    EXPECT_GT(largest, 0.0);
+  }
 }
 
 TEST_F(Training, ResumedAtAnyStepOnAnyNumberOfRanksEndsWithTheSameDigest) {
@@ -152,6 +177,64 @@ TEST_F(Training, ResumedAtAnyStepOnAnyNumberOfRanksEndsWithTheSameDigest) {
   }
 }
 
+// What rank 0 says when a run is refused.
+std::string refusal(const std::function<void()>& run) {
+  try {
+    run();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST_F(Training, AFallingLearningRateGoesOnWhereItWasAndItsEpochsAreKept) {
+  Options whole = options("whole");
+  whole.learning_rate_schedule = Schedule::cosine;
+  whole.warmup_steps = 5;
+  whole.output_dropout_prob = 0.2;
+  train(whole, 2);
+  Options o = whole;
+  o.run_dir = (folder_ / "killed").string();
+  o.checkpoint_dir = o.run_dir + "/checkpoints";
+  o.checkpoint_steps = 4;
+  train(o, 1);
+  const CheckpointFolder folder(o.checkpoint_dir, 1);
+  for (const int64_t step : steps(o))
+    if (step > 4) fs::remove(folder.file_of(step));  // as if killed after step 4
+  o.resume = true;
+  o.epochs = 4;
+  EXPECT_THAT(refusal([&] { train(o, 1); }), HasSubstr("epochs: 3 → 4"));
+  o.epochs = 3;
+  train(o, 3);
+  EXPECT_EQ(newest_digest(o), newest_digest(whole));
+}
+
+TEST_F(Training, BeginsWithTheWeightsOfAnotherRunAndRefusesThoseOfAnotherModel) {
+  const Options all = options("all");
+  train(all, 2);
+  Options recent = options("recent");
+  recent.init_from = all.run_dir;
+  recent.recent_fraction = 1.0 / 8;
+  recent.epochs = 0;
+  train(recent, 3, [&](int, Trainer& trainer, StopFlag&) {
+    const CheckpointFolder folder(all.checkpoint_dir, 1);
+    Gru4Rec best({.catalogue = 97, .embedding_size = 8, .hidden_size = 12});
+    load_checkpoint(best_checkpoint_at(all.run_dir), best, nullptr);
+    EXPECT_EQ(trainer.parameter_hash(), hash_bytes(best.parameters().data(), best.parameters().size_bytes()));
+  });
+  recent.epochs = 2;
+  train(recent, 1);
+  Options many = recent;
+  many.run_dir = (folder_ / "many").string();
+  many.checkpoint_dir = many.run_dir + "/checkpoints";
+  train(many, 3);
+  EXPECT_EQ(newest_digest(many), newest_digest(recent));
+  Options other = options("other");
+  other.init_from = all.run_dir;
+  other.hidden_size = 13;
+  EXPECT_THAT(refusal([&] { train(other, 1); }), HasSubstr("hidden_size 12"));
+}
+
 TEST_F(Training, MetricsOfAResumedRunAreWrittenOnce) {
   Options o = options("run");
   o.epochs = 2;
@@ -183,16 +266,6 @@ TEST_F(Training, ADamagedNewestCheckpointIsSkippedAndTheResultIsTheSame) {
   o.resume = true;
   train(o, 3);
   EXPECT_EQ(newest_digest(o), newest_digest(whole));
-}
-
-// What rank 0 says when a run is refused.
-std::string refusal(const std::function<void()>& run) {
-  try {
-    run();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "accepted";
 }
 
 TEST_F(Training, RefusesWhatDoesNotFitTheCheckpoint) {
@@ -289,6 +362,46 @@ TEST_F(Training, EveryOptionThatChangesNumbersChangesTheDigest) {
   };
   std::map<std::string, std::function<void(Options&)>> changes = {
       {"seed", [](Options& o) { o.seed = 1; }},
+      {"loss_type",
+       [](Options& o) {
+         o.loss_type = LossType::bpr;
+         o.train_neg_sample_args = {NegativeDistribution::uniform};
+       }},
+      {"train_neg_sample_args",
+       [](Options& o) {
+         o.loss_type = LossType::bpr;
+         o.train_neg_sample_args = {NegativeDistribution::popularity, 2, 0.5};
+       }},
+      {"n_sample",
+       [](Options& o) {
+         o.loss_type = LossType::sampled_softmax;
+         o.n_sample = 20;
+       }},
+      {"sample_alpha",
+       [](Options& o) {
+         o.loss_type = LossType::sampled_softmax;
+         o.n_sample = 20;
+         o.sample_alpha = 0.9;
+       }},
+      {"logq_correction",
+       [](Options& o) {
+         o.loss_type = LossType::sampled_softmax;
+         o.n_sample = 20;
+         o.logq_correction = false;
+       }},
+      {"BPR-max",
+       [](Options& o) {
+         o.loss_type = LossType::bpr_max;
+         o.n_sample = 20;
+       }},
+      {"bpreg",
+       [](Options& o) {
+         o.loss_type = LossType::bpr_max;
+         o.n_sample = 20;
+         o.bpreg = 0.1;
+       }},
+      {"recent_fraction", [](Options& o) { o.recent_fraction = 0.25; }},
+      {"learner", [](Options& o) { o.learner = Learner::rmsprop; }},
       {"learning_rate", [](Options& o) { o.learning_rate = 0.019; }},
       {"weight_decay", [](Options& o) { o.weight_decay = 0.01; }},
       {"clip_grad_norm", [](Options& o) { o.clip_grad_norm = 0.01; }},
@@ -301,9 +414,29 @@ TEST_F(Training, EveryOptionThatChangesNumbersChangesTheDigest) {
       {"MAX_ITEM_LIST_LENGTH", [](Options& o) { o.MAX_ITEM_LIST_LENGTH = 5; }},
       {"augmentation", [](Options& o) { o.augmentation = Augmentation::prefixes; }},
       {"dropout_prob", [](Options& o) { o.dropout_prob = 0.1; }},
+      {"hidden_dropout_prob",
+       [](Options& o) {
+         o.num_layers = 2;
+         o.hidden_dropout_prob = 0.1;
+       }},
+      {"output_dropout_prob", [](Options& o) { o.output_dropout_prob = 0.1; }},
+      {"learning_rate_schedule", [](Options& o) { o.learning_rate_schedule = Schedule::cosine; }},
+      {"warmup_steps", [](Options& o) { o.warmup_steps = 3; }},
       {"embedding_size", [](Options& o) { o.embedding_size = 9; }},
       {"hidden_size", [](Options& o) { o.hidden_size = 13; }},
       {"num_layers", [](Options& o) { o.num_layers = 2; }},
+      {"item_dropout_prob", [](Options& o) { o.item_dropout_prob = 0.2; }},
+      {"score", [](Options& o) { o.score = ScoreKind::cosine; }},
+      {"score_scale",
+       [](Options& o) {
+         o.score = ScoreKind::cosine;
+         o.score_scale = 12;
+       }},
+      {"learn_score_scale",
+       [](Options& o) {
+         o.score = ScoreKind::cosine;
+         o.learn_score_scale = true;
+       }},
       {"score_padding", [](Options& o) { o.score_padding = false; }},
       {"epochs", [](Options& o) { o.epochs = 1; }},
       {"replicas", [](Options& o) { o.replicas = 3; }},

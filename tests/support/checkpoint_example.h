@@ -49,7 +49,7 @@ struct CheckpointExample {
 
   CheckpointInfo info;
   Gru4Rec model;
-  Adam adam;
+  Optimizer adam;
 };
 
 }  // namespace gru4rec::testing

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "gru4rec/data/batch.h"
 #include "support/temporary_folder.h"
@@ -87,6 +88,32 @@ TEST_F(Packing, NoTargetIsLostNotTheFirstOfAWindowEither) {
     ASSERT_EQ(input_of.size(), 39u);
     for (const auto& [label, input] : input_of) EXPECT_EQ(input, label - 1);
   }
+}
+
+TEST_F(Packing, DeletedItemsArePassedOverStayTargetsAndATargetWithNothingLeftGoes) {
+  std::vector<uint32_t> events(90);
+  std::iota(events.begin(), events.end(), 1);
+  const Store& store = store_of({events, events});
+  std::vector<Segment> segments;
+  append_whole(1, store.shapes(1, 1)[0], 1, 90, segments);
+  std::set<std::vector<int64_t>> kept_of_epochs;
+  for (uint64_t epoch = 0; epoch < 5; ++epoch) {
+    ItemReader reader(store);
+    const Batch batch = pack(segments, reader, {0.4, 7, epoch});
+    EXPECT_EQ(pack(segments, reader, {0.4, 7, epoch}).items, batch.items);
+    EXPECT_NE(pack(segments, reader, {0.4, 8, epoch}).items, batch.items);
+    kept_of_epochs.insert(batch.items);
+    EXPECT_NEAR(static_cast<double>(batch.inputs()), 0.6 * 89, 15);
+    std::vector<int64_t> labels = batch.labels, wanted;
+    for (int64_t label = batch.items.front() + 1; label <= 90; ++label) wanted.push_back(label);
+    std::sort(labels.begin(), labels.end());
+    EXPECT_EQ(labels, wanted);
+    for (int64_t t = 0; t < batch.targets(); ++t) {
+      const auto next = std::lower_bound(batch.items.begin(), batch.items.end(), batch.labels[t]);
+      EXPECT_EQ(batch.items[batch.target_rows[t]], *std::prev(next));  // the last item before it that was kept
+    }
+  }
+  EXPECT_EQ(kept_of_epochs.size(), 5u);
 }
 
 TEST_F(Packing, NothingGivesAnEmptyBatch) {

@@ -47,7 +47,7 @@ TEST(CheckpointDocuments, TheDigestIsThatOfThePage) {
   const uint64_t digest = example.save(folder / "step-00000501.h5");
   const Hdf5File file = Hdf5File::open(folder / "step-00000501.h5");
   Bytes bytes;
-  bytes.number(uint32_t{1});
+  bytes.number(uint32_t{2});
   const auto add = [&]<typename T>(T, std::initializer_list<const char*> names) {
     for (const char* name : names) {
       bytes.text(name);
@@ -64,9 +64,14 @@ TEST(CheckpointDocuments, TheDigestIsThatOfThePage) {
   add(int64_t{}, {"best_step", "best_targets", "replicas"});
   add(uint64_t{}, {"data_digest"});
   add(int64_t{}, {"catalogue", "embedding_size", "hidden_size", "num_layers"});
-  add(double{}, {"dropout_prob"});
+  add(double{}, {"dropout_prob", "hidden_dropout_prob", "output_dropout_prob"});
   bytes.text("score_padding");
   bytes.number(static_cast<uint8_t>(file.read_attribute<int64_t>("/state", "score_padding")));
+  bytes.text("cosine");
+  bytes.number(static_cast<uint8_t>(file.read_attribute<int64_t>("/state", "cosine")));
+  add(double{}, {"score_scale"});
+  bytes.text("learn_score_scale");
+  bytes.number(static_cast<uint8_t>(file.read_attribute<int64_t>("/state", "learn_score_scale")));
   bytes.text(file.read_text("/state/options"));
   bytes.array(file.read<int64_t>("/state/best_histogram"));
   for (const std::string name : {"gru_layers.weight_ih_l0", "gru_layers.weight_hh_l0", "gru_layers.weight_ih_l1",

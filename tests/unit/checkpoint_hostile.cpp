@@ -274,6 +274,11 @@ TEST_F(HostileCheckpoint, EachCounterAndOptionCountsInTheDigest) {
       [](auto& i) { i.data_digest ^= 1; },
       [](auto& i) { i.number_options += ' '; },
       [](auto& i) { i.shape.dropout_prob = std::nextafter(i.shape.dropout_prob, 1); },
+      [](auto& i) { i.shape.hidden_dropout_prob = std::nextafter(i.shape.hidden_dropout_prob, 1); },
+      [](auto& i) { i.shape.output_dropout_prob = std::nextafter(i.shape.output_dropout_prob, 1); },
+      [](auto& i) { i.shape.cosine = !i.shape.cosine; },
+      [](auto& i) { i.shape.score_scale += 1; },
+      [](auto& i) { i.shape.learn_score_scale = !i.shape.learn_score_scale; },
       [](auto& i) { i.shape.score_padding = !i.shape.score_padding; },
   };
   std::set<uint64_t> digests = {digest_};

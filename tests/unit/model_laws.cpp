@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "gru4rec/data/negatives.h"
 #include "gru4rec/data/plan.h"
 #include "gru4rec/model/full_softmax.h"
 #include "gru4rec/model/gru4rec.h"
@@ -163,27 +164,63 @@ TEST_F(Model, OnePassEqualsTheSumOverPrefixes) {
 }
 
 TEST_F(Model, TheGradientIsTheDerivativeOfTheLoss) {
-  Gru4Rec model(shape(2, 0.3));
-  model.initialise(4);
+  const std::vector<uint64_t> popularity = training_popularity(*store_);
   const Batch all = batch(Augmentation::one_pass);
-  const Result result = run(model, all);
-  const ParameterLayout& layout = model.layout();
-  for (const ParameterInfo& info : layout.parameters()) {
-    for (int64_t i : {int64_t{0}, info.size() / 2, info.size() - 1}) {
-      float& parameter = model.parameters()[static_cast<size_t>(info.offset + i)];
-      const float before = parameter;
-      constexpr float kStep = 1e-2f;
-      parameter = before + kStep;
-      const double above = run(model, all).loss.sum;
-      parameter = before - kStep;
-      const double below = run(model, all).loss.sum;
-      parameter = before;
-      double gradient = result.gradient[static_cast<size_t>(info.offset + i)];
-      if (info.name == layout.table().name) gradient += result.gradient[static_cast<size_t>(layout.table_input_gradient() + i)];
-      const double numeric = (above - below) / (2 * kStep);
-      EXPECT_NEAR(gradient, numeric, 0.02 * std::abs(numeric) + 0.05) << info.name << " element " << i;
+  for (const bool cosine : {false, true}) {
+    for (const LossType type : {LossType::ce, LossType::bpr, LossType::sampled_softmax, LossType::bpr_max}) {
+      ModelShape with_all = shape(2, 0.3);
+      with_all.hidden_dropout_prob = 0.1;
+      with_all.output_dropout_prob = 0.2;
+      with_all.cosine = with_all.learn_score_scale = cosine;
+      with_all.score_scale = 4;
+      Gru4Rec model(with_all);
+      model.initialise(4);
+      model.set_loss(make_loss({.type = type, .negatives = {NegativeDistribution::uniform, 2}, .n_sample = 19}, popularity));
+      const Result result = run(model, all);
+      const ParameterLayout& layout = model.layout();
+      for (const ParameterInfo& info : layout.parameters()) {
+        for (int64_t i : {int64_t{0}, info.size() / 2, info.size() - 1}) {
+          float& parameter = model.parameters()[static_cast<size_t>(info.offset + i)];
+          const float before = parameter;
+          constexpr float kStep = 1e-2f;
+          parameter = before + kStep;
+          const double above = run(model, all).loss.sum;
+          parameter = before - kStep;
+          const double below = run(model, all).loss.sum;
+          parameter = before;
+          double gradient = result.gradient[static_cast<size_t>(info.offset + i)];
+          if (info.name == layout.table().name)
+            gradient += result.gradient[static_cast<size_t>(layout.table_input_gradient() + i)];
+          const double numeric = (above - below) / (2 * kStep);
+          EXPECT_NEAR(gradient, numeric, 0.02 * std::abs(numeric) + 0.05)
+              << info.name << " element " << i << " loss " << static_cast<int>(type) << " cosine " << cosine;
+        }
+      }
     }
   }
+}
+
+TEST_F(Model, CosineScoresAreScaleTimesCosineAndTheirLengthsDoNotMatter) {
+  ModelShape s = shape();
+  s.cosine = true;
+  s.score_scale = 7;
+  Gru4Rec model(s);
+  model.initialise(4);
+  const Batch all = batch(Augmentation::one_pass);
+  const Tensor scores = model.queries(all).mm(model.score_table().t());
+  EXPECT_LE(scores.abs().max().item<float>(), 7.0f * 1.0001f);
+  EXPECT_LT(largest_difference(model.queries(all).norm(2, 1), at::full({all.targets()}, 7.0f)), 1e-5);
+  EXPECT_LT(largest_difference(model.score_table().norm(2, 1), at::ones({32})), 1e-6);
+  // The loss by its formula, in double, from dot products of the plain vectors.
+  ModelShape plain = s;
+  plain.cosine = false;
+  Gru4Rec dot(plain);
+  std::copy(model.parameters().begin(), model.parameters().end(), dot.parameters().begin());
+  const Tensor q = dot.queries(all).to(at::kDouble), t = dot.score_table().to(at::kDouble);
+  const Tensor cosines = q.mm(t.t()) / q.norm(2, 1, true) / t.norm(2, 1).unsqueeze(0);
+  const Tensor labels = at::tensor(all.labels);
+  const double expected = -at::log_softmax(7 * cosines, 1).gather(1, labels.unsqueeze(1)).sum().item<double>();
+  EXPECT_NEAR(run(model, all).loss.sum, expected, 1e-5 * expected);
 }
 
 TEST_F(Model, SharesAddUpToTheBatch) {
@@ -201,7 +238,8 @@ TEST_F(Model, SharesAddUpToTheBatch) {
 
 TEST_F(Model, DropoutDependsOnSessionPositionAndEpochOnly) {
   const Batch whole = batch(Augmentation::one_pass), part = batch(Augmentation::one_pass, 50, 3, 1);
-  const Tensor mask = dropout_mask(whole, 7, 0.3, {9, 0}), part_mask = dropout_mask(part, 7, 0.3, {9, 0});
+  constexpr Purpose kPurpose = Purpose::embedding_dropout;
+  const Tensor mask = dropout_mask(whole, 7, 0.3, kPurpose, {9, 0}), part_mask = dropout_mask(part, 7, 0.3, kPurpose, {9, 0});
   for (int64_t i = 0; i < part.inputs(); ++i) {
     for (int64_t j = 0; j < whole.inputs(); ++j) {
       if (whole.keys[j].session == part.keys[i].session && whole.keys[j].position == part.keys[i].position) {
@@ -209,8 +247,9 @@ TEST_F(Model, DropoutDependsOnSessionPositionAndEpochOnly) {
       }
     }
   }
-  EXPECT_FALSE(at::equal(mask, dropout_mask(whole, 7, 0.3, {9, 1})));
-  EXPECT_FALSE(at::equal(mask, dropout_mask(whole, 7, 0.3, {8, 0})));
+  EXPECT_FALSE(at::equal(mask, dropout_mask(whole, 7, 0.3, kPurpose, {9, 1})));
+  EXPECT_FALSE(at::equal(mask, dropout_mask(whole, 7, 0.3, kPurpose, {8, 0})));
+  EXPECT_FALSE(at::equal(mask, dropout_mask(whole, 7, 0.3, Purpose::output_dropout, {9, 0})));
   EXPECT_NEAR(mask.mean().item<double>(), 1.0, 0.05);
   const double kept = mask.gt(0).to(at::kDouble).mean().item<double>();
   EXPECT_NEAR(kept, 0.7, 0.03);
@@ -224,8 +263,14 @@ TEST_F(Model, OptionsOfTheModelChangeTheLoss) {
   };
   ModelShape no_padding = shape();
   no_padding.score_padding = false;
+  ModelShape output_dropout = shape();
+  output_dropout.output_dropout_prob = 0.5;
   const double base = loss_of(shape());
   EXPECT_NE(base, loss_of(no_padding));
+  EXPECT_NE(base, loss_of(output_dropout));
+  ModelShape hidden_dropout = shape(2);
+  hidden_dropout.hidden_dropout_prob = 0.5;
+  EXPECT_NE(loss_of(shape(2)), loss_of(hidden_dropout));
   EXPECT_NE(base, loss_of(shape(2)));
   EXPECT_NE(base, loss_of(shape(1, 0.5)));
   EXPECT_NE(base, loss_of(shape(), 5));

@@ -5,8 +5,9 @@
 #include <limits>
 
 #include "gru4rec/base/random.h"
-#include "gru4rec/train/adam.h"
 #include "gru4rec/train/early_stopping.h"
+#include "gru4rec/train/optimizer.h"
+#include "gru4rec/train/schedule.h"
 
 namespace gru4rec {
 namespace {
@@ -16,7 +17,7 @@ const ModelShape kShape{.catalogue = 6, .embedding_size = 3, .hidden_size = 4};
 // Adam of one number as its paper has it, in double.
 struct PaperAdam {
   double m = 0, v = 0;
-  double step(double parameter, double gradient, int t, const AdamOptions& o) {
+  double step(double parameter, double gradient, int t, const OptimizerOptions& o) {
     gradient += o.weight_decay * parameter;
     m = o.beta1 * m + (1 - o.beta1) * gradient;
     v = o.beta2 * v + (1 - o.beta2) * gradient * gradient;
@@ -25,9 +26,9 @@ struct PaperAdam {
   }
 };
 
-void expect_follows_the_paper(const AdamOptions& options) {
+void expect_follows_the_paper(const OptimizerOptions& options) {
   const ParameterLayout layout(kShape);
-  Adam adam(layout, options);
+  Optimizer adam(layout, options);
   const auto size = static_cast<size_t>(layout.parameter_floats());
   std::vector<float> parameters(size), gradient(static_cast<size_t>(layout.gradient_floats()));
   std::vector<double> expected(size);
@@ -56,6 +57,31 @@ void expect_follows_the_paper(const AdamOptions& options) {
 TEST(Adam, FollowsThePaper) { expect_follows_the_paper({}); }
 TEST(Adam, AddsWeightDecayToTheGradient) { expect_follows_the_paper({.weight_decay = 0.1}); }
 TEST(Adam, ClipsTheNormOfTheMeanGradient) { expect_follows_the_paper({.learning_rate = 0.01, .clip_norm = 0.5}); }
+
+TEST(Adam, TheRateFactorScalesTheStep) {
+  const ParameterLayout layout(kShape);
+  std::vector<float> moved[2];
+  for (int half = 0; half < 2; ++half) {
+    Optimizer adam(layout, {.learning_rate = half ? 0.25 : 0.5});
+    moved[half].assign(static_cast<size_t>(layout.parameter_floats()), 0.0f);
+    std::vector<float> gradient(static_cast<size_t>(layout.gradient_floats()), 1.0f);
+    adam.step(moved[half], gradient, 3, 1, half ? 1.0 : 0.5);
+  }
+  EXPECT_NE(moved[0][0], 0.0f);
+  EXPECT_EQ(moved[0], moved[1]);
+}
+
+TEST(RateFactor, RisesOverTheWarmUpAndFallsAlongHalfACosine) {
+  EXPECT_EQ(rate_factor(Schedule::constant, 0, 0.7, 12), 1.0);
+  EXPECT_EQ(rate_factor(Schedule::cosine, 0, 0.0, 0), 1.0);
+  EXPECT_NEAR(rate_factor(Schedule::cosine, 0, 1.0 / 3, 50), 0.75, 1e-7);
+  EXPECT_NEAR(rate_factor(Schedule::cosine, 0, 0.5, 50), 0.5, 1e-7);
+  EXPECT_NEAR(rate_factor(Schedule::cosine, 0, 1.0, 99), 0.0, 1e-7);
+  EXPECT_EQ(rate_factor(Schedule::constant, 4, 0.0, 0), 0.25);
+  EXPECT_EQ(rate_factor(Schedule::constant, 4, 0.0, 2), 0.75);
+  EXPECT_EQ(rate_factor(Schedule::constant, 4, 0.0, 3), 1.0);
+  EXPECT_NEAR(rate_factor(Schedule::cosine, 100, 0.5, 49), 0.25, 1e-7);
+}
 
 TEST(GradientNorm, OfAnyOrder) {
   const std::vector<float> values = {3, -4, 0};

@@ -135,13 +135,26 @@ TEST(Options, OfRecBoleWithoutMeaningHereWarnInOneLineEach) {
 }
 
 TEST(Options, ThatAskForSomethingElseAreRefusedWithTheReason) {
-  EXPECT_THAT(error_of("loss_type: BPR\n"), HasSubstr("not yet"));
   EXPECT_THAT(error_of("eval_args: {split: {LS: valid_and_test}, order: RO}\n"), HasSubstr("order 'TO'"));
   EXPECT_THAT(error_of("eval_args: {split: {LS: valid_and_test}, mode: uni100}\n"), HasSubstr("full"));
   EXPECT_THAT(error_of("train_neg_sample_args: {distribution: uniform, sample_num: 1}\n"), HasSubstr("train_neg_sample_args"));
   EXPECT_EQ(error_of("train_neg_sample_args: None\nneg_sampling: None\n"), "accepted");
+  EXPECT_THAT(error_of("loss_type: BPR\ntrain_neg_sample_args: None\n"), HasSubstr("None draws none"));
+  EXPECT_THAT(error_of("loss_type: sampled_softmax\nneg_sampling: {uniform: 1}\n"), HasSubstr("n_sample"));
+  EXPECT_THAT(error_of("loss_type: BPR\ntrain_neg_sample_args: {distribution: uniform, dynamic: True}\n"),
+              HasSubstr("dynamic"));
   EXPECT_THAT(error_of("enable_amp: True\n"), HasSubstr("fp32"));
   EXPECT_EQ(error_of("enable_amp: False\n"), "accepted");
+}
+
+TEST(Options, NegativesAreWhatTheLossNeedsUnlessTheyAreGiven) {
+  EXPECT_EQ(read_text("loss_type: CE\n").options.train_neg_sample_args, NegativeSampling{});
+  const NegativeSampling uniform{NegativeDistribution::uniform, 1, 1.0};
+  EXPECT_EQ(read_text("loss_type: BPR\n").options.train_neg_sample_args, uniform);
+  EXPECT_EQ(read_text("loss_type: BPR\nneg_sampling: {'uniform': 1}\n").options.train_neg_sample_args, uniform);
+  EXPECT_EQ(read_text("loss_type: BPR\ntrain_neg_sample_args: {distribution: popularity, alpha: 0.5}\n")
+                .options.train_neg_sample_args,
+            (NegativeSampling{NegativeDistribution::popularity, 1, 0.5}));
 }
 
 TEST(Options, ValidMetricMustBeAmongWhatIsReported) {
@@ -181,10 +194,28 @@ const std::map<std::string, std::string> kOtherValues = {
     {"hidden_size", "65536"},
     {"num_layers", "64"},
     {"dropout_prob", "0.30000000000000004"},
+    {"hidden_dropout_prob", "0.25"},
+    {"output_dropout_prob", "0.5"},
     {"score_padding", "False"},
+    {"score", "COSINE"},
+    {"score_scale", "20.5"},
+    {"learn_score_scale", "True"},
+    {"item_dropout_prob", "0.25"},
     {"augmentation", "prefixes"},
     {"MAX_ITEM_LIST_LENGTH", "3"},
+    {"recent_fraction", "1/256"},
+    {"init_from", "runs/other"},
+    {"loss_type", "bpr"},
+    {"train_neg_sample_args",
+     "{'distribution': 'popularity', 'sample_num': 3, 'alpha': 0.75, 'dynamic': False, 'candidate_num': 0}"},
+    {"n_sample", "512"},
+    {"sample_alpha", "0"},
+    {"logq_correction", "False"},
+    {"bpreg", "0.5"},
+    {"learner", "AdamW"},
     {"learning_rate", "1e-300"},
+    {"learning_rate_schedule", "Cosine"},
+    {"warmup_steps", "100"},
     {"weight_decay", "1e-3"},
     {"clip_grad_norm", "{'max_norm': 0.7, 'norm_type': 3}"},
     {"train_batch_size", "2147483647"},
@@ -211,13 +242,10 @@ const std::map<std::string, std::string> kOtherValues = {
     {"log_level", "DEBUG"},
     {"show_progress", "no"},
 };
-// Options with a single value so far.
-const std::set<std::string> kSingleValued = {"loss_type", "learner"};
 
 TEST(Options, EachWithAnotherValueReadsBackFromYamlAndFromTheCommandLine) {
   Options all;
   for (const OptionRow& row : option_table()) {
-    if (kSingleValued.contains(row.key)) continue;
     ASSERT_TRUE(kOtherValues.contains(row.key)) << "give " << row.key << " a value to try";
     const std::string& value = kOtherValues.at(row.key);
     Options changed = options_from_yaml(row.key + ": " + value + "\n", "test");
@@ -229,7 +257,7 @@ TEST(Options, EachWithAnotherValueReadsBackFromYamlAndFromTheCommandLine) {
     all = options_from_yaml(row.key + ": " + value + "\n", "test", all);
   }
   EXPECT_EQ(options_from_yaml(to_yaml(all), "copy"), all);
-  EXPECT_EQ(differences({}, all, false).size(), option_table().size() - kSingleValued.size() - 1);  // valid_file stays empty
+  EXPECT_EQ(differences({}, all, false).size(), option_table().size() - 1);  // valid_file stays empty
 }
 
 TEST(Options, EachRefusesAListOfListsAndNamesItselfAndWhatItWants) {
@@ -267,6 +295,10 @@ TEST(Options, RefuseValuesJustOutsideTheirRange) {
                                                         {"user_inter_num_interval", "[7,5]"},
                                                         {"user_inter_num_interval", "[1,2];[5,6"},
                                                         {"val_interval", "{rating: [a, b]}"},
+                                                        {"recent_fraction", "0"},
+                                                        {"recent_fraction", "3/2"},
+                                                        {"recent_fraction", "1/0"},
+                                                        {"recent_fraction", "1/x"},
                                                         {"clip_grad_norm", "-1"},
                                                         {"clip_grad_norm", "{norm_type: 2}"},
                                                         {"clip_grad_norm", "{max_norm: 5, norm: 2}"},

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <tuple>
@@ -72,6 +73,39 @@ TEST_P(Plan, EveryTargetIsTrainedOnExactlyOnceAnEpoch) {
       for (const Target& target : targets_of(plan.batch(epoch, b))) targets.push_back(target);
     std::sort(targets.begin(), targets.end());
     EXPECT_EQ(targets, all_training_targets(*store_)) << "epoch " << epoch;
+  }
+}
+
+TEST_P(Plan, ARecentFractionIsTheSessionsThatEndLastEachTargetOnce) {
+  // Sessions of the example end in the order of their indices; turned round, so that store order is not time order.
+  std::vector<testing::ExampleSession> sessions;
+  constexpr uint64_t kSessions = 211;
+  for (uint64_t s = 0; s < kSessions; ++s) {
+    sessions.push_back(testing::training_session(s, {.sessions = kSessions, .catalogue = 53, .longest = 47}));
+    for (int64_t& time : sessions.back().times) time = static_cast<int64_t>(kSessions - s) / 2 * 1000 + time % 1000;
+  }
+  testing::write_example(folder_ / "turned", sessions, 1, 53);
+  const Store store(folder_ / "turned");
+  std::vector<std::pair<int64_t, uint64_t>> ends;
+  for (uint64_t s = 0; s < kSessions; ++s)
+    if (sessions[s].train_end > 1) ends.emplace_back(sessions[s].times[sessions[s].train_end - 1], s);
+  std::sort(ends.begin(), ends.end());
+  for (const double fraction : {1.0 / 64, 0.3, 0.999}) {
+    std::set<uint64_t> wanted;
+    const auto kept = static_cast<size_t>(std::ceil(fraction * static_cast<double>(ends.size())));
+    for (size_t i = ends.size() - kept; i < ends.size(); ++i) wanted.insert(ends[i].second);
+    std::vector<Target> expected;
+    for (const Target& target : all_training_targets(store))
+      if (wanted.contains(target.first)) expected.push_back(target);
+    PlanOptions recent = options();
+    recent.recent_fraction = fraction;
+    EpochPlan plan(store, recent);
+    EXPECT_EQ(plan.targets(), expected.size());
+    std::vector<Target> seen;
+    for (uint64_t b = 0; b < plan.batches(2); ++b)
+      for (const Target& target : targets_of(plan.batch(2, b))) seen.push_back(target);
+    std::sort(seen.begin(), seen.end());
+    EXPECT_EQ(seen, expected) << fraction;
   }
 }
 

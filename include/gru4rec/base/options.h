@@ -32,7 +32,20 @@ enum class SplitKind {
   files
 };  // eval_args.split: LS, RS, TS; files: train_file/test_file given
 enum class Augmentation { one_pass, prefixes };
-enum class LossType { ce };
+enum class LossType { ce, bpr, sampled_softmax, bpr_max };
+enum class NegativeDistribution { none, uniform, popularity };
+
+// train_neg_sample_args: negatives drawn for each target.
+struct NegativeSampling {
+  NegativeDistribution distribution = NegativeDistribution::none;
+  int64_t sample_num = 1;
+  double alpha = 1.0;  // popularity^alpha
+  bool operator==(const NegativeSampling&) const = default;
+};
+
+enum class Learner { adam, adamw, adagrad, rmsprop, sgd };
+enum class ScoreKind { dot, cosine };
+enum class Schedule { constant, cosine };  // of the learning rate
 
 // eval_args: how sessions are divided into train, valid and test.
 struct SplitOptions {
@@ -71,14 +84,28 @@ struct Options {
   int64_t embedding_size = 64;
   int64_t hidden_size = 128;
   int64_t num_layers = 1;
-  double dropout_prob = 0.3;
+  double dropout_prob = 0.3;         // of the embedded input
+  double hidden_dropout_prob = 0.0;  // of the states between layers
+  double output_dropout_prob = 0.0;  // of the last layer's state, before dense
   LossType loss_type = LossType::ce;
+  NegativeSampling train_neg_sample_args;  // of BPR
+  int64_t n_sample = 2048;                 // negatives of a step for sampled_softmax and BPR-max; names of the official GRU4Rec
+  double sample_alpha = 0.5;               // their probability: popularity^alpha
+  bool logq_correction = true;             // of sampled_softmax
+  double bpreg = 1.0;                      // of BPR-max
+  ScoreKind score = ScoreKind::dot;
+  double score_scale = 16.0;  // of cosine scores; where it is learned, its initial value
+  bool learn_score_scale = false;
   bool score_padding = true;  // the padding row is a class of the training softmax, as in RecBole
   // Training -----------------------------------------------------------------------------------------------------------
   Augmentation augmentation = Augmentation::one_pass;
+  double item_dropout_prob = 0.0;  // of input items, deleted from the sequence
   int64_t MAX_ITEM_LIST_LENGTH = 50;
-  std::string learner = "adam";
+  double recent_fraction = 1.0;  // of the training sessions, by end time, that are trained on
+  Learner learner = Learner::adam;
   double learning_rate = 1e-3;
+  Schedule learning_rate_schedule = Schedule::constant;
+  int64_t warmup_steps = 0;  // the rate rises over these; 0: full from the first step
   double weight_decay = 0.0;
   double clip_grad_norm = 0.0;  // 0: off
   double clip_grad_norm_type = 2.0;
@@ -100,6 +127,7 @@ struct Options {
   std::string checkpoint_dir;    // empty: RUN_DIR/checkpoints
   int64_t checkpoint_steps = 0;  // besides the end of each epoch; 0: only there
   int64_t keep_checkpoints = 3;  // newest ones kept, besides the best
+  std::string init_from;         // checkpoint or run whose weights a new run begins with
   bool resume = false;
   bool debug = false;
   // Surroundings -------------------------------------------------------------------------------------------------------

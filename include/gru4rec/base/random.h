@@ -16,6 +16,11 @@ enum class Purpose : uint64_t {
   window_order = 3,       // keys: epoch, window
   segment_offset = 4,     // keys: epoch, session
   embedding_dropout = 5,  // keys: epoch, session, first target of the segment
+  output_dropout = 6,     // the same
+  item_dropout = 7,       // the same
+  negatives = 8,          // keys: epoch, session, position of the target
+  shared_negatives = 9,   // keys: step
+  hidden_dropout = 10,    // as embedding_dropout, layer by layer
 };
 
 // Finaliser of splitmix64 (Steele, Lea, Flood 2014; constants of Stafford's variant 13): a bijection that mixes all bits.

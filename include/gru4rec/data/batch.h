@@ -30,7 +30,8 @@ struct Batch {
   std::vector<int64_t> target_rows;  // [targets] row of the state that predicts it; `inputs` stands for the zero state
   std::vector<int64_t> labels;       // [targets] 0: not in the catalogue, can only be missed
   std::vector<int32_t> weights;      // [targets] integer weight in loss and count
-  std::vector<uint64_t> sessions;    // [targets] global index, for messages and reports per session
+  std::vector<uint64_t> sessions;    // [targets] global index, for messages, reports per session, and keys
+  std::vector<uint32_t> positions;   // [targets] of the target in its session
 
   int64_t inputs() const { return static_cast<int64_t>(items.size()); }
   int64_t targets() const { return static_cast<int64_t>(labels.size()); }
@@ -62,8 +63,17 @@ class ItemReader {
   std::unordered_map<uint64_t, std::list<Piece>::iterator> by_index_;
 };
 
+// Deletes inputs at random (Tan, Xu, Liu 2016, section 3.1): keyed by epoch, session, segment and position.
+struct ItemDropout {
+  double probability = 0;
+  uint64_t seed = 0;
+  uint64_t epoch = 0;
+};
+
 // Packs segments. Events whose item is 0 are passed over as inputs: the state stays as it was. A target with no input before it
 // is predicted from the zero state. Targets come in the order of their rows, equal rows in the order of the segments.
-Batch pack(std::span<const Segment> segments, ItemReader& items);
+// With item dropout, deleted events are passed over in the same way and stay targets; a target whose inputs were all deleted is
+// left out.
+Batch pack(std::span<const Segment> segments, ItemReader& items, const ItemDropout& dropout = {});
 
 }  // namespace gru4rec

@@ -27,6 +27,7 @@ struct PlanOptions {
   uint32_t max_length = 50;       // inputs of a segment
   Augmentation augmentation = Augmentation::one_pass;
   uint32_t replicas = 1;
+  double recent_fraction = 1.0;   // of the sessions with training targets, those whose training part ends last
   uint64_t block_events = 65536;  // tests make blocks and windows small
   uint64_t window_blocks = 16;
 };
@@ -39,7 +40,7 @@ class EpochPlan {
   // Number of global batches of an epoch.
   uint64_t batches(uint64_t epoch) const;
 
-  // Targets of one epoch: every position [1, train_end) of every session.
+  // Targets of one epoch: every position [1, train_end) of every session (that is recent enough).
   uint64_t targets() const { return targets_; }
 
   // The segments of a global batch, in store order within the window.
@@ -56,6 +57,8 @@ class EpochPlan {
     uint64_t targets;
   };
   const std::vector<Segment>& find_batch(uint64_t epoch, uint64_t batch);  // valid until the next call
+  void find_recent();
+  bool takes(uint64_t session, const Store::SessionShape& shape) const;
   void build_blocks();
   using BlockList = std::vector<uint64_t>;  // indices into blocks_
   BlockList block_order(uint64_t epoch) const;
@@ -65,6 +68,7 @@ class EpochPlan {
 
   const Store& store_;
   PlanOptions options_;
+  std::vector<bool> recent_;  // by session; empty: all
   std::vector<Block> blocks_;
   uint64_t targets_ = 0;
 

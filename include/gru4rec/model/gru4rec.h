@@ -1,6 +1,7 @@
-// The model: item embedding → dropout → GRU layers → dense → scores against the item table. RecBole's GRU4Rec to the letter
-// (recbole/model/sequential_recommender/gru4rec.py of 1.2.1): one bias in `dense`, none in the GRU, scores without bias,
-// dropout on the embedded input only. Hidasi et al. 2016; Tan, Xu, Liu 2016.
+// The model: item embedding → dropout → GRU layers → (dropout) → dense → scores against the item table. RecBole's GRU4Rec to
+// the letter (recbole/model/sequential_recommender/gru4rec.py of 1.2.1): one bias in `dense`, none in the GRU, scores without
+// bias, dropout on the embedded input only, unless output_dropout_prob is set, which RecBole does not have. Hidasi et al. 2016;
+// Tan, Xu, Liu 2016.
 //
 //   Gru4Rec model(shape);
 //   model.initialise(seed);
@@ -10,11 +11,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "gru4rec/base/random.h"
 #include "gru4rec/data/batch.h"
+#include "gru4rec/model/loss.h"
 #include "gru4rec/model/parameters.h"
 
 namespace gru4rec {
@@ -28,12 +32,6 @@ struct LossSum {
     count += other.count;
     return *this;
   }
-};
-
-// What the dropout of a step is keyed by, besides session and position.
-struct DropoutKey {
-  uint64_t seed = 0;
-  uint64_t epoch = 0;
 };
 
 // Local; one thread. Holds parameters, no gradients and no optimizer state.
@@ -55,27 +53,40 @@ class Gru4Rec {
   void initialise(uint64_t seed);
 
   // Loss of a batch (sum over targets); adds its gradient to `gradient` [layout().gradient_floats()].
-  LossSum forward_backward(const Batch& batch, const DropoutKey& key, std::span<float> gradient);
+  LossSum forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient);
 
-  // Without dropout: the vectors whose dot products with the table's rows are the scores, [targets, embedding].
+  // Without dropout: the vectors whose dot products with the rows of score_table() are the scores, [targets, embedding].
   at::Tensor queries(const Batch& batch) const;
+  // The item table, or its rows at unit length for cosine scores; [items + 1, embedding].
+  at::Tensor score_table() const;
+
+  // Another loss than cross-entropy over all items.
+  void set_loss(std::shared_ptr<const OutputLoss> loss) { loss_ = std::move(loss); }
 
   void set_probe(Probe probe) { probe_ = std::move(probe); }
 
  private:
   at::Tensor embed(const Batch& batch) const;  // [inputs, E]
-  at::Tensor encode(const Batch& batch, const at::Tensor& embedded, const std::vector<at::Tensor>& weights) const;
-  std::vector<at::Tensor> encoder_weights() const;  // views, in the order of the layout
+  // masks[layer] multiplies the states of that layer; undefined or missing: no dropout.
+  at::Tensor encode(const Batch& batch, const at::Tensor& embedded, const std::vector<at::Tensor>& weights,
+                    const std::vector<at::Tensor>& masks) const;
+  // The loss of queries against the table; adds to the gradients of the table and of score_scale. grad_queries is that of
+  // `queries`, whatever the score.
+  SoftmaxLoss output_loss(const at::Tensor& queries, const Batch& batch, const StepKey& key, std::span<float> gradient) const;
+  double score_scale() const;
+  std::vector<at::Tensor> state_masks(const Batch& batch, const StepKey& key) const;  // by layer
+  std::vector<at::Tensor> encoder_weights() const;                                    // views, in the order of the layout
   void probe(const std::string& name, const at::Tensor& tensor) const;
 
   ModelShape shape_;
   ParameterLayout layout_;
   at::Tensor flat_;  // [layout_.parameter_floats()]
+  std::shared_ptr<const OutputLoss> loss_;
   Probe probe_;
 };
 
-// Mask of inverted dropout for a batch: 0 or 1 / (1 - p); [inputs, size]. A pure function of key, session, segment and
+// Mask of inverted dropout for a batch: 0 or 1 / (1 - p); [inputs, size]. A pure function of purpose, key, session, segment and
 // position.
-at::Tensor dropout_mask(const Batch& batch, int64_t size, double p, const DropoutKey& key);
+at::Tensor dropout_mask(const Batch& batch, int64_t size, double p, Purpose purpose, const StepKey& key, uint64_t layer = 0);
 
 }  // namespace gru4rec

@@ -13,14 +13,20 @@ struct ModelShape {
   int64_t embedding_size = 64;
   int64_t hidden_size = 128;
   int64_t num_layers = 1;
-  double dropout_prob = 0.3;
+  double dropout_prob = 0.3;         // of the embedded input
+  double hidden_dropout_prob = 0.0;  // of the states between layers
+  double output_dropout_prob = 0.0;  // of the last layer's state
   bool score_padding = true;
+  bool cosine = false;  // scores are score_scale × cosine, else dot products
+  double score_scale = 16.0;
+  bool learn_score_scale = false;  // score_scale is a parameter, this is its initial value
 
   int64_t table_rows() const { return catalogue + 1; }
 };
 
 struct ParameterInfo {
-  std::string name;  // RecBole's: item_embedding.weight, gru_layers.weight_ih_l0, …, dense.weight, dense.bias
+  std::string
+      name;  // RecBole's: item_embedding.weight, gru_layers.weight_ih_l0, …, dense.weight, dense.bias; ours: score_scale
   std::vector<int64_t> shape;
   int64_t offset;  // floats from the start of the parameter buffer; of dense parameters also in the gradient buffer
   int64_t size() const;

@@ -14,7 +14,7 @@
 
 #include "gru4rec/base/options.h"
 #include "gru4rec/model/gru4rec.h"
-#include "gru4rec/train/adam.h"
+#include "gru4rec/train/optimizer.h"
 #include "gru4rec/train/state.h"
 
 namespace gru4rec {
@@ -38,12 +38,13 @@ struct CheckpointInfo {
 };
 
 // Writes FOLDER/step-00000500.h5. Returns the digest. Local. Throws SurroundingsError; former files stay as they are.
-uint64_t save_checkpoint(const std::filesystem::path& file, const CheckpointInfo& info, const Gru4Rec& model, const Adam& adam);
+uint64_t save_checkpoint(const std::filesystem::path& file, const CheckpointInfo& info, const Gru4Rec& model,
+                         const Optimizer& optimizer);
 
 // Reads and verifies a file: seal, shapes, digest. Local. Throws UserError if it is damaged or no checkpoint.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& file);
 // The same, and fills model and (if given) optimizer; their shapes must agree.
-CheckpointInfo load_checkpoint(const std::filesystem::path& file, Gru4Rec& model, Adam* adam);
+CheckpointInfo load_checkpoint(const std::filesystem::path& file, Gru4Rec& model, Optimizer* optimizer);
 
 // The files of one run. Local.
 class CheckpointFolder {
@@ -71,8 +72,8 @@ class CheckpointFolder {
   int64_t keep_;
 };
 
-// The checkpoint a user means by a path: the file itself, or the newest one of a run's folder or of a folder of checkpoints; of a
-// run's folder the second gives the best one. Local. UserError if there is none.
+// The checkpoint a user means by a path: the file itself, or the newest one of a run's folder or of a folder of checkpoints; of
+// a run's folder the second gives the best one. Local. UserError if there is none.
 std::filesystem::path newest_checkpoint_at(const std::filesystem::path& path);
 std::filesystem::path best_checkpoint_at(const std::filesystem::path& path);
 

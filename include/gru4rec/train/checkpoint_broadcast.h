@@ -8,6 +8,6 @@ namespace gru4rec {
 
 // Collective. `info`, parameters and moments of rank 0 arrive on all ranks; what `info` says of provenance stays where it is,
 // but for train_seconds.
-void broadcast_checkpoint(Communicator& comm, CheckpointInfo& info, Gru4Rec& model, Adam& adam);
+void broadcast_checkpoint(Communicator& comm, CheckpointInfo& info, Gru4Rec& model, Optimizer& optimizer);
 
 }  // namespace gru4rec

@@ -15,10 +15,10 @@
 #include "gru4rec/data/store.h"
 #include "gru4rec/eval/evaluator.h"
 #include "gru4rec/model/gru4rec.h"
-#include "gru4rec/train/adam.h"
 #include "gru4rec/train/checkpoint.h"
 #include "gru4rec/train/debug_checks.h"
 #include "gru4rec/train/early_stopping.h"
+#include "gru4rec/train/optimizer.h"
 #include "gru4rec/train/run_folder.h"
 #include "gru4rec/train/state.h"
 #include "gru4rec/train/stop_signal.h"
@@ -76,6 +76,7 @@ class Trainer {
   uint64_t parameter_hash() const;
 
  private:
+  void initialise();
   void restore(int64_t step);
   CheckpointInfo checkpoint_info() const;
   StepReport run_replicas();
@@ -86,6 +87,7 @@ class Trainer {
   void save();
   bool finished() const;  // after the last epoch, or by early stopping
   bool checkpoint_due() const;
+  double rate_factor_now() const;
   Outcome finish(int stop_signal);
   RankHistogram evaluate_best();
   double seconds() const;
@@ -99,7 +101,7 @@ class Trainer {
 
   ReplicaLayout layout_;
   Gru4Rec model_;
-  Adam adam_;
+  Optimizer optimizer_;
   std::unique_ptr<EpochPlan> plan_;
   ItemReader items_;
   OrderedSum gradient_;

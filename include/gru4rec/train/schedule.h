@@ -1,0 +1,19 @@
+// The learning rate over a run.
+#pragma once
+
+#include <cstdint>
+
+#include "gru4rec/base/options.h"
+
+namespace gru4rec {
+
+// What learning_rate is multiplied by in an update: a pure function of how much is done, so that a resumed run goes on with the
+// same rates. `progress` is the share of all epochs done before the update, in [0, 1); `step` counts updates from 0. Local.
+//
+//   warm-up   min(1, (step + 1) / warmup_steps)
+//   cosine    (1 + cos(π · progress)) / 2        Loshchilov and Hutter 2017, equation 5, without restarts
+//
+// The two are multiplied. Rounded to float, so that libraries whose cosines differ in the last bit agree.
+double rate_factor(Schedule schedule, int64_t warmup_steps, double progress, int64_t step);
+
+}  // namespace gru4rec

@@ -1,0 +1,102 @@
+#include "gru4rec/model/loss.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/tensor.h>
+
+#include <cmath>
+
+#include "gru4rec/base/error.h"
+#include "gru4rec/data/negatives.h"
+#include "gru4rec/model/sampled_losses.h"
+
+namespace gru4rec {
+namespace {
+
+using at::Tensor;
+
+Tensor labels_of(const Batch& batch) {
+  return at::from_blob(const_cast<int64_t*>(batch.labels.data()), {batch.targets()}, at::kLong);
+}
+Tensor weights_of(const Batch& batch) { return at::tensor(batch.weights, at::kFloat); }
+
+class FullSoftmax : public OutputLoss {
+ public:
+  explicit FullSoftmax(bool score_padding) : score_padding_(score_padding) {}
+  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
+                         Tensor& grad_table) const override {
+    return softmax_cross_entropy(queries, table, labels_of(batch), weights_of(batch), score_padding_, grad_table);
+  }
+
+ private:
+  bool score_padding_;
+};
+
+class Bpr : public OutputLoss {
+ public:
+  Bpr(NegativeSampler sampler, int64_t each) : sampler_(std::move(sampler)), each_(each) {}
+  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key,
+                         Tensor& grad_table) const override {
+    const Tensor negatives = at::empty({batch.targets(), each_}, at::kLong);
+    int64_t* out = negatives.data_ptr<int64_t>();
+    for (int64_t i = 0; i < batch.targets(); ++i) {
+      const Stream stream{key.seed, Purpose::negatives, key.epoch, batch.sessions[i], batch.positions[i]};
+      for (int64_t j = 0; j < each_; ++j) *out++ = sampler_.draw_except(stream, static_cast<uint64_t>(j), batch.labels[i]);
+    }
+    return bpr_loss(queries, table, labels_of(batch), negatives, weights_of(batch), grad_table);
+  }
+
+ private:
+  NegativeSampler sampler_;
+  int64_t each_;
+};
+
+// The losses whose negatives all targets of a step share.
+class SharedNegatives : public OutputLoss {
+ public:
+  SharedNegatives(const LossOptions& options, NegativeSampler sampler) : options_(options), sampler_(std::move(sampler)) {}
+  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key,
+                         Tensor& grad_table) const override {
+    const Tensor negatives = at::empty({options_.n_sample}, at::kLong);
+    const Tensor correction = at::empty({options_.n_sample}, at::kFloat);
+    const Stream stream{key.seed, Purpose::shared_negatives, static_cast<uint64_t>(key.step)};
+    for (int64_t j = 0; j < options_.n_sample; ++j) {
+      const int64_t item = sampler_.draw(stream, static_cast<uint64_t>(j));
+      const double expected = static_cast<double>(options_.n_sample) * sampler_.probability(item);
+      negatives.data_ptr<int64_t>()[j] = item;
+      correction.data_ptr<float>()[j] = options_.logq_correction ? static_cast<float>(std::log(expected)) : 0.0f;
+    }
+    if (options_.type == LossType::bpr_max)
+      return bpr_max_loss(queries, table, labels_of(batch), negatives, options_.bpreg, weights_of(batch), grad_table);
+    return sampled_softmax_loss(queries, table, labels_of(batch), negatives, correction, weights_of(batch), grad_table);
+  }
+
+ private:
+  LossOptions options_;
+  NegativeSampler sampler_;
+};
+
+}  // namespace
+
+bool LossOptions::needs_popularity() const {
+  if (type == LossType::bpr) return negatives.distribution == NegativeDistribution::popularity;
+  return type != LossType::ce && sample_alpha != 0;
+}
+
+std::shared_ptr<const OutputLoss> make_loss(const LossOptions& options, std::span<const uint64_t> popularity) {
+  switch (options.type) {
+    case LossType::ce:
+      return std::make_shared<FullSoftmax>(options.score_padding);
+    case LossType::bpr: {
+      const bool popular = options.negatives.distribution == NegativeDistribution::popularity;
+      return std::make_shared<Bpr>(NegativeSampler(popularity, popular ? options.negatives.alpha : 0),
+                                   options.negatives.sample_num);
+    }
+    case LossType::sampled_softmax:
+    case LossType::bpr_max:
+      return std::make_shared<SharedNegatives>(options, NegativeSampler(popularity, options.sample_alpha));
+  }
+  throw BugError("loss type {} is not known", static_cast<int>(options.type));
+}
+
+}  // namespace gru4rec

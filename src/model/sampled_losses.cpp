@@ -1,0 +1,142 @@
+#include "gru4rec/model/sampled_losses.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/log.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace gru4rec {
+namespace {
+
+using at::Tensor;
+
+constexpr int64_t kScoresAtOnce = int64_t{1} << 20;
+
+// Adds row i of `grad` to row ids[i] of the table, one after the other.
+void add_rows(const Tensor& grad, const Tensor& ids, Tensor& grad_table) {
+  const Tensor rows = grad.contiguous();
+  const int64_t size = rows.size(1);
+  const float* source = rows.const_data_ptr<float>();
+  const int64_t* id = ids.const_data_ptr<int64_t>();
+  float* table = grad_table.data_ptr<float>();
+  for (int64_t i = 0; i < rows.size(0); ++i, source += size) {
+    float* row = table + id[i] * size;
+    for (int64_t e = 0; e < size; ++e) row[e] += source[e];
+  }
+}
+
+double sum_in_order(const Tensor& values) {
+  const Tensor plain = values.contiguous();
+  const float* value = plain.const_data_ptr<float>();
+  double sum = 0;
+  for (int64_t i = 0; i < plain.numel(); ++i) sum += value[i];
+  return sum;
+}
+
+Tensor row_dots(const Tensor& a, const Tensor& b) { return (a * b).sum(1, /*keepdim=*/true); }
+
+// Loss and its derivatives by the scores of some targets: target [rows, 1], shared negatives [rows, S].
+struct ScoreLoss {
+  Tensor loss;         // [rows, 1]
+  Tensor by_target;    // [rows, 1]
+  Tensor by_negative;  // [rows, S]
+};
+
+// The part that losses on shared negatives have in common: scores in chunks, and from their derivatives the gradients.
+// `of_scores(target, negative, is_target)` gives a ScoreLoss; is_target [rows, S] marks negatives that are the target.
+template <typename OfScores>
+SoftmaxLoss over_shared_negatives(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,
+                                  const Tensor& weights, Tensor& grad_table, OfScores&& of_scores) {
+  SoftmaxLoss result;
+  result.grad_queries = at::empty_like(queries);
+  const Tensor items = table.index_select(0, negatives);  // [S, E]
+  Tensor grad_items = at::zeros_like(items);
+  const int64_t chunk = std::clamp<int64_t>(kScoresAtOnce / std::max<int64_t>(1, negatives.size(0)), 16, 1024);
+  for (int64_t first = 0; first < queries.size(0); first += chunk) {
+    const int64_t rows = std::min(chunk, queries.size(0) - first);
+    const Tensor query = queries.narrow(0, first, rows), label = labels.narrow(0, first, rows);
+    const Tensor weight = weights.narrow(0, first, rows).unsqueeze(1);
+    const Tensor item = table.index_select(0, label);
+    const ScoreLoss part =
+        of_scores(row_dots(query, item), at::mm(query, items.t()), label.unsqueeze(1).eq(negatives.unsqueeze(0)));
+    result.sum += sum_in_order(part.loss * weight);
+    const Tensor by_target = part.by_target * weight, by_negative = part.by_negative * weight;
+    Tensor grad_query = result.grad_queries.narrow(0, first, rows);
+    grad_query.copy_(at::mm(by_negative, items).addcmul_(item, by_target));
+    add_rows(query * by_target, label, grad_table);
+    grad_items.addmm_(by_negative.t(), query);
+  }
+  add_rows(grad_items, negatives, grad_table);
+  return result;
+}
+
+}  // namespace
+
+SoftmaxLoss bpr_loss(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,
+                     const Tensor& weights, Tensor& grad_table) {
+  constexpr double kGamma = 1e-10;
+  const int64_t each = negatives.size(1);
+  const Tensor item = table.index_select(0, labels);
+  const Tensor target = row_dots(queries, item);
+  SoftmaxLoss result;
+  result.grad_queries = at::zeros_like(queries);
+  Tensor by_target = at::zeros_like(target);
+  for (int64_t j = 0; j < each; ++j) {
+    const Tensor ids = negatives.select(1, j).contiguous();
+    const Tensor other = table.index_select(0, ids);
+    const Tensor won = at::sigmoid(target - row_dots(queries, other));  // [targets, 1]
+    const Tensor weight = weights.unsqueeze(1) / static_cast<double>(each);
+    result.sum += sum_in_order(at::log(won + kGamma).neg_() * weight);
+    const Tensor by_difference = won * (1 - won) / (won + kGamma) * -weight;
+    by_target.add_(by_difference);
+    result.grad_queries.addcmul_(other, by_difference, -1);
+    add_rows(queries * by_difference.neg(), ids, grad_table);
+  }
+  result.grad_queries.addcmul_(item, by_target);
+  add_rows(queries * by_target, labels, grad_table);
+  return result;
+}
+
+SoftmaxLoss sampled_softmax_loss(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,
+                                 const Tensor& correction, const Tensor& weights, Tensor& grad_table) {
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  return over_shared_negatives(
+      queries, table, labels, negatives, weights, grad_table,
+      [&](const Tensor& target, const Tensor& negative, const Tensor& is_target) {
+        const Tensor scores = at::cat({target, (negative - correction).masked_fill_(is_target, kNever)}, 1);
+        const Tensor probability = at::softmax(scores, 1);
+        const Tensor of_target = probability.narrow(1, 0, 1);
+        const Tensor loss = scores.logsumexp(1, /*keepdim=*/true) - target;
+        return ScoreLoss{loss, of_target - 1, probability.narrow(1, 1, negative.size(1))};
+      });
+}
+
+SoftmaxLoss bpr_max_loss(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,
+                         double regularisation, const Tensor& weights, Tensor& grad_table) {
+  constexpr double kTiny = 1e-24;
+  constexpr float kLowest = -std::numeric_limits<float>::max();
+  return over_shared_negatives(queries, table, labels, negatives, weights, grad_table,
+                               [&](const Tensor& target, const Tensor& negative, const Tensor& is_target) {
+                                 const Tensor share =
+                                     at::softmax(negative.masked_fill(is_target, kLowest), 1).masked_fill_(is_target, 0);  // w
+                                 const Tensor won = at::sigmoid(target - negative);  // σ(r - s)
+                                 const Tensor kept = (share * won).sum(1, true);
+                                 const Tensor inverse = (kept + kTiny).reciprocal();
+                                 const Tensor square = negative * negative;
+                                 const Tensor penalty = (share * square).sum(1, true);
+                                 const Tensor slope = share * won * (1 - won);
+                                 const Tensor loss = at::log(kept + kTiny).neg_() + regularisation * penalty;
+                                 const Tensor by_negative = inverse.neg() * (share * (won - kept) - slope) +
+                                                            regularisation * share * (square - penalty + 2 * negative);
+                                 return ScoreLoss{loss, inverse.neg() * slope.sum(1, true), by_negative};
+                               });
+}
+
+}  // namespace gru4rec

@@ -1,0 +1,183 @@
+// Laws of the sampled losses: each is its formula, with the formula's gradients; negatives are drawn as promised.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <cmath>
+
+#include "gru4rec/base/error.h"
+#include "gru4rec/data/negatives.h"
+#include "gru4rec/model/sampled_losses.h"
+#include "support/temporary_folder.h"
+#include "support/training_example.h"
+
+namespace gru4rec {
+namespace {
+
+using at::Tensor;
+
+Tensor uniform(at::IntArrayRef shape, uint64_t key, double bound) {
+  const Stream stream{1, Purpose::parameter_init, key};
+  Tensor values = at::empty(shape, at::kFloat);
+  for (int64_t i = 0; i < values.numel(); ++i)
+    values.data_ptr<float>()[i] = static_cast<float>(bound * (2 * stream.uniform(static_cast<uint64_t>(i)) - 1));
+  return values;
+}
+double largest(const Tensor& a, const Tensor& b) { return (a - b).abs().max().item<double>(); }
+
+constexpr int64_t kTargets = 1031, kItems = 67, kSize = 5;  // more targets than a chunk
+
+struct Inputs {
+  Tensor queries = uniform({kTargets, kSize}, 1, 1.5);
+  Tensor table = uniform({kItems + 1, kSize}, 2, 1.5);
+  Tensor labels, weights;
+  Inputs() {
+    std::vector<int64_t> label;
+    std::vector<float> weight;
+    for (int64_t i = 0; i < kTargets; ++i) {
+      label.push_back(1 + i * 13 % kItems);
+      weight.push_back(static_cast<float>(1 + i % 3));
+    }
+    labels = at::tensor(label);
+    weights = at::tensor(weight);
+  }
+  Tensor negatives(int64_t count) const {  // some of them twice
+    std::vector<int64_t> ids;
+    for (int64_t j = 0; j < count; ++j) ids.push_back(1 + j * 29 % (kItems - 3));
+    return at::tensor(ids);
+  }
+};
+
+// Holds a loss against `formula(queries, table)`, which gives the loss of each target in double, and its automatic gradients.
+void expect_is(const Inputs& in, const std::function<SoftmaxLoss(Tensor& grad_table)>& ours,
+               const std::function<Tensor(const Tensor& queries, const Tensor& table)>& formula) {
+  Tensor grad_table = at::ones_like(in.table);  // it is added to
+  const SoftmaxLoss loss = ours(grad_table);
+  const Tensor q = in.queries.to(at::kDouble).set_requires_grad(true), t = in.table.to(at::kDouble).set_requires_grad(true);
+  const Tensor expected = (formula(q, t).reshape({-1}) * in.weights.to(at::kDouble)).sum();
+  expected.backward();
+  EXPECT_NEAR(loss.sum, expected.item<double>(), 1e-5 * std::abs(expected.item<double>()));
+  EXPECT_LT(largest(loss.grad_queries, q.grad()), 5e-5);
+  EXPECT_LT(largest(grad_table - 1, t.grad()), 1e-3);  // sums of a thousand
+}
+
+TEST(Bpr, IsItsFormulaAveragedOverTheNegativesOfATarget) {
+  const Inputs in;
+  for (const int64_t each : {1, 3}) {
+    const Tensor negatives = (in.labels.unsqueeze(1) - 1 + at::arange(1, each + 1)).remainder(kItems) + 1;
+    expect_is(
+        in, [&](Tensor& grad) { return bpr_loss(in.queries, in.table, in.labels, negatives, in.weights, grad); },
+        [&](const Tensor& q, const Tensor& t) {
+          const Tensor target = (q * t.index_select(0, in.labels)).sum(1, true);
+          const Tensor other =
+              (q.unsqueeze(1) * t.index_select(0, negatives.reshape({-1})).view({kTargets, each, kSize})).sum(2);
+          return -at::log(1e-10 + at::sigmoid(target - other)).mean(1);
+        });
+  }
+}
+
+TEST(SampledSoftmax, IsItsFormulaAndANegativeThatIsTheTargetCountsForNothing) {
+  const Inputs in;
+  const Tensor negatives = in.negatives(90), correction = uniform({90}, 5, 1.0);
+  expect_is(
+      in,
+      [&](Tensor& grad) {
+        return sampled_softmax_loss(in.queries, in.table, in.labels, negatives, correction, in.weights, grad);
+      },
+      [&](const Tensor& q, const Tensor& t) {
+        const Tensor target = (q * t.index_select(0, in.labels)).sum(1);
+        const Tensor other = q.mm(t.index_select(0, negatives).t()) - correction;
+        const Tensor counts = in.labels.unsqueeze(1).ne(negatives.unsqueeze(0)).to(at::kDouble);
+        return at::log(at::exp(target) + (at::exp(other) * counts).sum(1)) - target;
+      });
+}
+
+TEST(SampledSoftmax, WithTheCorrectionIsTheWholeSoftmaxOnAverage) {
+  const Inputs in;
+  std::vector<uint64_t> popularity(kItems + 1);
+  for (int64_t i = 1; i <= kItems; ++i) popularity[static_cast<size_t>(i)] = static_cast<uint64_t>(i * i);
+  const NegativeSampler sampler(popularity, 0.5);
+  constexpr int64_t kSample = 30000;
+  const Stream stream{3, Purpose::shared_negatives, 0};
+  std::vector<int64_t> ids;
+  std::vector<float> correction;
+  for (int64_t j = 0; j < kSample; ++j) {
+    ids.push_back(sampler.draw(stream, static_cast<uint64_t>(j)));
+    correction.push_back(static_cast<float>(std::log(kSample * sampler.probability(ids.back()))));
+  }
+  Tensor grad_sampled = at::zeros_like(in.table), grad_whole = at::zeros_like(in.table);
+  const double sampled =
+      sampled_softmax_loss(in.queries, in.table, in.labels, at::tensor(ids), at::tensor(correction), in.weights, grad_sampled)
+          .sum;
+  const double whole = softmax_cross_entropy(in.queries, in.table, in.labels, in.weights, false, grad_whole).sum;
+  EXPECT_NEAR(sampled / whole, 1.0, 0.01);
+  EXPECT_LT((grad_sampled - grad_whole).norm().item<double>(), 0.1 * grad_whole.norm().item<double>());
+}
+
+TEST(BprMax, IsItsFormulaWithAndWithoutThePenalty) {
+  const Inputs in;
+  const Tensor negatives = in.negatives(41);
+  for (const double regularisation : {0.0, 0.7}) {
+    expect_is(
+        in,
+        [&](Tensor& grad) {
+          return bpr_max_loss(in.queries, in.table, in.labels, negatives, regularisation, in.weights, grad);
+        },
+        [&](const Tensor& q, const Tensor& t) {
+          const Tensor target = (q * t.index_select(0, in.labels)).sum(1, true);
+          const Tensor other = q.mm(t.index_select(0, negatives).t());
+          const Tensor counts = in.labels.unsqueeze(1).ne(negatives.unsqueeze(0)).to(at::kDouble);
+          const Tensor powers = at::exp(other) * counts;
+          const Tensor share = powers / powers.sum(1, true);
+          return -at::log((share * at::sigmoid(target - other)).sum(1)) + regularisation * (share * other * other).sum(1);
+        });
+  }
+}
+
+TEST(Negatives, FollowPopularityToThePowerOfAlpha) {
+  const std::vector<uint64_t> popularity = {1000, 16, 0, 4, 1, 0, 81};  // entry 0 is no item
+  for (const double alpha : {0.0, 0.5, 1.0}) {
+    const NegativeSampler sampler(popularity, alpha);
+    std::vector<int64_t> drawn(popularity.size());
+    const Stream stream{9, Purpose::negatives, 1, 2, 3};
+    constexpr int kDraws = 60000;
+    for (int i = 0; i < kDraws; ++i) ++drawn[static_cast<size_t>(sampler.draw(stream, static_cast<uint64_t>(i)))];
+    double total = 0;
+    for (size_t item = 1; item < popularity.size(); ++item) {
+      const double weight = popularity[item] == 0 ? alpha == 0 : std::pow(static_cast<double>(popularity[item]), alpha);
+      double sum = 0;
+      for (size_t other = 1; other < popularity.size(); ++other)
+        sum += popularity[other] == 0 ? alpha == 0 : std::pow(static_cast<double>(popularity[other]), alpha);
+      EXPECT_NEAR(sampler.probability(static_cast<int64_t>(item)), weight / sum, 1e-12);
+      EXPECT_NEAR(static_cast<double>(drawn[item]) / kDraws, weight / sum, 0.008) << "item " << item << " alpha " << alpha;
+      total += sampler.probability(static_cast<int64_t>(item));
+    }
+    EXPECT_NEAR(total, 1.0, 1e-12);
+    EXPECT_EQ(drawn[0], 0);
+  }
+}
+
+TEST(Negatives, OfATargetAreAnyItemButIt) {
+  const std::vector<uint64_t> popularity = {0, 3, 1, 1};
+  for (const double alpha : {0.0, 1.0}) {
+    const NegativeSampler sampler(popularity, alpha);
+    const Stream stream{9, Purpose::negatives, 1};
+    std::set<int64_t> seen;
+    for (uint64_t i = 0; i < 500; ++i) seen.insert(sampler.draw_except(stream, i, 1));
+    EXPECT_THAT(seen, ::testing::ElementsAre(2, 3));
+  }
+  EXPECT_EQ(NegativeSampler(std::vector<uint64_t>{0, 7}, 1.0).draw_except(Stream{1, Purpose::negatives}, 0, 1), 1);
+  EXPECT_THROW(NegativeSampler(std::vector<uint64_t>{9, 0, 0}, 1.0), BugError);
+}
+
+TEST(Negatives, PopularityCountsTheTrainingPart) {
+  testing::TemporaryFolder folder;
+  testing::write_example(
+      folder / "store",
+      {{"a", {1, 2, 2, 3}, {1, 2, 3, 4}, 3, 3}, {"b", {3, 0, 2}, {5, 6, 7}, 3, 3}, {"c", {3, 3}, {8, 9}, 1, 2}}, 1, 4);
+  EXPECT_THAT(training_popularity(Store(folder / "store")), ::testing::ElementsAre(1, 1, 3, 2, 0));
+}
+
+}  // namespace
+}  // namespace gru4rec
