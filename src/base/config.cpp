@@ -158,6 +158,17 @@ void check_together(const Options& options, std::vector<std::string>& errors) {
     errors.push_back(
         fmt::format("option 'valid_metric': got '{}', which metrics [{}] and topk [{}] do not report. Add it there.",
                     options.valid_metric, fmt::join(options.metrics, ", "), fmt::join(options.topk, ", ")));
+  if (options.learn_score_scale && options.score == ScoreKind::dot)
+    errors.push_back("option 'learn_score_scale': dot products have no scale. Set score to cosine, or leave it out.");
+  if (!options.teacher.empty() && options.loss_type != LossType::ce)
+    errors.push_back(
+        "option 'teacher' goes with loss_type CE: a teacher's distribution is over the whole catalogue. Leave one out.");
+  if (!options.teacher.empty() && options.direction == Direction::backward)
+    errors.push_back(
+        "options 'teacher' and 'direction: backward' contradict each other: the teacher reads backward, its student forward.");
+  if (options.augmentation == Augmentation::prefixes && (!options.teacher.empty() || options.direction == Direction::backward))
+    errors.push_back(
+        "option 'augmentation': prefixes end at their target, so that a teacher sees no future. Set it to one_pass.");
   if (!options.benchmark_filename.empty() && !options.train_file.empty())
     errors.push_back("options 'benchmark_filename' and 'train_file' both name the training data. Leave one out.");
   if (options.train_file.empty() && !(options.test_file.empty() && options.valid_file.empty()))
@@ -169,12 +180,17 @@ void check_together(const Options& options, std::vector<std::string>& errors) {
   throw UserError("{} errors in the configuration:\n  {}", errors.size(), fmt::join(errors, "\n  "));
 }
 
+// Whether a row changes what a run computes. A falling learning rate is stretched over all epochs, so that these count as well.
+bool changes_numbers(const OptionRow& row, const Options& options) {
+  return row.affects_numbers || (row.key == "epochs" && options.learning_rate_schedule != Schedule::constant);
+}
+
 std::string yaml_of(const Options& options, bool numbers_only, bool titles) {
   std::string text;
   Section section{};
   bool first = true;
   for (const OptionRow& row : option_table()) {
-    if (numbers_only && !row.affects_numbers) continue;
+    if (numbers_only && !changes_numbers(row, options)) continue;
     if (titles && (first || row.section != section)) text += fmt::format("{}# {}\n", first ? "" : "\n", title_of(row.section));
     first = false;
     section = row.section;
@@ -228,7 +244,7 @@ Options options_from_yaml(const std::string& text, const std::string& name, cons
 std::vector<std::string> differences(const Options& before, const Options& now, bool numbers_only) {
   std::vector<std::string> lines;
   for (const OptionRow& row : option_table()) {
-    if (numbers_only && !row.affects_numbers) continue;
+    if (numbers_only && !changes_numbers(row, before) && !changes_numbers(row, now)) continue;
     const std::string a = row.codec.write(before), b = row.codec.write(now);
     if (a != b) lines.push_back(fmt::format("{}: {} → {}", row.key, a, b));
   }

@@ -229,6 +229,7 @@ bool Range::contains(double value) const {
 
 std::string Range::text() const {
   if (high == kInfinity) return low_open ? fmt::format("above {}", low) : fmt::format("of {} or more", low);
+  if (low_open) return fmt::format("above {} and {} {}", low, high_open ? "below" : "at most", high);
   return fmt::format("from {} to {}{}", low, high_open ? "below " : "", high);
 }
 
@@ -450,7 +451,7 @@ NegativeSampling read_negatives(const YAML::Node& given) {
       throw BadValue("a map of distribution, sample_num and alpha");
     }
   }
-  if (negatives.sample_num < 1 || negatives.sample_num > 65536) throw BadValue("sample_num from 1 to 65536");
+  if (negatives.sample_num < 1 || negatives.sample_num > 4096) throw BadValue("sample_num from 1 to 4096");
   if (!(negatives.alpha > 0 && negatives.alpha < kInfinity)) throw BadValue("alpha above 0");
   if (negatives.distribution == NegativeDistribution::none) return {};
   return negatives;

@@ -97,22 +97,22 @@ void add_model(std::vector<OptionRow>& rows) {
                                        {"BPR", LossType::bpr},
                                        {"sampled_softmax", LossType::sampled_softmax},
                                        {"BPR-max", LossType::bpr_max}}),
-      "CE: cross-entropy over the whole catalogue; the most accurate. BPR: each target against the negatives of "
-      "train_neg_sample_args, as in RecBole. sampled_softmax, BPR-max: each target against n_sample negatives that the whole "
-      "step "
-      "shares; their time does not grow with the catalogue.");
+      "CE: cross-entropy over the whole catalogue. BPR: each target against the negatives of "
+      "train_neg_sample_args, as in RecBole. sampled_softmax, BPR-max: each target against n_sample negatives "
+      "that the whole step shares. With these three the time of the output layer does not grow with the "
+      "catalogue; that of the optimizer and of the sum of gradients does.");
   add("train_neg_sample_args", Origin::recbole_extended, negatives(),
       "Negatives of each target for BPR: uniform over the other items, or by popularity^alpha in training. Unset: one uniform "
       "negative for BPR, none else (RecBole's own default stops with an error for CE). More: a clearer and slower step.");
-  add("n_sample", Origin::ours, integer(&O::n_sample, between(1, 16777216)),
+  add("n_sample", Origin::ours, integer(&O::n_sample, between(1, 262144)),
       "Negatives of a step for sampled_softmax and BPR-max, with the official GRU4Rec's name and default. Larger: closer to "
       "the "
       "whole softmax, and slower.");
   add("sample_alpha", Origin::ours, real(&O::sample_alpha, at_least(0)),
       "These negatives are drawn with probability popularity^sample_alpha. 0: uniformly; 1: by popularity.");
   add("logq_correction", Origin::ours, flag(&O::logq_correction),
-      "Subtracts from the scores of sampled_softmax's negatives how likely they were drawn, so that on average all items count "
-      "alike. False: frequent items are pushed down more.");
+      "sampled_softmax only: subtracts from the scores of the negatives how likely they were drawn, so that on "
+      "average all items count alike. False: frequent items are pushed down more.");
   add("bpreg", Origin::ours, real(&O::bpreg, at_least(0)),
       "Weight of BPR-max's penalty on the squared scores of negatives. Larger: smaller scores, less overfitting; with cosine "
       "scores, whose "
@@ -124,11 +124,14 @@ void add_model(std::vector<OptionRow>& rows) {
       "Gupta "
       "et al. 2019).");
   add("score_scale", Origin::ours, real(&O::score_scale, above(0)),
-      "What cosines are multiplied by. Larger: sharper probabilities; too small, and the softmax cannot become certain.");
+      "With score cosine only: what cosines are multiplied by. Larger: sharper probabilities; too small, and the "
+      "softmax cannot become certain.");
   add("learn_score_scale", Origin::ours, flag(&O::learn_score_scale),
-      "Learns score_scale like any weight, beginning at the value given.");
+      "With score cosine only: learns score_scale like any weight, beginning at the value given (or at that of "
+      "init_from).");
   add("score_padding", Origin::ours, flag(&O::score_padding),
-      "Whether the padding row is a class of the training softmax, as in RecBole. False leaves it out, which is cleaner.");
+      "Whether the padding row is a class of CE's softmax in training, as in RecBole. False leaves it out, which "
+      "is cleaner.");
 }
 
 void add_training(std::vector<OptionRow>& rows) {
@@ -139,6 +142,28 @@ void add_training(std::vector<OptionRow>& rows) {
       choice<Augmentation>(&O::augmentation, {{"one_pass", Augmentation::one_pass}, {"prefixes", Augmentation::prefixes}}),
       "one_pass: one pass over a session with a target at every step; the same sum of losses as all its prefixes at a fraction "
       "of the time. prefixes: each prefix is a sample of its own, literally as RecBole trains.");
+  add("direction", Origin::ours, kNumbers,
+      choice<Direction>(&O::direction, {{"forward", Direction::forward}, {"backward", Direction::backward}}),
+      "forward: an item is predicted from those before it. backward: from those after it, the last one first, in training and "
+      "in "
+      "evaluation: a teacher for distillation, which sees what nobody knows when it matters. It wants a store whose sessions "
+      "are "
+      "evaluated whole, or eval_step 0.");
+  add("teacher", Origin::ours, kNeutral, text(&O::teacher, true),
+      "A checkpoint, or a run's folder for its best one, of a backward model of the same catalogue: the loss becomes "
+      "(1 - distill_lambda) times CE plus distill_lambda times the cross-entropy with the teacher's distribution, wherever a "
+      "target "
+      "has items after it (generalised distillation with privileged information; Tan, Xu and Liu 2016, section 3.3). Empty: "
+      "none.");
+  add("distill_lambda", Origin::ours, kNumbers, real(&O::distill_lambda, between(0, 1)),
+      "Weight of the teacher's distribution. Larger: the student believes the teacher more than the label.");
+  add("distill_temperature", Origin::ours, kNumbers, real(&O::distill_temperature, above(0)),
+      "What the scores of teacher and student are divided by before their distributions are compared. Larger: softer ones, in "
+      "which "
+      "the less likely items count more.");
+  add("distill_t_squared", Origin::ours, kNumbers, flag(&O::distill_t_squared),
+      "Multiplies the teacher's part by distill_temperature squared, so that its gradient keeps its size (Hinton et al. 2015). "
+      "Off in Tan, Xu and Liu.");
   add("item_dropout_prob", Origin::ours, kNumbers, real(&O::item_dropout_prob, below(0, 1)),
       "Share of the input items that are deleted from each session, anew in each epoch, as in Tan, Xu and Liu (2016), section "
       "3.1: "
@@ -173,7 +198,8 @@ void add_training(std::vector<OptionRow>& rows) {
   add("warmup_steps", Origin::ours, kNumbers, integer(&O::warmup_steps, at_least(0)),
       "Steps over which the rate rises from near zero to learning_rate. Larger: a gentler start for large learning rates.");
   add("weight_decay", Origin::recbole, kNumbers, real(&O::weight_decay, at_least(0)),
-      "L2 penalty: this times the weight is added to its gradient. Larger: smaller weights, less overfitting.");
+      "L2 penalty: this times the weight is added to its gradient; with adamw each step takes this times the "
+      "rate off the weight instead. Larger: smaller weights, less overfitting.");
   add("clip_grad_norm", Origin::recbole_extended, kNumbers, clip_norm(),
       "Scales the gradient down to this norm where it is larger: {max_norm: 5, norm_type: 2}, or the norm alone. None or 0: "
       "never. Smaller: steadier, and slower where it bites often.");
@@ -181,8 +207,8 @@ void add_training(std::vector<OptionRow>& rows) {
       "Targets of a step, over all replicas together (RecBole: on each GPU). Larger: fewer, smoother and faster steps, which "
       "want a larger learning_rate.");
   add("epochs", Origin::recbole, kNeutral, integer(&O::epochs, at_least(0)),
-      "Passes over the training data at most. A finished run can be resumed with more, unless learning_rate_schedule is "
-      "cosine.");
+      "Passes over the training data at most. A run that did them all can be resumed with more, unless "
+      "learning_rate_schedule is cosine; one that stopped early wants a larger stopping_step.");
   add("eval_step", Origin::recbole, kNumbers, integer(&O::eval_step, at_least(0)),
       "Evaluates on valid after every so many epochs. 0: never, so there is no early stopping.");
   add("stopping_step", Origin::recbole, kNeutral, integer(&O::stopping_step, at_least(0)),

@@ -74,7 +74,7 @@ void add_dataset(std::vector<RecBoleKey>& keys) {
     keys.push_back({key, kSample, Treatment::ignored, {}, reason});
   };
   const char* const other_columns = "only the columns of the *_FIELD options and of val_interval are read";
-  const char* const no_labels = "CE needs no labels";
+  const char* const no_labels = "every event is a positive one; val_interval drops those that are not";
   const char* const no_graph = "GRU4Rec uses no knowledge graph";
   const char* const internal = "sequences are not stored as extra columns";
   const char* const one_index = "only items and sessions are numbered, each by themselves";

@@ -48,6 +48,7 @@ int run_evaluate(EvaluateRequest request, MpiEnvironment& environment) {
   const Evaluator evaluator(store, split,
                             {.max_length = static_cast<uint32_t>(options.MAX_ITEM_LIST_LENGTH),
                              .max_k = largest_k(options.topk, options.valid_metric),
+                             .direction = options.direction,
                              .batch_targets = options.eval_batch_size});
   if (evaluator.targets() == 0)
     throw UserError("the store {} has no {} targets. Ingest it with another split, or pass --split.", options.store,

@@ -7,6 +7,7 @@
 #include "gru4rec/base/version.h"
 #include "gru4rec/comm/ordered_sum.h"
 #include "gru4rec/model/full_softmax.h"
+#include "gru4rec/model/sampled_losses.h"
 #include "gru4rec/train/determinism.h"
 
 namespace gru4rec {
@@ -39,6 +40,15 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   // Embedded inputs, mask and their gradient; per layer gates, their two gradients, three states; queries and their gradient.
   estimate.activations = share * kFloat * (4 * options.embedding_size + options.num_layers * 14 * options.hidden_size);
   estimate.scores = 2 * static_cast<uint64_t>(softmax_chunk_rows(shape.table_rows()) * shape.table_rows()) * kFloat;
+  if (options.loss_type != LossType::ce) {  // evaluation scores the whole catalogue all the same
+    const bool bpr = options.loss_type == LossType::bpr;
+    const auto negatives = static_cast<uint64_t>(bpr ? options.train_neg_sample_args.sample_num : options.n_sample);
+    const uint64_t scores = std::max(static_cast<uint64_t>(kScoresAtOnce), 16 * negatives);
+    estimate.scores = std::max(estimate.scores, bpr ? share * negatives * sizeof(int64_t)
+                                                    : (6 * scores + 2 * negatives * shape.embedding_size) * kFloat);
+  }
+  // Cosine scores: the table at unit length, its gradient, and two intermediate results.
+  if (shape.cosine) estimate.activations += 4 * static_cast<uint64_t>(layout.table_floats()) * kFloat;
   estimate.data = std::min(store.events, kWindowEvents) * kSegmentBytes +
                   std::min(store.events * sizeof(uint32_t), ItemReader::kCacheBytes);
   return estimate;
@@ -56,6 +66,7 @@ void print_startup(const Options& options, const RunStart& start, const Store& s
   if (comm.rank() != 0) return;
   const StoreInfo& info = store.info();
   const ReplicaLayout layout(static_cast<int>(start.replicas), comm.size());
+  const auto train_targets = static_cast<uint64_t>(options.recent_fraction * static_cast<double>(info.train_targets));
   spdlog::info("gru4rec {}: {} rank(s) over {}, {} replica(s)", kVersion, comm.size(), comm.name(), start.replicas);
   spdlog::info("store {} (digest {}): {} sessions, {} events, {} items; targets: {} train, {} valid, {} test", options.store,
                hex_text(info.data_digest), info.sessions, info.events, info.catalogue, info.train_targets, info.valid_targets,
@@ -63,7 +74,7 @@ void print_startup(const Options& options, const RunStart& start, const Store& s
   for (int rank = 0; rank < comm.size(); ++rank) {
     const auto own = layout.replicas_of(rank);
     spdlog::info("{}: replicas {}…{}, about {} targets an epoch, {} thread(s), {}, memory about {}", comm.describe(rank),
-                 own.first, own.last - 1, info.train_targets * own.size() / start.replicas, lines[rank].threads,
+                 own.first, own.last - 1, train_targets * own.size() / start.replicas, lines[rank].threads,
                  capability_name(static_cast<Capability>(lines[rank].capability)), mebibytes(lines[rank].memory));
   }
   spdlog::info("memory of a rank: {} parameters and moments, {} gradients, {} activations, {} scores, {} data",

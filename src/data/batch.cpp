@@ -52,7 +52,8 @@ struct Sequence {
   const Segment* segment;
 };
 
-Sequence read_sequence(const Segment& segment, ItemReader& reader, const ItemDropout& dropout) {
+// Events in the order in which they are read, and which of them are targets and inputs.
+Sequence read_sequence(const Segment& segment, ItemReader& reader, const ItemDropout& dropout, Direction direction) {
   const Stream random{mix64(dropout.seed) ^ dropout.epoch, Purpose::item_dropout, segment.session, segment.first_target};
   const auto deleted = [&](uint32_t position) {
     return dropout.probability > 0 && random.uniform(position) < dropout.probability;
@@ -61,20 +62,25 @@ Sequence read_sequence(const Segment& segment, ItemReader& reader, const ItemDro
   std::vector<uint32_t> events(segment.end - segment.begin);
   reader.read(segment.first_event + segment.begin, events);
   Sequence sequence{{}, {}, {}, {}, {}, &segment};
-  for (uint32_t position = segment.begin; position < segment.end; ++position) {
+  const auto visit = [&](uint32_t position, bool last) {
     const uint32_t item = events[position - segment.begin];
     if (position >= segment.first_target && !(sequence.items.empty() && inputs_deleted)) {
       sequence.labels.push_back(item);
       sequence.places.push_back(position);
       sequence.seen.push_back(static_cast<uint32_t>(sequence.items.size()));
     }
-    if (item == 0 || position + 1 == segment.end) continue;
+    if (item == 0 || last) return;
     if (deleted(position)) {
       inputs_deleted = true;
     } else {
       sequence.items.push_back(item);
       sequence.positions.push_back(position);
     }
+  };
+  if (direction == Direction::forward) {
+    for (uint32_t position = segment.begin; position < segment.end; ++position) visit(position, position + 1 == segment.end);
+  } else {
+    for (uint32_t position = segment.end; position-- > segment.first_target;) visit(position, position == segment.first_target);
   }
   return sequence;
 }
@@ -97,10 +103,10 @@ std::vector<int64_t> lay_out_inputs(const std::vector<Sequence>& sequences, Batc
 
 }  // namespace
 
-Batch pack(std::span<const Segment> segments, ItemReader& items, const ItemDropout& dropout) {
+Batch pack(std::span<const Segment> segments, ItemReader& items, const ItemDropout& dropout, Direction direction) {
   std::vector<Sequence> sequences;
   sequences.reserve(segments.size());
-  for (const Segment& segment : segments) sequences.push_back(read_sequence(segment, items, dropout));
+  for (const Segment& segment : segments) sequences.push_back(read_sequence(segment, items, dropout, direction));
   std::stable_sort(sequences.begin(), sequences.end(),
                    [](const Sequence& a, const Sequence& b) { return a.items.size() > b.items.size(); });
 

@@ -16,8 +16,10 @@ std::vector<uint64_t> training_popularity(const Store& store) {
     const uint64_t first_event = shapes.front().first_event;
     items.resize(shapes.back().first_event + shapes.back().events - first_event);
     store.read_items(first_event, items);
-    for (const auto& shape : shapes)
+    for (const auto& shape : shapes) {
+      if (shape.train_end < 2) continue;  // a session of valid or test
       for (uint32_t i = 0; i < shape.train_end; ++i) ++popularity[items[shape.first_event - first_event + i]];
+    }
   }
   return popularity;
 }

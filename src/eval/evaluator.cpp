@@ -146,7 +146,7 @@ RankHistogram Evaluator::run_part(const Gru4Rec& model, int rank, int world,
   std::vector<Batch> ahead;
   int64_t targets_ahead = 0;
   for (size_t t = first; t < last; ++t) {
-    ahead.push_back(pack(segments(tiles_[t]), items));
+    ahead.push_back(pack(segments(tiles_[t]), items, {}, options_.direction));
     targets_ahead += ahead.back().targets();
     if (targets_ahead < options_.batch_targets && t + 1 < last) continue;
     for (const Batch& batch : ahead) {

@@ -100,7 +100,8 @@ Tensor dropout_mask(const Batch& batch, int64_t size, double p, Purpose purpose,
   const float kept = static_cast<float>(1.0 / (1.0 - p));
   const auto threshold = static_cast<uint64_t>(p * 0x1.0p32);
   for (const InputKey& input : batch.keys) {
-    const Stream stream{mix64(key.seed) ^ key.epoch ^ (layer << 48), purpose, input.session, input.first_target, input.position};
+    const Stream stream{mix64(key.seed) ^ key.epoch ^ (layer << 48), purpose, input.session, input.first_target,
+                        input.position};
     for (int64_t e = 0; e < size; e += 2) {
       const uint64_t bits = stream.bits(e / 2);
       out[e] = (bits & 0xffffffff) < threshold ? 0.0f : kept;
@@ -135,19 +136,19 @@ Tensor Gru4Rec::score_table() const {
   return shape_.cosine ? UnitRows(table).unit : table;
 }
 
-SoftmaxLoss Gru4Rec::output_loss(const Tensor& queries, const Batch& batch, const StepKey& key,
+SoftmaxLoss Gru4Rec::output_loss(const OutputLoss& loss_of, const Tensor& queries, const Batch& batch, const StepKey& key,
                                  std::span<float> gradient) const {
   const auto view = [&](int64_t offset, const ParameterInfo& info) {
     return at::from_blob(gradient.data() + offset, info.shape, at::kFloat);
   };
   const Tensor table = parameter(layout_.table().name);
   Tensor table_grad = view(layout_.table_output_gradient(), layout_.table());
-  if (!shape_.cosine) return (*loss_)(queries, table, batch, key, table_grad);
+  if (!shape_.cosine) return loss_of(queries, table, batch, key, table_grad);
 
   const UnitRows query(queries), item(table);
   const double scale = score_scale();
   Tensor unit_grad = at::zeros_like(table);
-  SoftmaxLoss loss = (*loss_)(query.unit.mul(scale), item.unit, batch, key, unit_grad);
+  SoftmaxLoss loss = loss_of(query.unit.mul(scale), item.unit, batch, key, unit_grad);
   table_grad.add_(item.gradient(unit_grad));
   if (shape_.learn_score_scale) {
     const ParameterInfo& info = layout_.find(kScoreScale);
@@ -190,7 +191,8 @@ Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::ve
   return queries;
 }
 
-LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient) {
+LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient,
+                                  const OutputLoss* loss_of) {
   if (batch.targets() == 0) return {};
   auto gradient_view = [&](int64_t offset, const ParameterInfo& info) {
     return at::from_blob(gradient.data() + offset, info.shape, at::kFloat);
@@ -212,7 +214,7 @@ LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::s
   }
   const Tensor queries = encode(batch, embedded, weights, state_masks(batch, key));
 
-  const SoftmaxLoss loss = output_loss(queries.detach(), batch, key, gradient);
+  const SoftmaxLoss loss = output_loss(loss_of ? *loss_of : *loss_, queries.detach(), batch, key, gradient);
   probe("loss.grad_queries", loss.grad_queries);
 
   queries.backward(loss.grad_queries);

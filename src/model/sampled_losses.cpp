@@ -17,8 +17,6 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kScoresAtOnce = int64_t{1} << 20;
-
 // Adds row i of `grad` to row ids[i] of the table, one after the other.
 void add_rows(const Tensor& grad, const Tensor& ids, Tensor& grad_table) {
   const Tensor rows = grad.contiguous();

@@ -34,6 +34,7 @@ void visit_numbers(Info& info, Visitor&& visit) {
   visit("best_targets", info.state.best_histogram.targets);
   visit("replicas", info.replicas);
   visit("data_digest", info.data_digest);
+  visit("teacher_digest", info.teacher_digest);
   visit("catalogue", info.shape.catalogue);
   visit("embedding_size", info.shape.embedding_size);
   visit("hidden_size", info.shape.hidden_size);

@@ -45,6 +45,7 @@ PlanOptions plan_options(const Options& options) {
 EvaluatorOptions evaluator_options(const Options& options) {
   return {.max_length = static_cast<uint32_t>(options.MAX_ITEM_LIST_LENGTH),
           .max_k = largest_k(options.topk, options.valid_metric),
+          .direction = options.direction,
           .batch_targets = options.eval_batch_size};
 }
 
@@ -99,11 +100,8 @@ std::string why_not(const CheckpointInfo& checkpoint, const std::string& name, c
         hex_text(checkpoint.data_digest), hex_text(store.data_digest), checkpoint.store);
   Options now = options;
   now.replicas = checkpoint.replicas;  // checked by itself
-  std::vector<std::string> changed =
+  const std::vector<std::string> changed =
       differences(options_from_yaml(checkpoint.number_options, name), now, /*numbers_only=*/true);
-  const int64_t epochs = options_from_yaml(checkpoint.options, name).epochs;
-  if (options.learning_rate_schedule != Schedule::constant && options.epochs != epochs)
-    changed.push_back(fmt::format("epochs: {} → {}, over which the learning rate falls", epochs, options.epochs));
   if (!changed.empty())
     return fmt::format(
         "cannot resume: {} was trained with other options ({}). Pass the options of that run, or start a new run with "
@@ -125,9 +123,9 @@ void warn_of_other_kernels(const CheckpointInfo& before, const CheckpointInfo& n
 }
 
 std::string shape_text(const ModelShape& shape) {
-  return fmt::format("{} items, embedding_size {}, hidden_size {}, num_layers {}{}", shape.catalogue, shape.embedding_size,
-                     shape.hidden_size, shape.num_layers,
-                     shape.cosine && shape.learn_score_scale ? ", a learned score_scale" : "");
+  return fmt::format("{} items, embedding_size {}, hidden_size {}, num_layers {}, {}{}", shape.catalogue, shape.embedding_size,
+                     shape.hidden_size, shape.num_layers, shape.cosine ? "cosine scores" : "dot scores",
+                     shape.cosine && shape.learn_score_scale ? " of a learned scale" : "");
 }
 bool same_parameters(const ModelShape& a, const ModelShape& b) { return shape_text(a) == shape_text(b); }
 
@@ -200,7 +198,13 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
       checkpoints_(options.checkpoint_dir, options.keep_checkpoints),
       started_at_(now()),
       epoch_started_at_(started_at_) {
+  if (options.direction == Direction::backward && store.info().protocol == Protocol::leave_one_out && options.eval_step != 0)
+    throw UserError(
+        "direction backward cannot be evaluated on a store that was split leave one out: its targets have no future. Set "
+        "eval_step "
+        "to 0, or ingest with a split of whole sessions.");
   model_.set_loss(loss_for(options, store));
+  load_teacher();
   state_.best_histogram = RankHistogram(evaluator_options(options).max_k);
   if (start.resume_step >= 0)
     restore(start.resume_step);
@@ -220,6 +224,10 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
 Trainer::~Trainer() { comm_.set_wait_hook({}); }
 
 Outcome Trainer::run() {
+  if (comm_.rank() == 0 && options_.resume && state_.step > 0 && early_stopping_.exhausted(state_.best))
+    spdlog::info(
+        "nothing is left to train: {} evaluations without a better one (stopping_step {}). Raise stopping_step to go on.",
+        state_.best.stalled, options_.stopping_step);
   while (!finished()) {
     const StepReport report = run_replicas();
     const Agreement all = agree(comm_, layout_, report);
@@ -242,10 +250,12 @@ StepReport Trainer::run_replicas() {
   report.stop_signal = stop_.received();
   try {
     for (int replica : layout_.replicas_of(comm_.rank())) {
-      const Batch batch = pack(plan_->share(state_.epoch, state_.batch, static_cast<uint32_t>(replica)), items_,
-                               {options_.item_dropout_prob, options_.seed, state_.epoch});
+      const std::vector<Segment> segments = plan_->share(state_.epoch, state_.batch, static_cast<uint32_t>(replica));
+      const Batch batch = pack(segments, items_, {options_.item_dropout_prob, options_.seed, state_.epoch}, options_.direction);
+      const std::unique_ptr<OutputLoss> other_loss = loss_of(segments, batch);
       const std::span<float> gradient = gradient_.begin(replica);
-      const LossSum loss = model_.forward_backward(batch, {options_.seed, state_.epoch, state_.step}, gradient);
+      const LossSum loss =
+          model_.forward_backward(batch, {options_.seed, state_.epoch, state_.step}, gradient, other_loss.get());
       report.targets += loss.count;
       report.losses.push_back(loss.sum);
       if (!std::isfinite(loss.sum) || !all_finite(gradient)) {
@@ -276,7 +286,7 @@ void Trainer::update(const Agreement& all) {
   ++state_.step;
   if (all.targets > 0)  // item dropout may leave none in a tiny batch
     optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor);
-  if (options_.debug) print_norms(model_, sum, all.targets, state_.step);
+  if (options_.debug && all.targets > 0) print_norms(model_, sum, all.targets, state_.step);
   state_.epoch_loss += all.loss;
   state_.epoch_targets += all.targets;
   ++state_.batch;
@@ -304,7 +314,8 @@ void Trainer::record_epoch() {
     improved = early_stopping_.judge(compute_metric(*valid, options_.valid_metric), state_.best).improved;
     if (improved) state_.best_histogram = *valid;
   }
-  if (improved || !valid) {
+  // Before anything has been evaluated the newest is the best there is; later an epoch that was not evaluated is none.
+  if (improved || (!valid && state_.best_histogram.targets == 0)) {
     state_.best.epoch = state_.epoch;
     state_.best.step = state_.step;
   }
@@ -363,6 +374,7 @@ CheckpointInfo Trainer::checkpoint_info() const {
   info.state = state_;
   info.shape = model_.shape();
   info.replicas = options_.replicas;
+  info.teacher_digest = teacher_digest_;
   info.data_digest = store_.info().data_digest;
   info.number_options = numbers_to_yaml(options_);
   info.options = to_yaml(options_);
@@ -417,11 +429,50 @@ void Trainer::initialise() {
   comm_.broadcast(0, model_.parameters());
 }
 
+void Trainer::load_teacher() {
+  if (options_.teacher.empty()) return;
+  CheckpointInfo info;
+  fs::path file;
+  if (comm_.rank() == 0) {
+    file = best_checkpoint_at(options_.teacher);
+    info = read_checkpoint_info(file);
+    if (options_from_yaml(info.options, file.string()).direction != Direction::backward)
+      throw UserError("the teacher {} reads forward, like its student. Train one with direction backward.", file.string());
+    if (info.shape.catalogue != model_.shape().catalogue)
+      throw UserError(
+          "the teacher {} was trained on a catalogue of {} items, this store has {}. Pass a teacher of this store ({}).",
+          file.string(), info.shape.catalogue, model_.shape().catalogue, info.store);
+    if (info.data_digest != store_.info().data_digest)
+      spdlog::warn("the teacher {} was trained on other data ({}): its items must have the same numbers", file.string(),
+                   info.store);
+    teacher_digest_ = info.digest;
+  }
+  comm_.broadcast(0, std::span<ModelShape>(&info.shape, 1));
+  teacher_.emplace(info.shape);
+  if (comm_.rank() == 0) load_checkpoint(file, *teacher_, nullptr);
+  comm_.broadcast(0, teacher_->parameters());
+}
+
+// The loss of a batch where it is not the one that the model has: with a teacher.
+std::unique_ptr<OutputLoss> Trainer::loss_of(const std::vector<Segment>& segments, const Batch& batch) {
+  if (!teacher_) return nullptr;
+  const Batch backward = pack(segments, items_, {}, Direction::backward);
+  return std::make_unique<DistilledLoss>(DistillationOptions{.lambda = options_.distill_lambda,
+                                                             .temperature = options_.distill_temperature,
+                                                             .t_squared = options_.distill_t_squared,
+                                                             .score_padding = options_.score_padding},
+                                         view_of_teacher(*teacher_, batch, backward));
+}
+
 void Trainer::restore(int64_t step) {
   CheckpointInfo info;
   if (comm_.rank() == 0) {
     info = load_checkpoint(checkpoints_.file_of(step), model_, &optimizer_);
     spdlog::info("resumed from {} (digest {})", checkpoints_.file_of(step).string(), hex_text(info.digest));
+    if (info.teacher_digest != teacher_digest_)
+      throw UserError("cannot resume: {} learned from a teacher with the digest {}, {} has {}. Bring that teacher back.",
+                      checkpoints_.file_of(step).filename().string(), hex_text(info.teacher_digest), options_.teacher,
+                      hex_text(teacher_digest_));
     warn_of_other_kernels(info, checkpoint_info());
     if (folder_) folder_->cut_metrics_after(step);
   }

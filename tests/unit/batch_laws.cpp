@@ -116,6 +116,28 @@ TEST_F(Packing, DeletedItemsArePassedOverStayTargetsAndATargetWithNothingLeftGoe
   EXPECT_EQ(kept_of_epochs.size(), 5u);
 }
 
+TEST_F(Packing, BackwardATargetIsPredictedFromTheEventsAfterItLastFirst) {
+  const Store& store = store_of({{1, 2, 0, 4, 5}, {6, 7}});
+  std::vector<Segment> segments;
+  append_whole(0, store.shapes(0, 1)[0], 1, 5, segments);
+  append_whole(1, store.shapes(1, 1)[0], 1, 2, segments);
+  ItemReader items(store);
+  const Batch batch = pack(segments, items, {}, Direction::backward);
+  EXPECT_THAT(batch.items, ElementsAre(5, 4));
+  EXPECT_THAT(batch.step_sizes, ElementsAre(1, 1));
+  // 4 after 5; the unknown and 2 after 5, 4; 5 and 7 from nothing.
+  EXPECT_THAT(batch.target_rows, ElementsAre(0, 1, 1, 2, 2));
+  EXPECT_THAT(batch.labels, ElementsAre(4, 0, 2, 5, 7));
+  EXPECT_THAT(batch.positions, ElementsAre(3, 2, 1, 4, 1));
+  Batch forward = pack(segments, items);
+  std::vector<std::pair<uint64_t, uint32_t>> a, b;
+  for (int64_t i = 0; i < batch.targets(); ++i) {
+    a.emplace_back(batch.sessions[i], batch.positions[i]);
+    b.emplace_back(forward.sessions[i], forward.positions[i]);
+  }
+  EXPECT_THAT(a, ::testing::UnorderedElementsAreArray(b));
+}
+
 TEST_F(Packing, NothingGivesAnEmptyBatch) {
   const Store& store = store_of({{1, 2}});
   ItemReader items(store);

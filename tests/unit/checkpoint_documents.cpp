@@ -62,7 +62,7 @@ TEST(CheckpointDocuments, TheDigestIsThatOfThePage) {
   add(int64_t{}, {"best_stalled"});
   add(uint64_t{}, {"best_epoch"});
   add(int64_t{}, {"best_step", "best_targets", "replicas"});
-  add(uint64_t{}, {"data_digest"});
+  add(uint64_t{}, {"data_digest", "teacher_digest"});
   add(int64_t{}, {"catalogue", "embedding_size", "hidden_size", "num_layers"});
   add(double{}, {"dropout_prob", "hidden_dropout_prob", "output_dropout_prob"});
   bytes.text("score_padding");

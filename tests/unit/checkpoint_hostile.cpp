@@ -272,6 +272,7 @@ TEST_F(HostileCheckpoint, EachCounterAndOptionCountsInTheDigest) {
       [](auto& i) { i.state.best_histogram.at[19] ^= 1; },
       [](auto& i) { i.replicas ^= 1; },
       [](auto& i) { i.data_digest ^= 1; },
+      [](auto& i) { i.teacher_digest ^= 1; },
       [](auto& i) { i.number_options += ' '; },
       [](auto& i) { i.shape.dropout_prob = std::nextafter(i.shape.dropout_prob, 1); },
       [](auto& i) { i.shape.hidden_dropout_prob = std::nextafter(i.shape.hidden_dropout_prob, 1); },

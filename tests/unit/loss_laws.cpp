@@ -8,6 +8,7 @@
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/data/negatives.h"
+#include "gru4rec/model/distillation.h"
 #include "gru4rec/model/sampled_losses.h"
 #include "support/temporary_folder.h"
 #include "support/training_example.h"
@@ -135,6 +136,35 @@ TEST(BprMax, IsItsFormulaWithAndWithoutThePenalty) {
   }
 }
 
+TEST(Distillation, IsItsFormulaAndWithoutAFutureThePlainLoss) {
+  const Inputs in;
+  Batch batch;
+  batch.labels.assign(in.labels.const_data_ptr<int64_t>(), in.labels.const_data_ptr<int64_t>() + kTargets);
+  for (int64_t i = 0; i < kTargets; ++i) batch.weights.push_back(static_cast<int32_t>(1 + i % 3));
+  std::vector<float> future;
+  for (int64_t i = 0; i < kTargets; ++i) future.push_back(i % 4 == 0 ? 0.0f : 1.0f);
+  const TeacherView teacher{uniform({kTargets, 3}, 8, 2.0), uniform({kItems + 1, 3}, 9, 2.0), at::tensor(future)};
+  for (const bool padding : {true, false}) {
+    for (const auto& [lambda, temperature, squared] :
+         {std::tuple{0.0, 1.0, false}, std::tuple{0.3, 2.0, false}, std::tuple{1.0, 0.5, true}}) {
+      const DistilledLoss loss({lambda, temperature, squared, padding}, teacher);
+      expect_is(
+          in, [&, &lambda = lambda](Tensor& grad) { return loss(in.queries, in.table, batch, {}, grad); },
+          [&, lambda = lambda, t = temperature, squared = squared](const Tensor& q, const Tensor& table) {
+            const auto hide = [&](const Tensor& scores) {
+              return padding ? scores : scores.index_fill(1, at::tensor({int64_t{0}}), -1e9);
+            };
+            const Tensor s = hide(q.mm(table.t()));
+            const Tensor taught = at::softmax(hide(teacher.queries.mm(teacher.table.t()).to(at::kDouble)) / t, 1);
+            const Tensor plain = -at::log_softmax(s, 1).gather(1, in.labels.unsqueeze(1)).squeeze(1);
+            const Tensor soft = -(taught * at::log_softmax(s / t, 1)).sum(1) * (squared ? t * t : 1.0);
+            const Tensor weight = lambda * teacher.has_future.to(at::kDouble);
+            return (1 - weight) * plain + weight * soft;
+          });
+    }
+  }
+}
+
 TEST(Negatives, FollowPopularityToThePowerOfAlpha) {
   const std::vector<uint64_t> popularity = {1000, 16, 0, 4, 1, 0, 81};  // entry 0 is no item
   for (const double alpha : {0.0, 0.5, 1.0}) {
@@ -176,7 +206,7 @@ TEST(Negatives, PopularityCountsTheTrainingPart) {
   testing::write_example(
       folder / "store",
       {{"a", {1, 2, 2, 3}, {1, 2, 3, 4}, 3, 3}, {"b", {3, 0, 2}, {5, 6, 7}, 3, 3}, {"c", {3, 3}, {8, 9}, 1, 2}}, 1, 4);
-  EXPECT_THAT(training_popularity(Store(folder / "store")), ::testing::ElementsAre(1, 1, 3, 2, 0));
+  EXPECT_THAT(training_popularity(Store(folder / "store")), ::testing::ElementsAre(1, 1, 3, 1, 0));
 }
 
 }  // namespace

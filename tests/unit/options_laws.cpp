@@ -139,6 +139,11 @@ TEST(Options, ThatAskForSomethingElseAreRefusedWithTheReason) {
   EXPECT_THAT(error_of("eval_args: {split: {LS: valid_and_test}, mode: uni100}\n"), HasSubstr("full"));
   EXPECT_THAT(error_of("train_neg_sample_args: {distribution: uniform, sample_num: 1}\n"), HasSubstr("train_neg_sample_args"));
   EXPECT_EQ(error_of("train_neg_sample_args: None\nneg_sampling: None\n"), "accepted");
+  EXPECT_THAT(error_of("learn_score_scale: True\n"), HasSubstr("score to cosine"));
+  EXPECT_THAT(error_of("recent_fraction: 0\n"), HasSubstr("above 0 and at most 1"));
+  EXPECT_THAT(error_of("teacher: t.h5\nloss_type: BPR\n"), HasSubstr("loss_type CE"));
+  EXPECT_THAT(error_of("teacher: t.h5\ndirection: backward\n"), HasSubstr("contradict"));
+  EXPECT_THAT(error_of("teacher: t.h5\naugmentation: prefixes\n"), HasSubstr("one_pass"));
   EXPECT_THAT(error_of("loss_type: BPR\ntrain_neg_sample_args: None\n"), HasSubstr("None draws none"));
   EXPECT_THAT(error_of("loss_type: sampled_softmax\nneg_sampling: {uniform: 1}\n"), HasSubstr("n_sample"));
   EXPECT_THAT(error_of("loss_type: BPR\ntrain_neg_sample_args: {distribution: uniform, dynamic: True}\n"),
@@ -200,6 +205,11 @@ const std::map<std::string, std::string> kOtherValues = {
     {"score", "COSINE"},
     {"score_scale", "20.5"},
     {"learn_score_scale", "True"},
+    {"direction", "backward"},
+    {"teacher", "runs/teacher"},
+    {"distill_lambda", "0.25"},
+    {"distill_temperature", "2"},
+    {"distill_t_squared", "True"},
     {"item_dropout_prob", "0.25"},
     {"augmentation", "prefixes"},
     {"MAX_ITEM_LIST_LENGTH", "3"},

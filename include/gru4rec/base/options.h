@@ -31,6 +31,7 @@ enum class SplitKind {
   temporal,
   files
 };  // eval_args.split: LS, RS, TS; files: train_file/test_file given
+enum class Direction { forward, backward };
 enum class Augmentation { one_pass, prefixes };
 enum class LossType { ce, bpr, sampled_softmax, bpr_max };
 enum class NegativeDistribution { none, uniform, popularity };
@@ -99,6 +100,11 @@ struct Options {
   bool score_padding = true;  // the padding row is a class of the training softmax, as in RecBole
   // Training -----------------------------------------------------------------------------------------------------------
   Augmentation augmentation = Augmentation::one_pass;
+  Direction direction = Direction::forward;  // backward: a teacher, which predicts an item from those after it
+  std::string teacher;                       // checkpoint or run of a backward model of the same catalogue; empty: none
+  double distill_lambda = 0.5;               // weight of the teacher's distribution
+  double distill_temperature = 1.0;
+  bool distill_t_squared = false;
   double item_dropout_prob = 0.0;  // of input items, deleted from the sequence
   int64_t MAX_ITEM_LIST_LENGTH = 50;
   double recent_fraction = 1.0;  // of the training sessions, by end time, that are trained on

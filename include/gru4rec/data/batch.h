@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "gru4rec/base/options.h"
 #include "gru4rec/data/segment.h"
 #include "gru4rec/data/store.h"
 
@@ -72,8 +73,9 @@ struct ItemDropout {
 
 // Packs segments. Events whose item is 0 are passed over as inputs: the state stays as it was. A target with no input before it
 // is predicted from the zero state. Targets come in the order of their rows, equal rows in the order of the segments.
-// With item dropout, deleted events are passed over in the same way and stay targets; a target whose inputs were all deleted is
-// left out.
-Batch pack(std::span<const Segment> segments, ItemReader& items, const ItemDropout& dropout = {});
+// Backward, a target is predicted from the events after it in its segment, the last one first. With item dropout, deleted
+// events are passed over in the same way and stay targets; a target whose inputs were all deleted is left out.
+Batch pack(std::span<const Segment> segments, ItemReader& items, const ItemDropout& dropout = {},
+           Direction direction = Direction::forward);
 
 }  // namespace gru4rec

@@ -10,8 +10,8 @@
 
 namespace gru4rec {
 
-// Events of each item in the training part of a store; [catalogue + 1], entry 0 counts events outside the catalogue. Reads the
-// whole training part once. Local.
+// Events of each item in the training sessions of a store, those with a training target; [catalogue + 1], entry 0 counts events
+// outside the catalogue. Reads all items of the store once. Local.
 std::vector<uint64_t> training_popularity(const Store& store);
 
 // Draws items 1…catalogue with probability ∝ popularity^alpha; alpha 0 is uniform. An item never seen in training has

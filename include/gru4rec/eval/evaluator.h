@@ -23,8 +23,9 @@ namespace gru4rec {
 enum class Split { valid, test };
 
 struct EvaluatorOptions {
-  uint32_t max_length = 50;      // events a leave_one_out target sees
-  int64_t max_k = 20;            // places of the histogram
+  uint32_t max_length = 50;  // events a leave_one_out target sees
+  int64_t max_k = 20;        // places of the histogram
+  Direction direction = Direction::forward;
   int64_t batch_targets = 4096;  // targets read and packed ahead, between two calls of `progress`; memory, not results
 };
 

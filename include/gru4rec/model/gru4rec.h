@@ -53,7 +53,8 @@ class Gru4Rec {
   void initialise(uint64_t seed);
 
   // Loss of a batch (sum over targets); adds its gradient to `gradient` [layout().gradient_floats()].
-  LossSum forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient);
+  // `loss`: for this batch, instead of the one that is set.
+  LossSum forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient, const OutputLoss* loss = nullptr);
 
   // Without dropout: the vectors whose dot products with the rows of score_table() are the scores, [targets, embedding].
   at::Tensor queries(const Batch& batch) const;
@@ -72,7 +73,8 @@ class Gru4Rec {
                     const std::vector<at::Tensor>& masks) const;
   // The loss of queries against the table; adds to the gradients of the table and of score_scale. grad_queries is that of
   // `queries`, whatever the score.
-  SoftmaxLoss output_loss(const at::Tensor& queries, const Batch& batch, const StepKey& key, std::span<float> gradient) const;
+  SoftmaxLoss output_loss(const OutputLoss& loss_of, const at::Tensor& queries, const Batch& batch, const StepKey& key,
+                          std::span<float> gradient) const;
   double score_scale() const;
   std::vector<at::Tensor> state_masks(const Batch& batch, const StepKey& key) const;  // by layer
   std::vector<at::Tensor> encoder_weights() const;                                    // views, in the order of the layout

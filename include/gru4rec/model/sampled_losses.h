@@ -19,6 +19,9 @@
 
 namespace gru4rec {
 
+// Scores that the last two hold at once, about; at least 16 rows of them.
+inline constexpr int64_t kScoresAtOnce = int64_t{1} << 20;
+
 // negatives int64 [targets, J], none of them the target.
 SoftmaxLoss bpr_loss(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels, const at::Tensor& negatives,
                      const at::Tensor& weights, at::Tensor& grad_table);

@@ -24,9 +24,10 @@ struct CheckpointInfo {
   TrainState state;
   ModelShape shape;
   int64_t replicas = 1;
-  uint64_t data_digest = 0;    // of the store it was trained on
-  std::string number_options;  // YAML of the options that change numbers
-  uint64_t digest = 0;         // filled by save and load
+  uint64_t data_digest = 0;     // of the store it was trained on
+  uint64_t teacher_digest = 0;  // of the checkpoint it learned from; 0: none
+  std::string number_options;   // YAML of the options that change numbers
+  uint64_t digest = 0;          // filled by save and load
   // Provenance
   std::string options;  // YAML of all options
   std::string store;    // folder

@@ -14,6 +14,7 @@
 #include "gru4rec/data/plan.h"
 #include "gru4rec/data/store.h"
 #include "gru4rec/eval/evaluator.h"
+#include "gru4rec/model/distillation.h"
 #include "gru4rec/model/gru4rec.h"
 #include "gru4rec/train/checkpoint.h"
 #include "gru4rec/train/debug_checks.h"
@@ -77,6 +78,8 @@ class Trainer {
 
  private:
   void initialise();
+  void load_teacher();
+  std::unique_ptr<OutputLoss> loss_of(const std::vector<Segment>& segments, const Batch& batch);
   void restore(int64_t step);
   CheckpointInfo checkpoint_info() const;
   StepReport run_replicas();
@@ -101,6 +104,8 @@ class Trainer {
 
   ReplicaLayout layout_;
   Gru4Rec model_;
+  std::optional<Gru4Rec> teacher_;
+  uint64_t teacher_digest_ = 0;  // on rank 0; 0: none
   Optimizer optimizer_;
   std::unique_ptr<EpochPlan> plan_;
   ItemReader items_;
