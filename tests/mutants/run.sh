@@ -8,13 +8,13 @@
 #   # why: TEXT        what goes wrong in the world if this mistake is made
 # A patch that does not apply, does not build, names no test or names tests that fail without it is a failure of the patch.
 # The last line is `N passed, N failed, N skipped`, a killed mutant counting as passed. A patch that had no time left within
-# MUTANTS_SECONDS (default 1200, the first build apart) counts as failed.
+# MUTANTS_SECONDS (default 2400, the first build apart) counts as failed.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch/lib.sh"
 
 export LC_ALL=C # one order of names for sort and comm
 tree=$ROOT/build/mutants build=$ROOT/build/mutants/build/ci
-limit=${MUTANTS_SECONDS:-1200}
+limit=${MUTANTS_SECONDS:-2400}
 mkdir -p "$tree"
 exec 9>"$tree/.lock"
 flock -n 9 || die 2 "another run uses $tree; wait for it to end"
