@@ -17,7 +17,7 @@ namespace gru4rec {
 
 using at::Tensor;
 
-TeacherView view_of_teacher(const Gru4Rec& teacher, const Batch& batch, const Batch& backward) {
+TeacherView view_of_teacher(const Gru4Rec& teacher, const Tensor& table, const Batch& batch, const Batch& backward) {
   std::map<std::pair<uint64_t, uint32_t>, int64_t> place;  // of a target, by session and position, in the backward batch
   for (int64_t i = 0; i < backward.targets(); ++i) place[{backward.sessions[i], backward.positions[i]}] = i;
   std::vector<int64_t> rows;
@@ -29,7 +29,7 @@ TeacherView view_of_teacher(const Gru4Rec& teacher, const Batch& batch, const Ba
     rows.push_back(found->second);
     has_future.push_back(backward.target_rows[found->second] < backward.inputs() ? 1.0f : 0.0f);
   }
-  return {teacher.queries(backward).index_select(0, at::tensor(rows)), teacher.score_table(), at::tensor(has_future)};
+  return {teacher.queries(backward).index_select(0, at::tensor(rows)), table, at::tensor(has_future)};
 }
 
 SoftmaxLoss DistilledLoss::operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,

@@ -17,6 +17,7 @@
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/model/gru_layer.h"
+#include "gru4rec/model/table_rows.h"
 #include "gru4rec/model/unit_rows.h"
 
 namespace gru4rec {
@@ -40,17 +41,6 @@ bool every_row_once(const Batch& batch) {
 
 void fill_uniform(std::span<float> values, double bound, const Stream& stream) {
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(bound * (2.0 * stream.uniform(i) - 1.0));
-}
-
-// Adds the rows of `grad` to the rows of the table they were read from, in packed order.
-void scatter_rows(const Batch& batch, const Tensor& grad, float* table_grad) {
-  const int64_t size = grad.size(1);
-  const Tensor rows = grad.contiguous();
-  const float* source = rows.const_data_ptr<float>();
-  for (int64_t i = 0; i < batch.inputs(); ++i, source += size) {
-    float* row = table_grad + batch.items[i] * size;
-    for (int64_t e = 0; e < size; ++e) row[e] += source[e];
-  }
 }
 
 }  // namespace
@@ -221,7 +211,7 @@ LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::s
   Tensor embedded_grad = embedded.grad();
   if (mask.defined()) embedded_grad = embedded_grad.mul(mask);
   probe("item_embedding.grad", embedded_grad);
-  scatter_rows(batch, embedded_grad, gradient.data() + layout_.table_input_gradient());
+  add_rows(embedded_grad, batch.items.data(), gradient.data() + layout_.table_input_gradient());
   return {loss.sum, batch.count()};
 }
 

@@ -12,23 +12,12 @@
 #include <algorithm>
 #include <limits>
 
+#include "gru4rec/model/table_rows.h"
+
 namespace gru4rec {
 namespace {
 
 using at::Tensor;
-
-// Adds row i of `grad` to row ids[i] of the table, one after the other.
-void add_rows(const Tensor& grad, const Tensor& ids, Tensor& grad_table) {
-  const Tensor rows = grad.contiguous();
-  const int64_t size = rows.size(1);
-  const float* source = rows.const_data_ptr<float>();
-  const int64_t* id = ids.const_data_ptr<int64_t>();
-  float* table = grad_table.data_ptr<float>();
-  for (int64_t i = 0; i < rows.size(0); ++i, source += size) {
-    float* row = table + id[i] * size;
-    for (int64_t e = 0; e < size; ++e) row[e] += source[e];
-  }
-}
 
 double sum_in_order(const Tensor& values) {
   const Tensor plain = values.contiguous();
@@ -68,10 +57,10 @@ SoftmaxLoss over_shared_negatives(const Tensor& queries, const Tensor& table, co
     const Tensor by_target = part.by_target * weight, by_negative = part.by_negative * weight;
     Tensor grad_query = result.grad_queries.narrow(0, first, rows);
     grad_query.copy_(at::mm(by_negative, items).addcmul_(item, by_target));
-    add_rows(query * by_target, label, grad_table);
+    add_rows(query * by_target, label.const_data_ptr<int64_t>(), grad_table.data_ptr<float>());
     grad_items.addmm_(by_negative.t(), query);
   }
-  add_rows(grad_items, negatives, grad_table);
+  add_rows(grad_items, negatives.const_data_ptr<int64_t>(), grad_table.data_ptr<float>());
   return result;
 }
 
@@ -95,10 +84,10 @@ SoftmaxLoss bpr_loss(const Tensor& queries, const Tensor& table, const Tensor& l
     const Tensor by_difference = won * (1 - won) / (won + kGamma) * -weight;
     by_target.add_(by_difference);
     result.grad_queries.addcmul_(other, by_difference, -1);
-    add_rows(queries * by_difference.neg(), ids, grad_table);
+    add_rows(queries * by_difference.neg(), ids.const_data_ptr<int64_t>(), grad_table.data_ptr<float>());
   }
   result.grad_queries.addcmul_(item, by_target);
-  add_rows(queries * by_target, labels, grad_table);
+  add_rows(queries * by_target, labels.const_data_ptr<int64_t>(), grad_table.data_ptr<float>());
   return result;
 }
 

@@ -201,8 +201,7 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
   if (options.direction == Direction::backward && store.info().protocol == Protocol::leave_one_out && options.eval_step != 0)
     throw UserError(
         "direction backward cannot be evaluated on a store that was split leave one out: its targets have no future. Set "
-        "eval_step "
-        "to 0, or ingest with a split of whole sessions.");
+        "eval_step to 0, or ingest with a split of whole sessions.");
   model_.set_loss(loss_for(options, store));
   load_teacher();
   state_.best_histogram = RankHistogram(evaluator_options(options).max_k);
@@ -451,6 +450,7 @@ void Trainer::load_teacher() {
   teacher_.emplace(info.shape);
   if (comm_.rank() == 0) load_checkpoint(file, *teacher_, nullptr);
   comm_.broadcast(0, teacher_->parameters());
+  teacher_table_ = teacher_->score_table();
 }
 
 // The loss of a batch where it is not the one that the model has: with a teacher.
@@ -461,7 +461,7 @@ std::unique_ptr<OutputLoss> Trainer::loss_of(const std::vector<Segment>& segment
                                                              .temperature = options_.distill_temperature,
                                                              .t_squared = options_.distill_t_squared,
                                                              .score_padding = options_.score_padding},
-                                         view_of_teacher(*teacher_, batch, backward));
+                                         view_of_teacher(*teacher_, teacher_table_, batch, backward));
 }
 
 void Trainer::restore(int64_t step) {

@@ -105,6 +105,7 @@ class Trainer {
   ReplicaLayout layout_;
   Gru4Rec model_;
   std::optional<Gru4Rec> teacher_;
+  at::Tensor teacher_table_;  // its score_table()
   uint64_t teacher_digest_ = 0;  // on rank 0; 0: none
   Optimizer optimizer_;
   std::unique_ptr<EpochPlan> plan_;
