@@ -1,21 +1,43 @@
 #include "gru4rec/model/distillation.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <map>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/model/row_kernels.h"
 
 namespace gru4rec {
 
 using at::Tensor;
+
+namespace {
+
+// Turns scores [rows, classes] into exp(score - max) where they stand.
+struct Exponentials {
+  Tensor max, sum;  // [rows]
+  explicit Exponentials(const Tensor& scores) : max(at::empty({scores.size(0)}, scores.options())), sum(at::empty_like(max)) {
+    exp_rows(scores.data_ptr<float>(), scores.size(0), scores.size(1), max.data_ptr<float>(), sum.data_ptr<float>());
+  }
+  Tensor log_sum() const { return sum.log().add_(max); }
+};
+
+// a_i · b_i for each row; [rows].
+Tensor row_dots(const Tensor& a, const Tensor& b) {
+  Tensor dots = at::empty({a.size(0)}, a.options());
+  const int64_t size = a.size(1);
+  for (int64_t i = 0; i < a.size(0); ++i)
+    dots.data_ptr<float>()[i] = dot(a.const_data_ptr<float>() + i * size, b.const_data_ptr<float>() + i * size, size);
+  return dots;
+}
+
+}  // namespace
 
 TeacherView view_of_teacher(const Gru4Rec& teacher, const Tensor& table, const Batch& batch, const Batch& backward) {
   std::map<std::pair<uint64_t, uint32_t>, int64_t> place;  // of a target, by session and position, in the backward batch
@@ -42,24 +64,34 @@ SoftmaxLoss DistilledLoss::operator()(const Tensor& queries, const Tensor& table
 
   SoftmaxLoss result;
   result.grad_queries = at::empty_like(queries);
-  const int64_t chunk = std::max<int64_t>(1, softmax_chunk_rows(table.size(0)) / 4);  // four matrices of scores are alive
+  const int64_t chunk = std::max<int64_t>(1, softmax_chunk_rows(table.size(0)) / 2);  // two or three matrices are alive
   for (int64_t first = 0; first < queries.size(0); first += chunk) {
     const int64_t rows = std::min(chunk, queries.size(0) - first);
-    const Tensor query = queries.narrow(0, first, rows), label = labels.narrow(0, first, rows).unsqueeze(1);
-    const Tensor weight = weights.narrow(0, first, rows).unsqueeze(1);
-    const Tensor lambda = teacher_.has_future.narrow(0, first, rows).unsqueeze(1) * options_.lambda;
+    const Tensor query = queries.narrow(0, first, rows), label = labels.narrow(0, first, rows);
+    const Tensor weight = weights.narrow(0, first, rows), lambda = teacher_.has_future.narrow(0, first, rows) * options_.lambda;
     const Tensor of_label = weight * (1 - lambda), of_teacher = weight * lambda * factor;
+
     const Tensor scores = at::mm(query, items.t());
-    const Tensor taught = at::softmax(at::mm(teacher_.queries.narrow(0, first, rows), teacher_items.t()).div_(t), 1);
+    const Tensor softened = t == 1 ? scores : scores / t;
+    const Tensor taught = at::mm(teacher_.queries.narrow(0, first, rows), teacher_items.t()).div_(t);
+    const Tensor label_score = scores.gather(1, label.unsqueeze(1)).squeeze(1);
+    const Exponentials of_taught(taught);
+    const Tensor taught_score = row_dots(taught, softened).div_(of_taught.sum);  // Σ softmax(taught) · softened
+    const Exponentials of_scores(scores);
+    const Exponentials of_softened = t == 1 ? of_scores : Exponentials(softened);
 
-    const Tensor log_softened = at::log_softmax(scores / t, 1);
-    const Tensor log_probability = at::log_softmax(scores, 1);
-    const Tensor loss = of_label * log_probability.gather(1, label).neg() - of_teacher * (taught * log_softened).sum(1, true);
-    const Tensor plain = loss.contiguous();
-    for (int64_t i = 0; i < rows; ++i) result.sum += plain.const_data_ptr<float>()[i];
+    const Tensor loss = of_label * (of_scores.log_sum() - label_score) + of_teacher * (of_softened.log_sum() - taught_score);
+    for (int64_t i = 0; i < rows; ++i) result.sum += loss.const_data_ptr<float>()[i];
 
-    Tensor grad = log_probability.exp().mul_(of_label).scatter_add_(1, label, of_label.neg());
-    grad.add_(log_softened.exp().sub_(taught).mul_(of_teacher / t));
+    const auto per_row = [](const Tensor& values) { return values.unsqueeze(1); };
+    Tensor grad = scores;  // by the scores, in their place
+    if (t == 1) {
+      grad.mul_(per_row((of_label + of_teacher) / of_scores.sum));
+    } else {
+      grad.mul_(per_row(of_label / of_scores.sum)).addcmul_(softened, per_row(of_teacher / t / of_softened.sum));
+    }
+    grad.addcmul_(taught, per_row(of_teacher / t / of_taught.sum), -1);
+    grad.scatter_add_(1, per_row(label), per_row(of_label.neg()));
     result.grad_queries.narrow(0, first, rows).copy_(at::mm(grad, items));
     grad_items.addmm_(grad.t(), query);
   }

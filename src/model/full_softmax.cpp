@@ -1,17 +1,17 @@
 #include "gru4rec/model/full_softmax.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/amax.h>
-#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+
+#include "gru4rec/model/row_kernels.h"
 
 namespace gru4rec {
 
@@ -29,41 +29,54 @@ RowRange SoftmaxOwner::rows_of(int64_t block) const {
 std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, const Tensor& labels) {
   queries_ = queries;
   labels_ = labels;
-  exp_scores_.clear();
   statistics_.clear();
+  exp_scores_.resize(blocks_.last - blocks_.first);
   const int64_t* label = labels.const_data_ptr<int64_t>();
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
     const RowRange rows = rows_of(block);
-    Tensor scores = at::mm(queries, table_.narrow(0, rows.first, rows.size()).t());
+    Tensor& scores = exp_scores_[block - blocks_.first];
+    if (!scores.defined() || scores.size(0) != queries.size(0))
+      scores = at::empty({queries.size(0), rows.size()}, queries.options());
+    at::mm_out(scores, queries, table_.narrow(0, rows.first, rows.size()).t());
     BlockStatistics statistics;
     statistics.target = at::zeros({queries.size(0)}, queries.options());
     float* target = statistics.target.data_ptr<float>();
-    const float* score = scores.const_data_ptr<float>();
+    float* score = scores.data_ptr<float>();
     for (int64_t i = 0; i < queries.size(0); ++i)
       if (label[i] >= rows.first && label[i] < rows.last) target[i] = score[i * rows.size() + label[i] - rows.first];
-    statistics.max = scores.amax(1);
-    scores.sub_(statistics.max.unsqueeze(1)).exp_();
-    statistics.sum_exp = scores.sum(1);
-    exp_scores_.push_back(scores);
+    statistics.max = at::empty({queries.size(0)}, queries.options());
+    statistics.sum_exp = at::empty({queries.size(0)}, queries.options());
+    exp_rows(score, queries.size(0), rows.size(), statistics.max.data_ptr<float>(), statistics.sum_exp.data_ptr<float>());
     statistics_.push_back(statistics);
   }
   return statistics_;
 }
 
+// The gradient of the scores is diag(factor) · exp(score - max) - diag(weights) · one-hot(label). The factors go to the queries
+// and the one-hot part to single rows, so that the matrix itself is only read.
 std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table) {
   std::vector<Tensor> grad_queries;
   const int64_t* label = labels_.const_data_ptr<int64_t>();
   const float* weight = weights.const_data_ptr<float>();
+  const int64_t size = queries_.size(1);
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
     const RowRange rows = rows_of(block);
-    Tensor& grad_scores = exp_scores_[block - blocks_.first];  // softmax · weight - weight at the target
-    const Tensor scale = (statistics_[block - blocks_.first].max - log_sum_exp).exp_().mul_(weights);
-    grad_scores.mul_(scale.unsqueeze(1));
-    float* grad = grad_scores.data_ptr<float>();
-    for (int64_t i = 0; i < queries_.size(0); ++i)
-      if (label[i] >= rows.first && label[i] < rows.last) grad[i * rows.size() + label[i] - rows.first] -= weight[i];
-    grad_queries.push_back(at::mm(grad_scores, table_.narrow(0, rows.first, rows.size())));
-    grad_table.narrow(0, rows.first, rows.size()).addmm_(grad_scores.t(), queries_);
+    const Tensor& exp_scores = exp_scores_[block - blocks_.first];
+    const Tensor factor = (statistics_[block - blocks_.first].max - log_sum_exp).exp_().mul_(weights).unsqueeze(1);
+    Tensor grad_query = at::mm(exp_scores, table_.narrow(0, rows.first, rows.size())).mul_(factor);
+    grad_table.narrow(0, rows.first, rows.size()).addmm_(exp_scores.t(), queries_.mul(factor));
+    for (int64_t i = 0; i < queries_.size(0); ++i) {
+      if (label[i] < rows.first || label[i] >= rows.last) continue;
+      float* item_grad = grad_table.data_ptr<float>() + label[i] * size;
+      float* out = grad_query.data_ptr<float>() + i * size;
+      const float* item = table_.const_data_ptr<float>() + label[i] * size;
+      const float* query = queries_.const_data_ptr<float>() + i * size;
+      for (int64_t e = 0; e < size; ++e) {
+        item_grad[e] -= weight[i] * query[e];
+        out[e] -= weight[i] * item[e];
+      }
+    }
+    grad_queries.push_back(grad_query);
   }
   return grad_queries;
 }

@@ -139,12 +139,14 @@ SoftmaxLoss Gru4Rec::output_loss(const OutputLoss& loss_of, const Tensor& querie
   const double scale = score_scale();
   Tensor unit_grad = at::zeros_like(table);
   SoftmaxLoss loss = loss_of(query.unit.mul(scale), item.unit, batch, key, unit_grad);
-  table_grad.add_(item.gradient(unit_grad));
+  item.add_gradient(unit_grad, table_grad);
   if (shape_.learn_score_scale) {
     const ParameterInfo& info = layout_.find(kScoreScale);
     view(info.offset, info).add_(loss.grad_queries.mul(query.unit).sum());
   }
-  loss.grad_queries = query.gradient(loss.grad_queries.mul_(scale));
+  Tensor grad_queries = at::zeros_like(queries);
+  query.add_gradient(loss.grad_queries.mul_(scale), grad_queries);
+  loss.grad_queries = grad_queries;
   return loss;
 }
 

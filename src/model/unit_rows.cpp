@@ -1,19 +1,37 @@
 #include "gru4rec/model/unit_rows.h"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/clamp_min.h>
-#include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/sum.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "gru4rec/model/row_kernels.h"
 
 namespace gru4rec {
 
-UnitRows::UnitRows(const at::Tensor& x)
-    : length(at::linalg_vector_norm(x, 2, at::IntArrayRef{1}, /*keepdim=*/true).clamp_min_(1e-12)) {
-  unit = x.div(length);
+UnitRows::UnitRows(const at::Tensor& x) {
+  const at::Tensor plain = x.contiguous();
+  const int64_t rows = plain.size(0), size = plain.size(1);
+  unit = at::empty({rows, size}, plain.options());
+  length = at::empty({rows}, plain.options());
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* in = plain.const_data_ptr<float>() + i * size;
+    float* out = unit.data_ptr<float>() + i * size;
+    const float norm = std::max(std::sqrt(dot(in, in, size)), 1e-12f);
+    length.data_ptr<float>()[i] = norm;
+    for (int64_t e = 0; e < size; ++e) out[e] = in[e] / norm;
+  }
 }
 
-at::Tensor UnitRows::gradient(const at::Tensor& grad_unit) const {
-  return grad_unit.addcmul(unit, unit.mul(grad_unit).sum(1, /*keepdim=*/true), -1).div_(length);
+void UnitRows::add_gradient(const at::Tensor& grad_unit, at::Tensor& grad) const {
+  const int64_t rows = unit.size(0), size = unit.size(1);
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* g = grad_unit.const_data_ptr<float>() + i * size;
+    const float* u = unit.const_data_ptr<float>() + i * size;
+    float* out = grad.data_ptr<float>() + i * size;
+    const float along = dot(u, g, size), norm = length.const_data_ptr<float>()[i];
+    for (int64_t e = 0; e < size; ++e) out[e] += (g[e] - u[e] * along) / norm;
+  }
 }
 
 }  // namespace gru4rec

@@ -101,7 +101,7 @@ TEST_P(Softmax, EqualsCrossEntropyInDoubleWithItsGradients) {
   expected.backward();
   EXPECT_NEAR(loss.sum, expected.item<double>(), 1e-5 * expected.item<double>());
   EXPECT_LT(largest_difference(loss.grad_queries, q.grad()), 1e-4);  // values up to 6
-  EXPECT_LT(largest_difference(grad_table, t.grad()), 2e-5);
+  EXPECT_LT(largest_difference(grad_table, t.grad()), 5e-5);  // the same
 }
 
 TEST_P(Softmax, ThreePretendedOwnersEqualOne) {

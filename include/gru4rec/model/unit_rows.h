@@ -5,14 +5,14 @@
 
 namespace gru4rec {
 
-// u = x / max(|x|, 1e-12) for each row of x. Local.
+// u = x / max(|x|, 1e-12) for each row of x. fp32. Local.
 struct UnitRows {
   explicit UnitRows(const at::Tensor& x);  // [rows, size]
   at::Tensor unit;                         // [rows, size]
-  at::Tensor length;                       // [rows, 1]
+  at::Tensor length;                       // [rows]
 
-  // dL/dx from dL/du: (g - u (u · g)) / |x|.
-  at::Tensor gradient(const at::Tensor& grad_unit) const;
+  // Adds dL/dx = (g - u (u · g)) / |x| to `grad`, from g = dL/du; both [rows, size], contiguous.
+  void add_gradient(const at::Tensor& grad_unit, at::Tensor& grad) const;
 };
 
 }  // namespace gru4rec

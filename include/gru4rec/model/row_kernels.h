@@ -1,0 +1,28 @@
+// Pointwise loops over rows of floats, for what stands between matrix products.
+//
+// Sums run in 16 lanes, whatever the width of the processor's vectors, and all is made of single IEEE operations and fused
+// multiply-adds: the same bits with AVX-512, AVX2 and neither.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace gru4rec {
+
+// For each row of scores [rows, columns], contiguous: max[i] = the largest score, scores[i, j] = exp(scores[i, j] - max[i]), and
+// sum[i] their sum. exp is a polynomial of degree 7 after reduction by ln 2 (Cephes, expf), within 2 ulp; below exp(-87) it is 0.
+// A NaN in a row makes its sum NaN. Local.
+void exp_rows(float* scores, int64_t rows, int64_t columns, float* max, float* sum);
+
+// Σ a[i] b[i]. Local.
+float dot(const float* a, const float* b, int64_t size);
+
+// The same for one instruction set. Those that this processor has, the one that is used first.
+struct RowKernels {
+  const char* name;
+  void (*exp_rows)(float* scores, int64_t rows, int64_t columns, float* max, float* sum);
+  float (*dot)(const float* a, const float* b, int64_t size);
+};
+const std::vector<RowKernels>& row_kernels();
+
+}  // namespace gru4rec

@@ -1,0 +1,96 @@
+// Laws of the pointwise loops over rows: they are their formulas, and every instruction set gives the same bits.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "gru4rec/base/random.h"
+#include "gru4rec/model/row_kernels.h"
+
+namespace gru4rec {
+namespace {
+
+std::vector<float> values(size_t count, double bound, uint64_t key) {
+  const Stream stream{7, Purpose::parameter_init, key};
+  std::vector<float> out(count);
+  for (size_t i = 0; i < count; ++i) out[i] = static_cast<float>(bound * (2 * stream.uniform(i) - 1));
+  return out;
+}
+
+struct Result {
+  std::vector<float> exp, max, sum;
+};
+
+Result exp_of(const RowKernels& kernels, std::vector<float> scores, int64_t columns) {
+  const auto rows = static_cast<int64_t>(scores.size()) / columns;
+  Result result{std::move(scores), std::vector<float>(rows), std::vector<float>(rows)};
+  kernels.exp_rows(result.exp.data(), rows, columns, result.max.data(), result.sum.data());
+  return result;
+}
+
+TEST(RowKernels, ExpIsTheExponentialOfTheDistanceToTheMaximum) {
+  for (const int64_t columns : {1, 2, 15, 16, 17, 31, 32, 100, 1023})
+    for (const double bound : {0.001, 1.0, 16.0, 60.0}) {
+      constexpr int64_t kRows = 5;
+      const std::vector<float> scores = values(kRows * columns, bound, columns);
+      const Result got = exp_of(row_kernels().front(), scores, columns);
+      for (int64_t i = 0; i < kRows; ++i) {
+        const float* row = scores.data() + i * columns;
+        ASSERT_EQ(got.max[i], *std::max_element(row, row + columns));
+        double sum = 0;
+        for (int64_t j = 0; j < columns; ++j) {
+          const double distance = static_cast<double>(row[j] - got.max[i]);
+          const double expected = distance < -87 ? 0 : std::exp(distance);
+          ASSERT_NEAR(got.exp[i * columns + j], expected, 2e-7 * expected) << "at a distance of " << distance;
+          sum += expected;
+        }
+        ASSERT_NEAR(got.sum[i], sum, 1e-6 * sum);
+      }
+    }
+}
+
+TEST(RowKernels, WhatIsNotFiniteIsNotHidden) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+  for (const RowKernels& kernels : row_kernels())
+    for (const int64_t columns : {3, 40})
+      for (int64_t at = 0; at < columns; ++at) {
+        std::vector<float> scores = values(columns, 3, at);
+        scores[at] = kNan;
+        EXPECT_TRUE(std::isnan(exp_of(kernels, scores, columns).sum[0])) << kernels.name << " NaN at " << at;
+        scores[at] = kInfinity;
+        EXPECT_TRUE(std::isnan(exp_of(kernels, scores, columns).sum[0])) << kernels.name << " infinity at " << at;
+        scores[at] = -kInfinity;
+        EXPECT_EQ(exp_of(kernels, scores, columns).exp[at], 0.0f) << kernels.name << " -infinity at " << at;
+      }
+}
+
+TEST(RowKernels, EveryInstructionSetGivesTheSameBits) {
+  for (const int64_t columns : {1, 15, 16, 17, 333, 4096}) {
+    const std::vector<float> scores = values(3 * columns, 30, columns), other = values(3 * columns, 2, columns + 1);
+    const RowKernels& first = row_kernels().front();
+    const Result expected = exp_of(first, scores, columns);
+    const float product = first.dot(scores.data(), other.data(), 3 * columns);
+    for (const RowKernels& kernels : row_kernels()) {
+      const Result got = exp_of(kernels, scores, columns);
+      EXPECT_EQ(got.exp, expected.exp) << kernels.name;
+      EXPECT_EQ(got.max, expected.max) << kernels.name;
+      EXPECT_EQ(got.sum, expected.sum) << kernels.name;
+      EXPECT_EQ(kernels.dot(scores.data(), other.data(), 3 * columns), product) << kernels.name;
+    }
+  }
+}
+
+TEST(RowKernels, DotIsTheSumOfProducts) {
+  for (const int64_t size : {0, 1, 15, 16, 17, 128, 1000}) {
+    const std::vector<float> a = values(size, 2, 1), b = values(size, 2, 2);
+    double expected = 0;
+    for (int64_t i = 0; i < size; ++i) expected += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    EXPECT_NEAR(dot(a.data(), b.data(), size), expected, 1e-5 * std::sqrt(static_cast<double>(size + 1)));
+  }
+}
+
+}  // namespace
+}  // namespace gru4rec
