@@ -144,7 +144,25 @@ void settle_negatives(Reading& reading) {
   else if (some && !bpr)
     reading.errors.push_back(
         "option 'train_neg_sample_args' draws negatives for each target, which only loss_type BPR has; the other losses share "
-        "n_sample negatives. Leave it out.");
+        "n_sample negatives, or have none. Leave it out.");
+}
+
+// The losses of predicted item embeddings compare cosines, and one of them wants embeddings that stay.
+void check_cosine_losses(const Options& options, std::vector<std::string>& errors) {
+  const bool embedding = options.loss_type == LossType::cosine_embedding;
+  if (!embedding && options.loss_type != LossType::cosine_ranking) return;
+  const char* name = embedding ? "cosine_embedding" : "cosine_ranking";
+  if (options.score != ScoreKind::cosine)
+    errors.push_back(fmt::format(
+        "option 'score': got dot, loss_type {} wants cosine: what it learns says nothing of lengths. Set score to cosine.",
+        name));
+  if (options.learn_score_scale)
+    errors.push_back(
+        fmt::format("option 'learn_score_scale': loss_type {} is of cosines without a scale. Leave it out.", name));
+  if (embedding && !options.freeze_item_embeddings)
+    errors.push_back(
+        "option 'freeze_item_embeddings': got False, loss_type cosine_embedding wants True: item embeddings that move would "
+        "become all alike. Set it, with a trained run as item_embeddings_from, or set loss_type to cosine_ranking.");
 }
 
 // What only several options together can be wrong about.
@@ -160,6 +178,11 @@ void check_together(const Options& options, std::vector<std::string>& errors) {
                     options.valid_metric, fmt::join(options.metrics, ", "), fmt::join(options.topk, ", ")));
   if (options.learn_score_scale && options.score == ScoreKind::dot)
     errors.push_back("option 'learn_score_scale': dot products have no scale. Set score to cosine, or leave it out.");
+  check_cosine_losses(options, errors);
+  if (!options.init_from.empty() && !options.item_embeddings_from.empty())
+    errors.push_back(
+        "options 'init_from' and 'item_embeddings_from' both say where the item embeddings come from: init_from takes all "
+        "weights. Leave one out.");
   if (!options.teacher.empty() && options.loss_type != LossType::ce)
     errors.push_back(
         "option 'teacher' goes with loss_type CE: a teacher's distribution is over the whole catalogue. Leave one out.");
@@ -169,6 +192,17 @@ void check_together(const Options& options, std::vector<std::string>& errors) {
   if (options.augmentation == Augmentation::prefixes && (!options.teacher.empty() || options.direction == Direction::backward))
     errors.push_back(
         "option 'augmentation': prefixes end at their target, so that a teacher sees no future. Set it to one_pass.");
+  if (options.learning_rate_schedule == Schedule::plateau && options.eval_step == 0)
+    errors.push_back(
+        "option 'learning_rate_schedule': got plateau with eval_step 0, wanted evaluations that say when to lower the rate. "
+        "Set eval_step to 1 or more, or learning_rate_schedule to constant or cosine.");
+  if (options.teacher == "auto" && options.epochs == 0)
+    errors.push_back(
+        "option 'teacher': auto trains a teacher for as many epochs as its student, and epochs is 0. Raise epochs.");
+  if (options.adapt_fraction > 0 && options.epochs == 0)
+    errors.push_back(
+        "option 'adapt_fraction' goes on from what was trained, and epochs is 0. Raise epochs, or adapt another run with "
+        "init_from and recent_fraction.");
   if (!options.benchmark_filename.empty() && !options.train_file.empty())
     errors.push_back("options 'benchmark_filename' and 'train_file' both name the training data. Leave one out.");
   if (options.train_file.empty() && !(options.test_file.empty() && options.valid_file.empty()))
@@ -180,9 +214,9 @@ void check_together(const Options& options, std::vector<std::string>& errors) {
   throw UserError("{} errors in the configuration:\n  {}", errors.size(), fmt::join(errors, "\n  "));
 }
 
-// Whether a row changes what a run computes. A falling learning rate is stretched over all epochs, so that these count as well.
+// Whether a row changes what a run computes. Half a cosine is stretched over all epochs, so that these count as well.
 bool changes_numbers(const OptionRow& row, const Options& options) {
-  return row.affects_numbers || (row.key == "epochs" && options.learning_rate_schedule != Schedule::constant);
+  return row.affects_numbers || (row.key == "epochs" && options.learning_rate_schedule == Schedule::cosine);
 }
 
 std::string yaml_of(const Options& options, bool numbers_only, bool titles) {

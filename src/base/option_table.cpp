@@ -96,16 +96,22 @@ void add_model(std::vector<OptionRow>& rows) {
       choice<LossType>(&O::loss_type, {{"CE", LossType::ce},
                                        {"BPR", LossType::bpr},
                                        {"sampled_softmax", LossType::sampled_softmax},
-                                       {"BPR-max", LossType::bpr_max}}),
+                                       {"BPR-max", LossType::bpr_max},
+                                       {"cosine_embedding", LossType::cosine_embedding},
+                                       {"cosine_ranking", LossType::cosine_ranking}}),
       "CE: cross-entropy over the whole catalogue. BPR: each target against the negatives of "
       "train_neg_sample_args, as in RecBole. sampled_softmax, BPR-max: each target against n_sample negatives "
       "that the whole step shares. With these three the time of the output layer does not grow with the "
-      "catalogue; that of the optimizer and of the sum of gradients does.");
+      "catalogue; that of the optimizer and of the sum of gradients does. The last two are for score cosine (Tan, Xu and Liu "
+      "2016, section 3.4). cosine_embedding: one minus the cosine with the target's embedding, for "
+      "freeze_item_embeddings; a step's time does not grow with the catalogue. cosine_ranking: each target's cosine "
+      "against those of n_sample shared negatives, by a hinge with ranking_margin; items may move.");
   add("train_neg_sample_args", Origin::recbole_extended, negatives(),
       "Negatives of each target for BPR: uniform over the other items, or by popularity^alpha in training. Unset: one uniform "
       "negative for BPR, none else (RecBole's own default stops with an error for CE). More: a clearer and slower step.");
   add("n_sample", Origin::ours, integer(&O::n_sample, between(1, 262144)),
-      "Negatives of a step for sampled_softmax and BPR-max, with the official GRU4Rec's name and default. Larger: closer to "
+      "Negatives of a step for sampled_softmax, BPR-max and cosine_ranking, with the official GRU4Rec's name and default. "
+      "Larger: closer to "
       "the "
       "whole softmax, and slower.");
   add("sample_alpha", Origin::ours, real(&O::sample_alpha, at_least(0)),
@@ -117,6 +123,10 @@ void add_model(std::vector<OptionRow>& rows) {
       "Weight of BPR-max's penalty on the squared scores of negatives. Larger: smaller scores, less overfitting; with cosine "
       "scores, whose "
       "size is score_scale, it wants to be near 0.");
+  add("ranking_margin", Origin::ours, real(&O::ranking_margin, between(0, 2)),
+      "cosine_ranking only: by how much the cosine of the target has to exceed that of each negative. Larger: negatives that "
+      "are "
+      "already far count as well.");
   add("score", Origin::ours, choice<ScoreKind>(&O::score, {{"dot", ScoreKind::dot}, {"cosine", ScoreKind::cosine}}),
       "dot: products of the session's vector with the items', as in RecBole. cosine: both are divided by their length first, "
       "and "
@@ -153,8 +163,8 @@ void add_training(std::vector<OptionRow>& rows) {
       "A checkpoint, or a run's folder for its best one, of a backward model of the same catalogue: the loss becomes "
       "(1 - distill_lambda) times CE plus distill_lambda times the cross-entropy with the teacher's distribution, wherever a "
       "target "
-      "has items after it (generalised distillation with privileged information; Tan, Xu and Liu 2016, section 3.3). Empty: "
-      "none.");
+      "has items after it (generalised distillation with privileged information; Tan, Xu and Liu 2016, section 3.3). auto: "
+      "trains that model first, in RUN_DIR/teacher, with the options of this run. Empty: none.");
   add("distill_lambda", Origin::ours, kNumbers, real(&O::distill_lambda, between(0, 1)),
       "Weight of the teacher's distribution. Larger: the student believes the teacher more than the label.");
   add("distill_temperature", Origin::ours, kNumbers, real(&O::distill_temperature, above(0)),
@@ -192,11 +202,27 @@ void add_training(std::vector<OptionRow>& rows) {
   add("learning_rate", Origin::recbole, kNumbers, real(&O::learning_rate, above(0)),
       "Step size of the optimizer. Larger learns faster and diverges sooner.");
   add("learning_rate_schedule", Origin::ours, kNumbers,
-      choice<Schedule>(&O::learning_rate_schedule, {{"constant", Schedule::constant}, {"cosine", Schedule::cosine}}),
+      choice<Schedule>(&O::learning_rate_schedule,
+                       {{"constant", Schedule::constant}, {"cosine", Schedule::cosine}, {"plateau", Schedule::plateau}}),
       "constant: learning_rate throughout. cosine: falls from it to zero over all epochs along half a cosine (Loshchilov and "
-      "Hutter 2017), which ends in a better place than a constant rate; epochs then cannot change on resume.");
+      "Hutter 2017), which ends in a better place than a constant rate; epochs then cannot change on resume. plateau: "
+      "multiplied by "
+      "plateau_factor after more than plateau_patience evaluations in a row without a better valid_metric.");
+  add("plateau_factor", Origin::ours, kNumbers, real(&O::plateau_factor, {0, 1, true, true}),
+      "With learning_rate_schedule plateau only: what the rate is multiplied by. Smaller: fewer, larger falls.");
+  add("plateau_patience", Origin::ours, kNumbers, integer(&O::plateau_patience, at_least(0)),
+      "With learning_rate_schedule plateau only: how many evaluations without a better one are waited for. Should be smaller "
+      "than stopping_step.");
   add("warmup_steps", Origin::ours, kNumbers, integer(&O::warmup_steps, at_least(0)),
       "Steps over which the rate rises from near zero to learning_rate. Larger: a gentler start for large learning rates.");
+  add("ema_decay", Origin::ours, kNumbers, real(&O::ema_decay, below(0, 1)),
+      "Evaluates, and keeps in checkpoints beside the weights, their exponential moving average over steps: average = "
+      "ema_decay "
+      "times average plus (1 - ema_decay) times weights. Larger: a longer memory, such as 0.999 for the last 1,000 steps. 0: "
+      "none.");
+  add("freeze_item_embeddings", Origin::ours, kNumbers, flag(&O::freeze_item_embeddings),
+      "Holds the item table constant: no gradient is made for it and no learner touches it. Wanted by loss_type "
+      "cosine_embedding, which would otherwise make all items alike; begin with item_embeddings_from or init_from.");
   add("weight_decay", Origin::recbole, kNumbers, real(&O::weight_decay, at_least(0)),
       "L2 penalty: this times the weight is added to its gradient; with adamw each step takes this times the "
       "rate off the weight instead. Larger: smaller weights, less overfitting.");
@@ -209,6 +235,15 @@ void add_training(std::vector<OptionRow>& rows) {
   add("epochs", Origin::recbole, kNeutral, integer(&O::epochs, at_least(0)),
       "Passes over the training data at most. A run that did them all can be resumed with more, unless "
       "learning_rate_schedule is cosine; one that stopped early wants a larger stopping_step.");
+  add("adapt_fraction", Origin::ours, kNeutral, fraction(&O::adapt_fraction, {0, 1, false, false}),
+      "After training, goes on from the best checkpoint with this most recent fraction of the sessions, such as 1/64, as a "
+      "second run in RUN_DIR/adapted (Tan, Xu and Liu 2016, section 3.2), whose result is the last line. Its other options are "
+      "those of the first run, but for warmup_steps, which is 0. 0: does not.");
+  add("adapt_epochs", Origin::ours, kNeutral, integer(&O::adapt_epochs, at_least(1)),
+      "With adapt_fraction only: epochs of the second run.");
+  add("adapt_learning_rate", Origin::ours, kNeutral, real(&O::adapt_learning_rate, above(0)),
+      "With adapt_fraction only: learning_rate of the second run. Larger: more of what was learned is given up for what is "
+      "new.");
   add("eval_step", Origin::recbole, kNumbers, integer(&O::eval_step, at_least(0)),
       "Evaluates on valid after every so many epochs. 0: never, so there is no early stopping.");
   add("stopping_step", Origin::recbole, kNeutral, integer(&O::stopping_step, at_least(0)),
@@ -253,6 +288,9 @@ void add_runs(std::vector<OptionRow>& rows) {
   add("init_from", Origin::ours, text(&O::init_from, true),
       "A checkpoint, or a run's folder for its best one, whose weights a new run begins with instead of random ones. Sizes and "
       "catalogue must be the same. Has no part in a resumed run.");
+  add("item_embeddings_from", Origin::ours, text(&O::item_embeddings_from, true),
+      "A checkpoint, or a run's folder for its best one, whose item table a new run begins with; its other weights begin at "
+      "random. embedding_size and catalogue must be the same. Contradicts init_from. Has no part in a resumed run.");
   add("resume", Origin::ours, flag(&O::resume), "Goes on from the newest intact checkpoint of checkpoint_dir.");
   add("debug", Origin::ours, flag(&O::debug),
       "One process that replays a run of any number of replicas bit for bit, with finite checks on every tensor, anomaly "

@@ -1,5 +1,7 @@
 #include <spdlog/spdlog.h>
 
+#include <chrono>
+
 #include "commands.h"
 #include "gru4rec/base/atomic_file.h"
 #include "gru4rec/base/config.h"
@@ -41,7 +43,7 @@ int run_evaluate(EvaluateRequest request, MpiEnvironment& environment) {
         request.checkpoint.string(), info.shape.catalogue, options.store, store.info().catalogue, info.store);
   comm->broadcast(0, std::span<ModelShape>(&info.shape, 1));
   Gru4Rec model(info.shape);
-  if (comm->rank() == 0) load_checkpoint(request.checkpoint, model, nullptr);
+  if (comm->rank() == 0) load_weights(request.checkpoint, model);
   comm->broadcast(0, model.parameters());
 
   const Split split = request.split == "valid" ? Split::valid : Split::test;
@@ -53,7 +55,10 @@ int run_evaluate(EvaluateRequest request, MpiEnvironment& environment) {
   if (evaluator.targets() == 0)
     throw UserError("the store {} has no {} targets. Ingest it with another split, or pass --split.", options.store,
                     request.split);
+  const auto start = std::chrono::steady_clock::now();
   const RankHistogram histogram = evaluator.run(model, *comm);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  if (comm->rank() == 0) spdlog::info("evaluated {} targets in {:.3f} s", histogram.targets, seconds.count());
   if (!request.ranks_file.empty()) {
     const std::vector<TargetRank> ranks = evaluator.ranks(model, *comm);
     if (comm->rank() == 0) write_ranks(request.ranks_file, store, ranks);

@@ -26,29 +26,31 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   const ParameterLayout layout(shape);
   const ReplicaLayout replicas(static_cast<int>(start.replicas), world);
   const auto own = replicas.replicas_of(rank);
-  const auto length = static_cast<uint64_t>(layout.gradient_floats());
+  const auto length = static_cast<uint64_t>(layout.gradient_floats(options.freeze_item_embeddings));
   uint64_t partials = 0;
   for (int other = 0; other < world; ++other) {
     const auto block = replicas.replicas_of(other);
     if (other != rank) partials += maximal_subtrees(static_cast<int>(start.replicas), block.first, block.last).size();
   }
   MemoryEstimate estimate{};
-  estimate.parameters = 3 * static_cast<uint64_t>(layout.parameter_floats()) * kFloat;
+  estimate.parameters = (options.ema_decay > 0 ? 4 : 3) * static_cast<uint64_t>(layout.parameter_floats()) * kFloat;
   estimate.gradients =
       (sum_buffers(static_cast<int>(start.replicas), own.first, own.last) * length + partials * length / world) * kFloat;
   const uint64_t share = (options.train_batch_size + start.replicas - 1) / start.replicas + options.MAX_ITEM_LIST_LENGTH;
   // Embedded inputs, mask and their gradient; per layer gates, their two gradients, three states; queries and their gradient.
   estimate.activations = share * kFloat * (4 * options.embedding_size + options.num_layers * 14 * options.hidden_size);
   estimate.scores = 2 * static_cast<uint64_t>(softmax_chunk_rows(shape.table_rows()) * shape.table_rows()) * kFloat;
-  if (options.loss_type != LossType::ce) {  // evaluation scores the whole catalogue all the same
+  const bool makes_cosines = options.loss_type == LossType::cosine_embedding || options.loss_type == LossType::cosine_ranking;
+  if (options.loss_type != LossType::ce && options.loss_type != LossType::cosine_embedding) {
+    // Evaluation scores the whole catalogue all the same.
     const bool bpr = options.loss_type == LossType::bpr;
     const auto negatives = static_cast<uint64_t>(bpr ? options.train_neg_sample_args.sample_num : options.n_sample);
     const uint64_t scores = std::max(static_cast<uint64_t>(kScoresAtOnce), 16 * negatives);
     estimate.scores = std::max(estimate.scores, bpr ? share * negatives * sizeof(int64_t)
                                                     : (6 * scores + 2 * negatives * shape.embedding_size) * kFloat);
   }
-  // Cosine scores: the table at unit length, its gradient, and two intermediate results.
-  if (shape.cosine) estimate.activations += 4 * static_cast<uint64_t>(layout.table_floats()) * kFloat;
+  // Cosine scores: the table at unit length, its gradient, and two intermediate results; of the table only in evaluation.
+  if (shape.cosine) estimate.activations += (makes_cosines ? 1 : 4) * static_cast<uint64_t>(layout.table_floats()) * kFloat;
   estimate.data = std::min(store.events, kWindowEvents) * kSegmentBytes +
                   std::min(store.events * sizeof(uint32_t), ItemReader::kCacheBytes);
   return estimate;
@@ -77,6 +79,9 @@ void print_startup(const Options& options, const RunStart& start, const Store& s
                  own.first, own.last - 1, train_targets * own.size() / start.replicas, lines[rank].threads,
                  capability_name(static_cast<Capability>(lines[rank].capability)), mebibytes(lines[rank].memory));
   }
+  const ParameterLayout parameters(shape_of(options, info));
+  spdlog::info("parameters: {} trained{}", parameters.trained_parameters(options.freeze_item_embeddings),
+               options.freeze_item_embeddings ? fmt::format(", {} of the item table constant", parameters.table().size()) : "");
   spdlog::info("memory of a rank: {} parameters and moments, {} gradients, {} activations, {} scores, {} data",
                mebibytes(memory.parameters), mebibytes(memory.gradients), mebibytes(memory.activations),
                mebibytes(memory.scores), mebibytes(memory.data));

@@ -9,7 +9,7 @@ namespace gru4rec {
 
 // Bytes a rank needs at its peak, by part; a formula, stated in docs/running.md.
 struct MemoryEstimate {
-  uint64_t parameters;   // weights and the two moments of the optimizer
+  uint64_t parameters;   // weights, the two moments of the optimizer, the average of the weights if there is one
   uint64_t gradients;    // buffers of the ordered sum, slices of other ranks included
   uint64_t activations;  // of one share
   uint64_t scores;       // the softmax's chunk, twice

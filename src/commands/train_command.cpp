@@ -1,12 +1,19 @@
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <vector>
 
 #include "commands.h"
 #include "gru4rec/base/config.h"
+#include "gru4rec/base/error.h"
 #include "gru4rec/base/progress.h"
 #include "gru4rec/comm/watchdog.h"
+#include "gru4rec/train/checkpoint.h"
+#include "gru4rec/train/stages.h"
 #include "gru4rec/train/trainer.h"
 #include "results.h"
 #include "startup.h"
@@ -14,6 +21,8 @@
 
 namespace gru4rec {
 namespace {
+
+namespace fs = std::filesystem;
 
 // Rank 0's view of a run for people: a progress line and a line an epoch.
 class Console : public TrainListener {
@@ -42,37 +51,150 @@ class Console : public TrainListener {
   ProgressLine progress_;
 };
 
+const std::string& run_dir_of(const Stage& stage) { return stage.options.run_dir; }
+const std::string& checkpoints_of(const Stage& stage) { return stage.options.checkpoint_dir; }
+
+void refuse_teacher_without_evaluation(const Options& options, const Store& store) {
+  if (options.teacher != "auto" || options.eval_step == 0 || store.info().protocol != Protocol::leave_one_out) return;
+  throw UserError(
+      "teacher auto: a teacher cannot be evaluated on a store that was split leave one out, as its targets have no future, so "
+      "nothing says after which epoch it is best. Ingest with a split of whole sessions, or train a teacher for a number of "
+      "epochs of your choice (--direction backward --eval_step 0 --epochs N --run_dir TEACHER) and pass --teacher TEACHER.");
+}
+
+// Collective. Where each stage begins. What any of them would be refused for is said here, before the first one trains; all
+// have the replicas of the first.
+std::vector<RunStart> find_starts(std::vector<Stage>& stages, const Store& store, Communicator& comm) {
+  std::vector<RunStart> starts;
+  for (Stage& stage : stages) {
+    if (!starts.empty()) stage.options.replicas = starts.front().replicas;
+    starts.push_back(find_start(stage.options, store.info(), comm));
+    if (starts.back().resume_step >= 0 && starts.size() > 1 && starts[starts.size() - 2].resume_step < 0)
+      throw UserError(
+          "cannot resume: {} holds checkpoints, {}, which the stage before it writes, does not. Bring those back, or start a "
+          "new run with another run_dir.",
+          checkpoints_of(stage), checkpoints_of(stages[starts.size() - 2]));
+  }
+  return starts;
+}
+
+// A stage begins when the one before it has ended: all before the last that has a checkpoint are done.
+size_t first_to_run(const std::vector<RunStart>& starts) {
+  const auto last = std::find_if(starts.rbegin(), starts.rend(), [](const RunStart& start) { return start.resume_step >= 0; });
+  return last == starts.rend() ? 0 : static_cast<size_t>(starts.rend() - last) - 1;
+}
+
+// Collective. Makes what a later stage will train, and drops it: throws what would otherwise be thrown hours later.
+void rehearse(const Stage& stage, const RunStart& start, const Store& store, Communicator& comm) {
+  Options options = stage.options;
+  options.teacher.clear();  // is still to be trained, or is needed by an earlier stage as well
+  const StopFlag stop;
+  Trainer(options, {.replicas = start.replicas, .resume_step = -1}, store, comm, stop, nullptr, nullptr);
+}
+
+// The best checkpoint of a stage that is done. Local.
+struct Best {
+  std::string file;
+  double value;  // of valid_metric; negative: never evaluated
+};
+Best best_of(const Stage& stage) {
+  const CheckpointFolder folder(checkpoints_of(stage), stage.options.keep_checkpoints);
+  const auto newest = folder.newest_good();
+  if (!newest) throw BugError("stage {} is done without a checkpoint in {}", stage.name, checkpoints_of(stage));
+  const BestSoFar& best = newest->info.state.best;
+  return {folder.file_of(best.step).string(), best.value};
+}
+
+// Sets what a stage begins with: the best of the former one, unless it has a checkpoint and began before. Returns that best, if
+// it is what the stage began with. Local.
+std::optional<Best> set_beginning(Stage& stage, const RunStart& start, const Stage& former) {
+  Best best = best_of(former);
+  stage.options.init_from = best.file;
+  if (start.resume_step < 0) return best;
+  const std::string checkpoint = CheckpointFolder(checkpoints_of(stage), 1).file_of(start.resume_step).string();
+  stage.options.init_from = options_from_yaml(read_checkpoint_info(checkpoint).options, checkpoint).init_from;
+  if (fs::path(stage.options.init_from).filename() == fs::path(best.file).filename()) return best;
+  spdlog::warn("{} began with {}, the best checkpoint is now {}. Remove {} to adapt anew.", stage.options.run_dir,
+               stage.options.init_from, best.file, stage.options.run_dir);
+  return std::nullopt;
+}
+
+void compare(const Best& before, const Best& after, const std::string& metric) {
+  if (before.value < 0 || after.value < 0) return;
+  if (after.value > before.value)
+    spdlog::info("valid {}: {} before the adaptation, {} after it", metric, before.value, after.value);
+  else
+    spdlog::warn(
+        "the adapted model is not better on valid: {} is {}, that of the model it began with is {} ({}). The test result is "
+        "the adapted model's all the same.",
+        metric, after.value, before.value, before.file);
+}
+
+// Collective. Trains a stage from its start to its end.
+Outcome run_stage(const Options& options, const RunStart& start, const Store& store, Communicator& comm, const StopFlag& stop,
+                  RunFolder* folder) {
+  std::optional<Console> console;
+  if (folder) console.emplace(options);
+  Trainer trainer(options, start, store, comm, stop, folder, console ? &*console : nullptr);
+  const Outcome outcome = trainer.run();
+  if (folder && outcome.stop_signal != 0)
+    spdlog::warn("stopped by signal {} after saving step {}. Go on with --resume.", outcome.stop_signal, trainer.state().step);
+  else if (folder)
+    folder->write_result(result_json(outcome, options, start.replicas, comm.size()));
+  return outcome;
+}
+
+// Collective. The signal that came to any rank while no stage was there to heed it, or 0.
+int signal_between_stages(const StopFlag& stop, Communicator& comm) {
+  const std::vector<int> signals = comm.all_gather(stop.received());
+  const int signal = *std::max_element(signals.begin(), signals.end());
+  if (signal != 0 && comm.rank() == 0)
+    spdlog::warn("stopped by signal {} after the end of a stage. Go on with --resume.", signal);
+  return signal;
+}
+
 }  // namespace
 
 int run_train(Options options, MpiEnvironment& environment) {
   const std::unique_ptr<Communicator> comm = enter_world(environment, options);
   const Watchdog watchdog(*comm);
   const Store store = open_store(options, *comm);
-  std::optional<RunFolder> folder;
-  std::optional<Console> console;
-  if (comm->rank() == 0) {
-    folder.emplace(options.run_dir);
-    console.emplace(options);
-  }
-  const RunStart start = find_start(options, store.info(), *comm);
-  print_startup(options, start, store, *comm);
-  if (folder) folder->write_config(to_yaml(options));
+  const bool writes = comm->rank() == 0;
+  refuse_teacher_without_evaluation(options, store);
+  std::vector<Stage> stages = stages_of(options);
+  std::vector<std::unique_ptr<RunFolder>> folders(stages.size());  // on rank 0; locked until the last stage has ended
+  for (size_t i = 0; writes && i < stages.size(); ++i) folders[i] = std::make_unique<RunFolder>(stages[i].options.run_dir);
+  const auto run = static_cast<size_t>(std::ranges::find(stages, options.run_dir, run_dir_of) - stages.begin());
+  const std::vector<RunStart> starts = find_starts(stages, store, *comm);
+  const size_t first = first_to_run(starts);
+  for (size_t i = first + 1; i < stages.size(); ++i) rehearse(stages[i], starts[i], store, *comm);
 
   StopFlag stop;
   const StopOnSignals handlers(stop);
-  Trainer trainer(options, start, store, *comm, stop, folder ? &*folder : nullptr, console ? &*console : nullptr);
-  const Outcome outcome = trainer.run();
+  Outcome outcome;
+  for (size_t i = first; i < stages.size() && outcome.stop_signal == 0; ++i) {
+    Stage& stage = stages[i];
+    if (stages.size() > 1) spdlog::info("stage {} of {}: {} in {}", i + 1, stages.size(), stage.name, stage.options.run_dir);
+    std::optional<Best> before;
+    if (stage.continues) {
+      if (writes) before = set_beginning(stage, starts[i], stages[i - 1]);
+      stage.options.init_from = comm->broadcast_text(0, stage.options.init_from);
+    }
+    print_startup(stage.options, starts[i], store, *comm);
+    if (writes) {
+      folders[i]->write_config(to_yaml(stage.options));
+      folders[run]->write_config(to_yaml(options));  // of the whole command
+    }
+    outcome = run_stage(stage.options, starts[i], store, *comm, stop, folders[i].get());
+    if (outcome.stop_signal != 0) break;
+    if (before) compare(*before, best_of(stage), stage.options.valid_metric);
+    if (i + 1 == stages.size()) break;
+    if (writes) spdlog::info(result_text(outcome, stage.options));
+    outcome.stop_signal = signal_between_stages(stop, *comm);
+  }
   environment.finalize(*comm);
-  if (outcome.stop_signal != 0) {
-    if (folder)
-      spdlog::warn("stopped by signal {} after saving step {}. Go on with --resume.", outcome.stop_signal,
-                   trainer.state().step);
-    return kExitSignalBase + outcome.stop_signal;
-  }
-  if (folder) {
-    folder->write_result(result_json(outcome, options, start.replicas, comm->size()));
-    fmt::print("{}\n", result_text(outcome, options));
-  }
+  if (outcome.stop_signal != 0) return kExitSignalBase + outcome.stop_signal;
+  if (writes) fmt::print("{}\n", result_text(outcome, options));
   return kExitDone;
 }
 

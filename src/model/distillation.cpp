@@ -58,7 +58,6 @@ SoftmaxLoss DistilledLoss::operator()(const Tensor& queries, const Tensor& table
                                       Tensor& grad_table) const {
   const int64_t first_class = options_.score_padding ? 0 : 1, classes = table.size(0) - first_class;
   const Tensor items = table.narrow(0, first_class, classes), teacher_items = teacher_.table.narrow(0, first_class, classes);
-  Tensor grad_items = grad_table.narrow(0, first_class, classes);
   const Tensor labels = at::tensor(batch.labels) - first_class, weights = at::tensor(batch.weights, at::kFloat);
   const double t = options_.temperature, factor = options_.t_squared ? t * t : 1.0;
 
@@ -93,7 +92,7 @@ SoftmaxLoss DistilledLoss::operator()(const Tensor& queries, const Tensor& table
     grad.addcmul_(taught, per_row(of_teacher / t / of_taught.sum), -1);
     grad.scatter_add_(1, per_row(label), per_row(of_label.neg()));
     result.grad_queries.narrow(0, first, rows).copy_(at::mm(grad, items));
-    grad_items.addmm_(grad.t(), query);
+    if (grad_table.defined()) grad_table.narrow(0, first_class, classes).addmm_(grad.t(), query);
   }
   return result;
 }

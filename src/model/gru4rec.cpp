@@ -132,22 +132,25 @@ SoftmaxLoss Gru4Rec::output_loss(const OutputLoss& loss_of, const Tensor& querie
     return at::from_blob(gradient.data() + offset, info.shape, at::kFloat);
   };
   const Tensor table = parameter(layout_.table().name);
-  Tensor table_grad = view(layout_.table_output_gradient(), layout_.table());
-  if (!shape_.cosine) return loss_of(queries, table, batch, key, table_grad);
+  Tensor table_grad;  // stays undefined where the table is constant
+  if (!table_is_constant(gradient)) table_grad = view(layout_.table_output_gradient(), layout_.table());
+  if (!shape_.cosine || loss_of.makes_cosines()) return loss_of(queries, table, batch, key, table_grad);
 
   const UnitRows query(queries), item(table);
   const double scale = score_scale();
-  Tensor unit_grad = at::zeros_like(table);
+  Tensor unit_grad = table_grad.defined() ? at::zeros_like(table) : Tensor();
   SoftmaxLoss loss = loss_of(query.unit.mul(scale), item.unit, batch, key, unit_grad);
-  item.add_gradient(unit_grad, table_grad);
+  if (table_grad.defined()) item.add_gradient(unit_grad, table_grad);
   if (shape_.learn_score_scale) {
     const ParameterInfo& info = layout_.find(kScoreScale);
     view(info.offset, info).add_(loss.grad_queries.mul(query.unit).sum());
   }
-  Tensor grad_queries = at::zeros_like(queries);
-  query.add_gradient(loss.grad_queries.mul_(scale), grad_queries);
-  loss.grad_queries = grad_queries;
+  loss.grad_queries = query.gradient(loss.grad_queries.mul_(scale));
   return loss;
+}
+
+bool Gru4Rec::table_is_constant(std::span<const float> gradient) const {
+  return static_cast<int64_t>(gradient.size()) == layout_.gradient_floats(/*frozen_table=*/true);
 }
 
 std::vector<Tensor> Gru4Rec::state_masks(const Batch& batch, const StepKey& key) const {
@@ -198,7 +201,7 @@ LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::s
     embedded.mul_(mask);
     probe("emb_dropout", embedded);
   }
-  embedded.set_requires_grad(true);
+  embedded.set_requires_grad(!table_is_constant(gradient));
   std::vector<Tensor> weights = encoder_weights();
   for (size_t i = 0; i < weights.size(); ++i) {
     weights[i] = weights[i].detach().set_requires_grad(true);
@@ -210,6 +213,7 @@ LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::s
   probe("loss.grad_queries", loss.grad_queries);
 
   queries.backward(loss.grad_queries);
+  if (table_is_constant(gradient)) return {loss.sum, batch.count()};
   Tensor embedded_grad = embedded.grad();
   if (mask.defined()) embedded_grad = embedded_grad.mul(mask);
   probe("item_embedding.grad", embedded_grad);

@@ -119,8 +119,8 @@ struct GruLayer : torch::autograd::Function<GruLayer> {
     const Trace trace{saved[3], saved[4], saved[5]};
     const GateGradients grads =
         backward_steps(grad_outputs[0], context->saved_data["step_sizes"].toIntVector(), weight_hh, trace);
-    return {at::mm(grads.input, weight_ih), Tensor(), at::mm(grads.input.t(), input),
-            at::mm(grads.recurrent.t(), trace.before)};
+    const Tensor grad_input = context->needs_input_grad(0) ? at::mm(grads.input, weight_ih) : Tensor();
+    return {grad_input, Tensor(), at::mm(grads.input.t(), input), at::mm(grads.recurrent.t(), trace.before)};
   }
 };
 

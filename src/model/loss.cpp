@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
 
@@ -25,7 +26,8 @@ class FullSoftmax : public OutputLoss {
   explicit FullSoftmax(bool score_padding) : score_padding_(score_padding) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
                          Tensor& grad_table) const override {
-    return softmax_cross_entropy(queries, table, labels_of(batch), weights_of(batch), score_padding_, grad_table);
+    Tensor grad = grad_table.defined() ? grad_table : at::zeros_like(table);  // made in any case
+    return softmax_cross_entropy(queries, table, labels_of(batch), weights_of(batch), score_padding_, grad);
   }
 
  private:
@@ -68,19 +70,34 @@ class SharedNegatives : public OutputLoss {
     }
     if (options_.type == LossType::bpr_max)
       return bpr_max_loss(queries, table, labels_of(batch), negatives, options_.bpreg, weights_of(batch), grad_table);
+    if (options_.type == LossType::cosine_ranking)
+      return cosine_ranking_loss(queries, table, labels_of(batch), negatives, options_.ranking_margin, weights_of(batch),
+                                 grad_table);
     return sampled_softmax_loss(queries, table, labels_of(batch), negatives, correction, weights_of(batch), grad_table);
   }
+  bool makes_cosines() const override { return options_.type == LossType::cosine_ranking; }
 
  private:
   LossOptions options_;
   NegativeSampler sampler_;
 };
 
+class CosineEmbedding : public OutputLoss {
+ public:
+  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
+                         Tensor& grad_table) const override {
+    if (grad_table.defined()) throw BugError("the cosine embedding loss is for a table that is constant");
+    return cosine_embedding_loss(queries, table, labels_of(batch), weights_of(batch));
+  }
+  bool makes_cosines() const override { return true; }
+};
+
 }  // namespace
 
 bool LossOptions::needs_popularity() const {
   if (type == LossType::bpr) return negatives.distribution == NegativeDistribution::popularity;
-  return type != LossType::ce && sample_alpha != 0;
+  const bool shared = type != LossType::ce && type != LossType::cosine_embedding;
+  return shared && sample_alpha != 0;
 }
 
 std::shared_ptr<const OutputLoss> make_loss(const LossOptions& options, std::span<const uint64_t> popularity) {
@@ -94,7 +111,10 @@ std::shared_ptr<const OutputLoss> make_loss(const LossOptions& options, std::spa
     }
     case LossType::sampled_softmax:
     case LossType::bpr_max:
+    case LossType::cosine_ranking:
       return std::make_shared<SharedNegatives>(options, NegativeSampler(popularity, options.sample_alpha));
+    case LossType::cosine_embedding:
+      return std::make_shared<CosineEmbedding>();
   }
   throw BugError("loss type {} is not known", static_cast<int>(options.type));
 }

@@ -41,4 +41,10 @@ const ParameterInfo& ParameterLayout::find(const std::string& name) const {
   throw BugError("there is no parameter named '{}'", name);
 }
 
+int64_t ParameterLayout::trained_parameters(bool frozen_table) const {
+  int64_t trained = 0;
+  for (const ParameterInfo& parameter : parameters_) trained += parameter.size();
+  return frozen_table ? trained - table().size() : trained;
+}
+
 }  // namespace gru4rec

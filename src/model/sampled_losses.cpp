@@ -13,6 +13,7 @@
 #include <limits>
 
 #include "gru4rec/model/table_rows.h"
+#include "gru4rec/model/unit_rows.h"
 
 namespace gru4rec {
 namespace {
@@ -29,6 +30,10 @@ double sum_in_order(const Tensor& values) {
 
 Tensor row_dots(const Tensor& a, const Tensor& b) { return (a * b).sum(1, /*keepdim=*/true); }
 
+void add_rows_if_wanted(const Tensor& rows, const Tensor& ids, Tensor& grad_table) {
+  if (grad_table.defined()) add_rows(rows, ids.const_data_ptr<int64_t>(), grad_table.data_ptr<float>());
+}
+
 // Loss and its derivatives by the scores of some targets: target [rows, 1], shared negatives [rows, S].
 struct ScoreLoss {
   Tensor loss;         // [rows, 1]
@@ -36,32 +41,55 @@ struct ScoreLoss {
   Tensor by_negative;  // [rows, S]
 };
 
+// The items of a loss on shared negatives: their numbers, and the vectors that scores are products with.
+struct Compared {
+  Tensor labels, targets;           // [targets], [targets, E]
+  Tensor negatives, negative_rows;  // [S], [S, E]
+  bool constant;                    // no gradient is wanted
+};
+
+// Σ weight · loss and its gradients by those vectors.
+struct VectorLoss {
+  double sum = 0;
+  Tensor grad_queries;    // [targets, E]
+  Tensor grad_targets;    // [targets, E]
+  Tensor grad_negatives;  // [S, E]
+};
+
 // The part that losses on shared negatives have in common: scores in chunks, and from their derivatives the gradients.
 // `of_scores(target, negative, is_target)` gives a ScoreLoss; is_target [rows, S] marks negatives that are the target.
 template <typename OfScores>
-SoftmaxLoss over_shared_negatives(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,
-                                  const Tensor& weights, Tensor& grad_table, OfScores&& of_scores) {
-  SoftmaxLoss result;
-  result.grad_queries = at::empty_like(queries);
-  const Tensor items = table.index_select(0, negatives);  // [S, E]
-  Tensor grad_items = at::zeros_like(items);
-  const int64_t chunk = std::clamp<int64_t>(kScoresAtOnce / std::max<int64_t>(1, negatives.size(0)), 16, 1024);
+VectorLoss shared_negatives_loss(const Tensor& queries, const Compared& items, const Tensor& weights, OfScores&& of_scores) {
+  VectorLoss result{0, at::empty_like(queries), at::empty_like(queries), at::zeros_like(items.negative_rows)};
+  const int64_t chunk = std::clamp<int64_t>(kScoresAtOnce / std::max<int64_t>(1, items.negatives.size(0)), 16, 1024);
   for (int64_t first = 0; first < queries.size(0); first += chunk) {
     const int64_t rows = std::min(chunk, queries.size(0) - first);
-    const Tensor query = queries.narrow(0, first, rows), label = labels.narrow(0, first, rows);
+    const Tensor query = queries.narrow(0, first, rows), label = items.labels.narrow(0, first, rows);
     const Tensor weight = weights.narrow(0, first, rows).unsqueeze(1);
-    const Tensor item = table.index_select(0, label);
-    const ScoreLoss part =
-        of_scores(row_dots(query, item), at::mm(query, items.t()), label.unsqueeze(1).eq(negatives.unsqueeze(0)));
+    const Tensor target = items.targets.narrow(0, first, rows);
+    const ScoreLoss part = of_scores(row_dots(query, target), at::mm(query, items.negative_rows.t()),
+                                     label.unsqueeze(1).eq(items.negatives.unsqueeze(0)));
     result.sum += sum_in_order(part.loss * weight);
     const Tensor by_target = part.by_target * weight, by_negative = part.by_negative * weight;
     Tensor grad_query = result.grad_queries.narrow(0, first, rows);
-    grad_query.copy_(at::mm(by_negative, items).addcmul_(item, by_target));
-    add_rows(query * by_target, label.const_data_ptr<int64_t>(), grad_table.data_ptr<float>());
-    grad_items.addmm_(by_negative.t(), query);
+    grad_query.copy_(at::mm(by_negative, items.negative_rows).addcmul_(target, by_target));
+    if (items.constant) continue;
+    result.grad_targets.narrow(0, first, rows).copy_(query * by_target);
+    result.grad_negatives.addmm_(by_negative.t(), query);
   }
-  add_rows(grad_items, negatives.const_data_ptr<int64_t>(), grad_table.data_ptr<float>());
   return result;
+}
+
+// With dot products for scores.
+template <typename OfScores>
+SoftmaxLoss over_shared_negatives(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,
+                                  const Tensor& weights, Tensor& grad_table, OfScores&& of_scores) {
+  const Compared items{labels, table.index_select(0, labels), negatives, table.index_select(0, negatives),
+                       !grad_table.defined()};
+  const VectorLoss loss = shared_negatives_loss(queries, items, weights, of_scores);
+  add_rows_if_wanted(loss.grad_targets, labels, grad_table);
+  add_rows_if_wanted(loss.grad_negatives, negatives, grad_table);
+  return {loss.sum, loss.grad_queries};
 }
 
 }  // namespace
@@ -84,10 +112,10 @@ SoftmaxLoss bpr_loss(const Tensor& queries, const Tensor& table, const Tensor& l
     const Tensor by_difference = won * (1 - won) / (won + kGamma) * -weight;
     by_target.add_(by_difference);
     result.grad_queries.addcmul_(other, by_difference, -1);
-    add_rows(queries * by_difference.neg(), ids.const_data_ptr<int64_t>(), grad_table.data_ptr<float>());
+    add_rows_if_wanted(queries * by_difference.neg(), ids, grad_table);
   }
   result.grad_queries.addcmul_(item, by_target);
-  add_rows(queries * by_target, labels.const_data_ptr<int64_t>(), grad_table.data_ptr<float>());
+  add_rows_if_wanted(queries * by_target, labels, grad_table);
   return result;
 }
 
@@ -124,6 +152,30 @@ SoftmaxLoss bpr_max_loss(const Tensor& queries, const Tensor& table, const Tenso
                                                             regularisation * share * (square - penalty + 2 * negative);
                                  return ScoreLoss{loss, inverse.neg() * slope.sum(1, true), by_negative};
                                });
+}
+
+SoftmaxLoss cosine_embedding_loss(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& weights) {
+  const UnitRows query(queries), item(table.index_select(0, labels));
+  const Tensor weight = weights.unsqueeze(1);
+  return {sum_in_order((1 - row_dots(query.unit, item.unit)) * weight), query.gradient(item.unit * -weight)};
+}
+
+SoftmaxLoss cosine_ranking_loss(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,
+                                double margin, const Tensor& weights, Tensor& grad_table) {
+  const UnitRows query(queries), target(table.index_select(0, labels)), negative(table.index_select(0, negatives));
+  const Compared items{labels, target.unit, negatives, negative.unit, !grad_table.defined()};
+  const VectorLoss loss = shared_negatives_loss(
+      query.unit, items, weights, [margin](const Tensor& of_target, const Tensor& of_negative, const Tensor& is_target) {
+        const Tensor missing = (of_negative - of_target + margin).clamp_min_(0).masked_fill_(is_target, 0);
+        const Tensor counted = is_target.logical_not().sum(1, /*keepdim=*/true).clamp_min_(1);
+        const Tensor by_negative = missing.gt(0).div(counted);
+        return ScoreLoss{missing.sum(1, true).div_(counted), by_negative.sum(1, true).neg_(), by_negative};
+      });
+  if (grad_table.defined()) {
+    add_rows_if_wanted(target.gradient(loss.grad_targets), labels, grad_table);
+    add_rows_if_wanted(negative.gradient(loss.grad_negatives), negatives, grad_table);
+  }
+  return {loss.sum, query.gradient(loss.grad_queries)};
 }
 
 }  // namespace gru4rec

@@ -1,6 +1,7 @@
 #include "gru4rec/model/unit_rows.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <cmath>
@@ -21,6 +22,12 @@ UnitRows::UnitRows(const at::Tensor& x) {
     length.data_ptr<float>()[i] = norm;
     for (int64_t e = 0; e < size; ++e) out[e] = in[e] / norm;
   }
+}
+
+at::Tensor UnitRows::gradient(const at::Tensor& grad_unit) const {
+  at::Tensor grad = at::zeros_like(unit);
+  add_gradient(grad_unit, grad);
+  return grad;
 }
 
 void UnitRows::add_gradient(const at::Tensor& grad_unit, at::Tensor& grad) const {

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "gru4rec/base/atomic_file.h"
@@ -18,8 +19,8 @@ namespace fs = std::filesystem;
 
 constexpr uint32_t kFormatVersion = 2;
 
-// Calls visit(name, value) for every number of /state but the tensors, in the order of the digest. One list for writing,
-// reading and hashing.
+// Calls visit(name, value) for every number of /state but the tensors and kPlateauRate, in the order of the digest. One list
+// for writing, reading and hashing.
 template <typename Info, typename Visitor>
 void visit_numbers(Info& info, Visitor&& visit) {
   visit("epoch", info.state.epoch);
@@ -48,33 +49,36 @@ void visit_numbers(Info& info, Visitor&& visit) {
   visit("learn_score_scale", info.shape.learn_score_scale);
 }
 
-// The three flat buffers a checkpoint holds, each in the layout of the parameters.
-struct Buffers {
-  std::span<const float> parameters, first_moment, second_moment;
-};
+// In the file and the digest only once it is not 1.
+constexpr const char* kPlateauRate = "plateau_rate";
+
+// The flat buffers a checkpoint holds, each in the layout of the parameters; the average is empty where there is none.
+constexpr std::array<const char*, 4> kBuffers = {"parameters", "first_moment", "second_moment", "average"};
+constexpr size_t kAverage = 3;
+using Buffers = std::array<std::span<const float>, kBuffers.size()>;
 
 // By tensor: name in /state, its part of a flat buffer.
 template <typename Visitor>
-void visit_tensors(const ParameterLayout& layout, Visitor&& visit) {
-  for (const ParameterInfo& info : layout.parameters()) {
-    visit("/state/parameters/" + info.name, 0, info);
-    visit("/state/first_moment/" + info.name, 1, info);
-    visit("/state/second_moment/" + info.name, 2, info);
-  }
+void visit_tensors(const ParameterLayout& layout, bool with_average, Visitor&& visit) {
+  for (const ParameterInfo& info : layout.parameters())
+    for (size_t which = 0; which < kBuffers.size(); ++which)
+      if (which != kAverage || with_average) visit(fmt::format("/state/{}/{}", kBuffers[which], info.name), which, info);
 }
 
-std::span<const float> part_of(const Buffers& buffers, int which, const ParameterInfo& info) {
-  const auto& flat = which == 0 ? buffers.parameters : which == 1 ? buffers.first_moment : buffers.second_moment;
-  return flat.subspan(info.offset, info.size());
+bool averaged(const Buffers& buffers) { return !buffers[kAverage].empty(); }
+
+std::span<const float> part_of(const Buffers& buffers, size_t which, const ParameterInfo& info) {
+  return buffers[which].subspan(info.offset, info.size());
 }
 
 uint64_t state_digest(const CheckpointInfo& info, const ParameterLayout& layout, const Buffers& buffers) {
   Digest digest;
   digest.update<uint32_t>(kFormatVersion);
   visit_numbers(info, [&](const char* name, const auto& value) { digest.update(std::string_view(name)).update(value); });
+  if (info.state.plateau_rate != 1) digest.update(std::string_view(kPlateauRate)).update(info.state.plateau_rate);
   digest.update(std::string_view(info.number_options));
   digest.update(std::span<const int64_t>(info.state.best_histogram.at));
-  visit_tensors(layout, [&](const std::string& name, int which, const ParameterInfo& parameter) {
+  visit_tensors(layout, averaged(buffers), [&](const std::string& name, size_t which, const ParameterInfo& parameter) {
     digest.update(std::string_view(name)).update(part_of(buffers, which, parameter));
   });
   return digest.value();
@@ -107,7 +111,7 @@ void read_provenance(const Hdf5File& file, CheckpointInfo& info) {
   info.train_seconds = file.read_attribute<double>("/provenance", "train_seconds");
 }
 
-// Sizes that a file may claim before memory is taken for them: the tensors must be in the file, three times.
+// Sizes that a file may claim before memory is taken for them: the tensors must be in the file, three times at least.
 void check_shape(const fs::path& path, const ModelShape& shape) {
   constexpr int64_t kLargest = int64_t{1} << 31;
   const bool plausible = shape.catalogue > 0 && shape.catalogue < kLargest && shape.embedding_size > 0 &&
@@ -126,7 +130,7 @@ void check_shape(const fs::path& path, const ModelShape& shape) {
 // A verified checkpoint in memory.
 struct Loaded {
   CheckpointInfo info;
-  std::vector<float> flat[3];  // parameters, first and second moment
+  std::array<std::vector<float>, kBuffers.size()> flat;
 };
 
 Loaded load_verified(const fs::path& path) {
@@ -147,16 +151,21 @@ Loaded load_verified(const fs::path& path) {
                         name, stored);
     }
   });
+  if (file.has_attribute("/state", kPlateauRate)) info.state.plateau_rate = file.read_attribute<double>("/state", kPlateauRate);
   info.number_options = file.read_text("/state/options");
   info.state.best_histogram.at = file.read<int64_t>("/state/best_histogram");
   check_shape(path, info.shape);
   const ParameterLayout layout(info.shape);
-  for (auto& flat : loaded.flat) flat.resize(layout.parameter_floats());
-  visit_tensors(layout, [&](const std::string& name, int which, const ParameterInfo& parameter) {
+  const bool with_average = file.has("/state/average");
+  for (size_t which = 0; which < kBuffers.size(); ++which)
+    if (which != kAverage || with_average) loaded.flat[which].resize(layout.parameter_floats());
+  visit_tensors(layout, with_average, [&](const std::string& name, size_t which, const ParameterInfo& parameter) {
     file.read(name, std::span<float>(loaded.flat[which]).subspan(parameter.offset, parameter.size()), dims_of(parameter));
   });
   info.digest = file.read_attribute<uint64_t>("/", "digest");
-  const uint64_t digest = state_digest(info, layout, {loaded.flat[0], loaded.flat[1], loaded.flat[2]});
+  Buffers buffers;
+  std::copy(loaded.flat.begin(), loaded.flat.end(), buffers.begin());
+  const uint64_t digest = state_digest(info, layout, buffers);
   if (digest != info.digest)
     throw UserError("checkpoint {} says its state has the digest {}, its content has {}. It is damaged: take an earlier one.",
                     path.string(), hex_text(info.digest), hex_text(digest));
@@ -164,11 +173,19 @@ Loaded load_verified(const fs::path& path) {
   return loaded;
 }
 
+void fill(const fs::path& path, Gru4Rec& model, const std::vector<float>& flat) {
+  if (flat.size() != model.parameters().size())
+    throw BugError("checkpoint {} has {} parameters, the model {}", path.string(), flat.size(), model.parameters().size());
+  std::copy(flat.begin(), flat.end(), model.parameters().begin());
+}
+
 }  // namespace
 
-uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const Gru4Rec& model, const Optimizer& optimizer) {
+uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const Gru4Rec& model, const Optimizer& optimizer,
+                         const Gru4Rec* average) {
   fs::create_directories(path.parent_path());
-  const Buffers buffers{model.parameters(), optimizer.first_moment(), optimizer.second_moment()};
+  Buffers buffers = {model.parameters(), optimizer.first_moment(), optimizer.second_moment()};
+  if (average) buffers[kAverage] = average->parameters();
   const uint64_t digest = state_digest(info, model.layout(), buffers);
   AtomicFile out(path);
   Hdf5File file = Hdf5File::create(out.path());
@@ -178,9 +195,10 @@ uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const
   visit_numbers(info, [&]<typename T>(const char* name, const T& value) {
     file.write_attribute("/state", name, static_cast<Stored<T>>(value));
   });
+  if (info.state.plateau_rate != 1) file.write_attribute("/state", kPlateauRate, info.state.plateau_rate);
   file.write_text("/state/options", info.number_options);
   file.write("/state/best_histogram", info.state.best_histogram.at);
-  visit_tensors(model.layout(), [&](const std::string& name, int which, const ParameterInfo& parameter) {
+  visit_tensors(model.layout(), averaged(buffers), [&](const std::string& name, size_t which, const ParameterInfo& parameter) {
     file.write(name, part_of(buffers, which, parameter), dims_of(parameter));
   });
   write_provenance(file, info);
@@ -192,16 +210,21 @@ uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const
 
 CheckpointInfo read_checkpoint_info(const fs::path& path) { return load_verified(path).info; }
 
-CheckpointInfo load_checkpoint(const fs::path& path, Gru4Rec& model, Optimizer* optimizer) {
-  Loaded loaded = load_verified(path);
-  if (loaded.flat[0].size() != model.parameters().size())
-    throw BugError("checkpoint {} has {} parameters, the model {}", path.string(), loaded.flat[0].size(),
-                   model.parameters().size());
-  std::copy(loaded.flat[0].begin(), loaded.flat[0].end(), model.parameters().begin());
-  if (optimizer) {
-    std::copy(loaded.flat[1].begin(), loaded.flat[1].end(), optimizer->first_moment().begin());
-    std::copy(loaded.flat[2].begin(), loaded.flat[2].end(), optimizer->second_moment().begin());
-  }
+CheckpointInfo load_checkpoint(const fs::path& path, Gru4Rec& model, Optimizer& optimizer, Gru4Rec* average) {
+  const Loaded loaded = load_verified(path);
+  if (loaded.flat[kAverage].empty() == (average != nullptr))
+    throw BugError("checkpoint {} has {} average of the weights, the run {}", path.string(), average ? "no" : "an",
+                   average ? "has one" : "has none");
+  fill(path, model, loaded.flat[0]);
+  std::copy(loaded.flat[1].begin(), loaded.flat[1].end(), optimizer.first_moment().begin());
+  std::copy(loaded.flat[2].begin(), loaded.flat[2].end(), optimizer.second_moment().begin());
+  if (average) fill(path, *average, loaded.flat[kAverage]);
+  return loaded.info;
+}
+
+CheckpointInfo load_weights(const fs::path& path, Gru4Rec& model) {
+  const Loaded loaded = load_verified(path);
+  fill(path, model, loaded.flat[kAverage].empty() ? loaded.flat[0] : loaded.flat[kAverage]);
   return loaded.info;
 }
 
@@ -286,6 +309,7 @@ std::string describe_checkpoint(const fs::path& path) {
   if (info.state.best.step >= 0)
     text += fmt::format("best         {} at step {} (epoch {}), {} evaluation(s) since\n", info.state.best.value,
                         info.state.best.step, info.state.best.epoch, info.state.best.stalled);
+  if (info.state.plateau_rate != 1) text += fmt::format("plateau      learning_rate times {}\n", info.state.plateau_rate);
   return text + "options that change numbers:\n" + info.number_options;
 }
 

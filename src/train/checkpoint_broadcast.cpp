@@ -17,7 +17,7 @@ void send(Communicator& comm, std::vector<int64_t>& values) {
 
 }  // namespace
 
-void broadcast_checkpoint(Communicator& comm, CheckpointInfo& info, Gru4Rec& model, Optimizer& optimizer) {
+void broadcast_checkpoint(Communicator& comm, CheckpointInfo& info, Gru4Rec& model, Optimizer& optimizer, Gru4Rec* average) {
   TrainState& state = info.state;
   send(comm, state.epoch);
   send(comm, state.batch);
@@ -27,6 +27,7 @@ void broadcast_checkpoint(Communicator& comm, CheckpointInfo& info, Gru4Rec& mod
   send(comm, state.best);
   send(comm, state.best_histogram.targets);
   send(comm, state.best_histogram.at);
+  send(comm, state.plateau_rate);
   send(comm, info.replicas);
   send(comm, info.data_digest);
   send(comm, info.train_seconds);
@@ -34,6 +35,7 @@ void broadcast_checkpoint(Communicator& comm, CheckpointInfo& info, Gru4Rec& mod
   comm.broadcast(0, model.parameters());
   comm.broadcast(0, optimizer.first_moment());
   comm.broadcast(0, optimizer.second_moment());
+  if (average) comm.broadcast(0, average->parameters());
 }
 
 }  // namespace gru4rec

@@ -40,7 +40,8 @@ void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, int6
   fmt::print(stderr, "step {}: {} targets\n", step, count);
   for (const ParameterInfo& info : model.layout().parameters()) {
     const auto weights = model.parameters().subspan(info.offset, info.size());
-    const auto gradient = gradient_sum.subspan(info.offset, info.size());  // of the table: both parts, added by the optimizer
+    const bool constant = static_cast<size_t>(info.offset) == gradient_sum.size();        // the table, where it has no gradient
+    const auto gradient = gradient_sum.subspan(info.offset, constant ? 0 : info.size());  // of the table: both parts, added
     fmt::print(stderr, "  {:<28} weight {:<12.6g} gradient {:.6g}\n", info.name, gradient_norm(weights, 1.0, 2.0),
                gradient_norm(gradient, scale, 2.0));
   }

@@ -95,10 +95,14 @@ Optimizer::Optimizer(const ParameterLayout& layout, const OptimizerOptions& opti
 void Optimizer::step(std::span<float> parameters, std::span<float> gradient_sum, int64_t count, int64_t step,
                      double rate_factor) {
   // The table's two sums are added once, in place: afterwards the first parameter_floats() are the whole gradient.
-  const auto output = gradient_sum.subspan(layout_.table_output_gradient(), layout_.table_floats());
-  const auto input = gradient_sum.subspan(layout_.table_input_gradient(), layout_.table_floats());
-  for (size_t i = 0; i < output.size(); ++i) output[i] += input[i];
-  const std::span<const float> gradient = gradient_sum.first(layout_.parameter_floats());
+  if (!options_.freeze_table) {
+    const auto output = gradient_sum.subspan(layout_.table_output_gradient(), layout_.table_floats());
+    const auto input = gradient_sum.subspan(layout_.table_input_gradient(), layout_.table_floats());
+    for (size_t i = 0; i < output.size(); ++i) output[i] += input[i];
+  }
+  // The table comes last: an update that ends before it leaves it alone.
+  const std::span<const float> gradient =
+      gradient_sum.first(options_.freeze_table ? layout_.dense_floats() : layout_.parameter_floats());
 
   float clip = 1.0f;
   if (options_.clip_norm > 0) {

@@ -13,4 +13,6 @@ double rate_factor(Schedule schedule, int64_t warmup_steps, double progress, int
   return static_cast<float>(factor);
 }
 
+bool falls_on_plateau(int64_t stalled, int64_t patience) { return stalled > patience && stalled % (patience + 1) == 0; }
+
 }  // namespace gru4rec

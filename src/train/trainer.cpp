@@ -17,6 +17,7 @@
 #include "gru4rec/train/debug_checks.h"
 #include "gru4rec/train/determinism.h"
 #include "gru4rec/train/schedule.h"
+#include "gru4rec/train/weight_average.h"
 
 namespace gru4rec {
 namespace {
@@ -30,7 +31,8 @@ OptimizerOptions optimizer_options(const Options& options) {
           .learning_rate = options.learning_rate,
           .weight_decay = options.weight_decay,
           .clip_norm = options.clip_grad_norm,
-          .clip_norm_type = options.clip_grad_norm_type};
+          .clip_norm_type = options.clip_grad_norm_type,
+          .freeze_table = options.freeze_item_embeddings};
 }
 
 PlanOptions plan_options(const Options& options) {
@@ -56,7 +58,8 @@ LossOptions loss_options(const Options& options) {
           .n_sample = options.n_sample,
           .sample_alpha = options.sample_alpha,
           .logq_correction = options.logq_correction,
-          .bpreg = options.bpreg};
+          .bpreg = options.bpreg,
+          .ranking_margin = options.ranking_margin};
 }
 
 std::shared_ptr<const OutputLoss> loss_for(const Options& options, const Store& store) {
@@ -122,12 +125,36 @@ void warn_of_other_kernels(const CheckpointInfo& before, const CheckpointInfo& n
                  fmt::join(changed, ", "));
 }
 
+std::string table_text(const ModelShape& shape) {
+  return fmt::format("{} items, embedding_size {}", shape.catalogue, shape.embedding_size);
+}
 std::string shape_text(const ModelShape& shape) {
-  return fmt::format("{} items, embedding_size {}, hidden_size {}, num_layers {}, {}{}", shape.catalogue, shape.embedding_size,
-                     shape.hidden_size, shape.num_layers, shape.cosine ? "cosine scores" : "dot scores",
+  return fmt::format("{}, hidden_size {}, num_layers {}, {}{}", table_text(shape), shape.hidden_size, shape.num_layers,
+                     shape.cosine ? "cosine scores" : "dot scores",
                      shape.cosine && shape.learn_score_scale ? " of a learned scale" : "");
 }
-bool same_parameters(const ModelShape& a, const ModelShape& b) { return shape_text(a) == shape_text(b); }
+
+// What a new run begins with instead of random weights.
+struct WeightSource {
+  std::string path;  // empty: nothing
+  const char* option;
+  const char* what;
+  bool table_only;
+};
+WeightSource weight_source(const Options& options) {
+  if (!options.init_from.empty()) return {options.init_from, "init_from", "weights", false};
+  return {options.item_embeddings_from, "item_embeddings_from", "item embeddings", true};
+}
+
+// Item embeddings that are held constant should have been learned somewhere.
+void check_random_table(const Options& options) {
+  if (!options.freeze_item_embeddings) return;
+  constexpr const char* kRemedy = "Pass a trained run as item_embeddings_from, or as init_from.";
+  if (options.loss_type == LossType::cosine_embedding)
+    throw UserError("loss_type cosine_embedding learns to predict item embeddings: got random ones, wanted trained ones. {}",
+                    kRemedy);
+  spdlog::warn("freeze_item_embeddings holds random item embeddings constant. {}", kRemedy);
+}
 
 RunStart look_for_start(const Options& options, const StoreInfo& store) {
   RunStart start{options.replicas, -1};
@@ -192,7 +219,7 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
       optimizer_(model_.layout(), optimizer_options(options)),
       plan_(std::make_unique<EpochPlan>(store, plan_options(options_))),
       items_(store),
-      gradient_(layout_, comm.rank(), static_cast<size_t>(model_.layout().gradient_floats())),
+      gradient_(layout_, comm.rank(), static_cast<size_t>(model_.layout().gradient_floats(options.freeze_item_embeddings))),
       valid_(store, Split::valid, evaluator_options(options)),
       early_stopping_{options.stopping_step, options.metric_decimal_place},
       checkpoints_(options.checkpoint_dir, options.keep_checkpoints),
@@ -202,7 +229,13 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
     throw UserError(
         "direction backward cannot be evaluated on a store that was split leave one out: its targets have no future. Set "
         "eval_step to 0, or ingest with a split of whole sessions.");
+  if (options.learning_rate_schedule == Schedule::plateau && valid_.targets() == 0)
+    throw UserError(
+        "learning_rate_schedule plateau lowers the rate by evaluations on valid, and the store {} has no valid targets. Ingest "
+        "it with a split that makes some (eval_args), or set learning_rate_schedule to constant or cosine.",
+        options.store);
   model_.set_loss(loss_for(options, store));
+  if (options.ema_decay > 0) average_ = std::make_unique<Gru4Rec>(model_.shape());
   load_teacher();
   state_.best_histogram = RankHistogram(evaluator_options(options).max_k);
   if (start.resume_step >= 0)
@@ -283,8 +316,10 @@ void Trainer::update(const Agreement& all) {
   const std::span<float> sum = gradient_.reduce(comm_);
   const double factor = rate_factor_now();
   ++state_.step;
-  if (all.targets > 0)  // item dropout may leave none in a tiny batch
+  if (all.targets > 0) {  // item dropout may leave none in a tiny batch
     optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor);
+    if (average_) update_average(average_->parameters(), model_.parameters(), options_.ema_decay, state_.step);
+  }
   if (options_.debug && all.targets > 0) print_norms(model_, sum, all.targets, state_.step);
   state_.epoch_loss += all.loss;
   state_.epoch_targets += all.targets;
@@ -301,8 +336,17 @@ void Trainer::update(const Agreement& all) {
 double Trainer::rate_factor_now() const {
   const double epochs_done =
       static_cast<double>(state_.epoch) + static_cast<double>(state_.batch) / static_cast<double>(plan_->batches(state_.epoch));
-  return rate_factor(options_.learning_rate_schedule, options_.warmup_steps, epochs_done / static_cast<double>(options_.epochs),
-                     state_.step);
+  return state_.plateau_rate * rate_factor(options_.learning_rate_schedule, options_.warmup_steps,
+                                           epochs_done / static_cast<double>(options_.epochs), state_.step);
+}
+
+void Trainer::lower_rate_on_plateau() {
+  if (options_.learning_rate_schedule != Schedule::plateau) return;
+  if (!falls_on_plateau(state_.best.stalled, options_.plateau_patience)) return;
+  state_.plateau_rate *= options_.plateau_factor;
+  if (comm_.rank() == 0)
+    spdlog::info("learning rate lowered to {:.6g}: {} evaluation(s) without a better {}",
+                 state_.plateau_rate * options_.learning_rate, state_.best.stalled, options_.valid_metric);
 }
 
 void Trainer::record_epoch() {
@@ -312,6 +356,7 @@ void Trainer::record_epoch() {
   if (valid) {
     improved = early_stopping_.judge(compute_metric(*valid, options_.valid_metric), state_.best).improved;
     if (improved) state_.best_histogram = *valid;
+    lower_rate_on_plateau();
   }
   // Before anything has been evaluated the newest is the best there is; later an epoch that was not evaluated is none.
   if (improved || (!valid && state_.best_histogram.targets == 0)) {
@@ -343,12 +388,14 @@ std::optional<RankHistogram> Trainer::evaluate_valid() {
   if (valid_.targets() == 0) return std::nullopt;
   comm_.progress().report(state_.step, "evaluation");
   require_equal_parameters();
-  return valid_.run(model_, comm_);
+  return valid_.run(evaluated(), comm_);
 }
 
 uint64_t Trainer::parameter_hash() const {
-  const std::span<const float> values = model_.parameters();
-  return hash_bytes(values.data(), values.size_bytes());
+  Digest digest;
+  digest.update(model_.parameters());
+  if (average_) digest.update(average_->parameters());
+  return digest.value();
 }
 
 void Trainer::require_equal_parameters() {
@@ -394,7 +441,7 @@ void Trainer::save() {
   int code = kExitDone;
   if (comm_.rank() == 0) {
     try {
-      save_checkpoint(checkpoints_.file_of(state_.step), checkpoint_info(), model_, optimizer_);
+      save_checkpoint(checkpoints_.file_of(state_.step), checkpoint_info(), model_, optimizer_, average_.get());
       checkpoints_.prune(state_.best.step);
     } catch (const std::exception& error) {
       failure = error.what();
@@ -408,22 +455,35 @@ void Trainer::save() {
 
 void Trainer::initialise() {
   model_.initialise(options_.seed);
-  if (options_.init_from.empty()) return;
+  load_start();
+  if (average_) std::copy(model_.parameters().begin(), model_.parameters().end(), average_->parameters().begin());
+}
+
+void Trainer::load_start() {
+  const WeightSource source = weight_source(options_);
+  if (comm_.rank() == 0 && source.path.empty()) check_random_table(options_);
+  if (source.path.empty()) return;
   if (comm_.rank() == 0) {
-    const fs::path file = best_checkpoint_at(options_.init_from);
+    const fs::path file = best_checkpoint_at(source.path);
     const CheckpointInfo info = read_checkpoint_info(file);
-    if (!same_parameters(info.shape, model_.shape()))
+    const auto text_of = source.table_only ? table_text : shape_text;
+    if (const std::string has = text_of(info.shape), wanted = text_of(model_.shape()); has != wanted)
       throw UserError(
-          "cannot begin with the weights of {} (init_from): it has {}, this run has {}. Pass the options and the store of that "
-          "run.",
-          file.string(), shape_text(info.shape), shape_text(model_.shape()));
+          "cannot begin with the {} of {} ({}): it has {}, this run has {}. Pass the options and the store of that run.",
+          source.what, file.string(), source.option, has, wanted);
     if (info.data_digest != store_.info().data_digest)
       spdlog::warn(
-          "{} was trained on other data ({}) with as many items: its weights are of use only if the items have the same "
-          "numbers",
-          file.string(), info.store);
-    load_checkpoint(file, model_, nullptr);
-    spdlog::info("weights of {}", file.string());
+          "{} was trained on other data ({}) with as many items: its {} are of use only if the items have the same numbers",
+          file.string(), info.store, source.what);
+    if (source.table_only) {
+      Gru4Rec other(info.shape);
+      load_weights(file, other);
+      const std::string& table = model_.layout().table().name;
+      model_.parameter(table).copy_(other.parameter(table));
+    } else {
+      load_weights(file, model_);
+    }
+    spdlog::info("{} of {}", source.what, file.string());
   }
   comm_.broadcast(0, model_.parameters());
 }
@@ -448,7 +508,7 @@ void Trainer::load_teacher() {
   }
   comm_.broadcast(0, std::span<ModelShape>(&info.shape, 1));
   teacher_.emplace(info.shape);
-  if (comm_.rank() == 0) load_checkpoint(file, *teacher_, nullptr);
+  if (comm_.rank() == 0) load_weights(file, *teacher_);
   comm_.broadcast(0, teacher_->parameters());
   teacher_table_ = teacher_->score_table();
 }
@@ -467,7 +527,7 @@ std::unique_ptr<OutputLoss> Trainer::loss_of(const std::vector<Segment>& segment
 void Trainer::restore(int64_t step) {
   CheckpointInfo info;
   if (comm_.rank() == 0) {
-    info = load_checkpoint(checkpoints_.file_of(step), model_, &optimizer_);
+    info = load_checkpoint(checkpoints_.file_of(step), model_, optimizer_, average_.get());
     spdlog::info("resumed from {} (digest {})", checkpoints_.file_of(step).string(), hex_text(info.digest));
     if (info.teacher_digest != teacher_digest_)
       throw UserError("cannot resume: {} learned from a teacher with the digest {}, {} has {}. Bring that teacher back.",
@@ -476,7 +536,7 @@ void Trainer::restore(int64_t step) {
     warn_of_other_kernels(info, checkpoint_info());
     if (folder_) folder_->cut_metrics_after(step);
   }
-  broadcast_checkpoint(comm_, info, model_, optimizer_);
+  broadcast_checkpoint(comm_, info, model_, optimizer_, average_.get());
   state_ = info.state;
   seconds_before_ = info.train_seconds;
   saved_ = true;
@@ -486,10 +546,10 @@ double Trainer::seconds() const { return seconds_before_ + now() - started_at_; 
 
 RankHistogram Trainer::evaluate_best() {
   if (state_.best.step >= 0 && state_.best.step != state_.step) {  // -1: no epoch was asked for
-    if (comm_.rank() == 0) load_checkpoint(checkpoints_.file_of(state_.best.step), model_, nullptr);
-    comm_.broadcast(0, model_.parameters());
+    if (comm_.rank() == 0) load_weights(checkpoints_.file_of(state_.best.step), evaluated());
+    comm_.broadcast(0, evaluated().parameters());
   }
-  return Evaluator(store_, Split::test, evaluator_options(options_)).run(model_, comm_);
+  return Evaluator(store_, Split::test, evaluator_options(options_)).run(evaluated(), comm_);
 }
 
 Outcome Trainer::finish(int stop_signal) {

@@ -21,6 +21,7 @@ refused "cannot read the configuration nowhere.yaml" "$P" train --config nowhere
 refused "there is no file data/other/other.inter" "$P" ingest "${OPTIONS[@]}" --dataset other
 refused "has no column 'item'.*item_id" "$P" ingest "${OPTIONS[@]}" --ITEM_ID_FIELD item
 refused "loss_type.*wanted CE or BPR" "$P" train "${OPTIONS[@]}" --loss_type TOP1
+refused "'freeze_item_embeddings': got False, loss_type cosine_embedding wants True" "$P" train "${OPTIONS[@]}" --loss_type cosine_embedding --score cosine
 refused "row 3: column 'timestamp' is 'x'" bash -c "mkdir -p data/bad; printf 'user_id:token\titem_id:token\ttimestamp:float\n1\t2\t3\n1\t2\tx\n' >data/bad/bad.inter; exec $P ingest ${OPTIONS[*]} --dataset bad"
 refused "manifest" "$P" train "${OPTIONS[@]}"  # before ingest
 ingest
@@ -34,6 +35,8 @@ refused "cannot resume: .* was trained on" "$P" train "${OPTIONS[@]}" --run_dir 
 refused "replicas" "${MPIRUN[@]}" -np 3 "$P" train "${OPTIONS[@]}" --run_dir run --resume
 refused "unknown option 'lerning_rate'" "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --lerning_rate 0.1
 refused "debug is one process" "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --run_dir debug --debug
+refused "got random ones, wanted trained ones.*item_embeddings_from" "$P" train "${OPTIONS[@]}" --run_dir random --loss_type cosine_embedding --score cosine --freeze_item_embeddings
+refused "item embeddings of .*embedding_size 16, this run has .*embedding_size 17" "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --run_dir sizes --item_embeddings_from run --embedding_size 17
 refused "evaluate has no option '--learning_rate'" "$P" evaluate --checkpoint run --learning_rate 0.1
 refused "does not exist" "$P" inspect nothing
 refused "neither a session store" "$P" inspect data

@@ -16,6 +16,15 @@ expect_line named.log 'valid ndcg@5 0\.[0-9][0-9]  recall@20'
 "$P" evaluate --checkpoint named --split valid --ranks_file ranks.tsv >/dev/null 2>&1
 expect_equal "lines of --ranks_file" "$(wc -l <ranks.tsv)" "$(($(tail -n +2 ranks.tsv | cut -f 1 | sort -u | wc -l) + 1))"
 
+# What is evaluated: with ema_decay the average, by train as by evaluate.
+train 1 averaged --ema_decay 0.99
+expect_equal "evaluate with ema_decay" "$("$P" evaluate --checkpoint averaged 2>/dev/null)" "$(tail -n 1 averaged.log)"
+train 1 unaveraged
+[[ $(tail -n 1 averaged.log) != $(tail -n 1 unaveraged.log) ]] || fail "ema_decay 0.99 changes no figure"
+expect_line named.log 'parameters: [0-9]+ trained$'
+train 1 frozen --item_embeddings_from named --freeze_item_embeddings --loss_type cosine_embedding --score cosine
+expect_line frozen.log 'parameters: [0-9]+ trained, [0-9]+ of the item table constant'
+
 # Where things go.
 "$P" ingest "${OPTIONS[@]}" --store elsewhere >/dev/null 2>&1
 train 1 placed --store elsewhere --checkpoint_dir kept --epochs 1

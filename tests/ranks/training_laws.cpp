@@ -67,6 +67,17 @@ class Training : public ::testing::Test {
     const CheckpointFolder folder(options.checkpoint_dir, 1);
     return hex_text(read_checkpoint_info(folder.file_of(folder.steps().back())).digest);
   }
+  static Gru4Rec model_of(const fs::path& file) {
+    Gru4Rec model(read_checkpoint_info(file).shape);
+    load_weights(file, model);
+    return model;
+  }
+  static std::vector<float> item_table(const fs::path& file) {
+    const Gru4Rec model = model_of(file);
+    const auto table = model.parameters().subspan(static_cast<size_t>(model.layout().dense_floats()));
+    return {table.begin(), table.end()};
+  }
+  static fs::path newest_file(const Options& options) { return newest_checkpoint_at(options.run_dir); }
   static std::vector<int64_t> steps(const Options& options) { return CheckpointFolder(options.checkpoint_dir, 1).steps(); }
 
   TemporaryFolder folder_;
@@ -96,7 +107,7 @@ TEST_F(Training, UnevenReplicasKeepTheDigestToo) {
 }
 
 TEST_F(Training, EveryLossGivesTheSameDigestOnAnyNumberOfRanksAndLearns) {
-  for (const LossType type : {LossType::bpr, LossType::sampled_softmax, LossType::bpr_max}) {
+  for (const LossType type : {LossType::bpr, LossType::sampled_softmax, LossType::bpr_max, LossType::cosine_ranking}) {
     std::vector<std::string> digests;
     for (int ranks : {1, 3}) {
       Options o = options(fmt::format("loss{}ranks{}", static_cast<int>(type), ranks));
@@ -131,7 +142,7 @@ TEST_F(Training, ReplicasChangeOnlyTheOrderOfSums) {
       Gru4Rec model({.catalogue = 97, .embedding_size = 8, .hidden_size = 12});
       const CheckpointFolder folder(o.checkpoint_dir, 1);
       EXPECT_GE(folder.steps().back(), 10);
-      load_checkpoint(folder.file_of(folder.steps().back()), model, nullptr);
+      load_weights(folder.file_of(folder.steps().back()), model);
       parameters.emplace_back(model.parameters().begin(), model.parameters().end());
     }
     double largest = 0;
@@ -210,6 +221,176 @@ TEST_F(Training, AFallingLearningRateGoesOnWhereItWasAndItsEpochsAreKept) {
   EXPECT_EQ(newest_digest(o), newest_digest(whole));
 }
 
+const ModelShape kShape{.catalogue = 97, .embedding_size = 8, .hidden_size = 12};
+
+std::vector<float> values_of(const Gru4Rec& model) { return {model.parameters().begin(), model.parameters().end()}; }
+
+// A run that overshoots, so that evaluations are not better than those before.
+Options with_plateau(Options o) {
+  o.learning_rate = 0.25;
+  o.learning_rate_schedule = Schedule::plateau;
+  o.plateau_patience = 0;
+  o.epochs = 8;
+  o.stopping_step = 100;
+  return o;
+}
+
+TEST_F(Training, TheRateFallsOnAPlateauByItsFactorAfterItsPatience) {
+  std::set<std::vector<float>> weights;
+  for (const auto& [factor, patience] : {std::pair{0.5, 0}, std::pair{0.3, 0}, std::pair{0.5, 1}}) {
+    Options o = with_plateau(options(fmt::format("factor{}patience{}", factor, patience)));
+    o.plateau_factor = factor;
+    o.plateau_patience = patience;
+    train(o, 1);
+    const CheckpointFolder folder(o.checkpoint_dir, 1);
+    double rate = 1;
+    int64_t bad = 0;  // as ReduceLROnPlateau counts
+    for (const int64_t step : steps(o)) {
+      const TrainState state = read_checkpoint_info(folder.file_of(step)).state;
+      bad = state.best.stalled == 0 ? 0 : bad + 1;
+      if (bad > patience) {
+        rate *= factor;
+        bad = 0;
+      }
+      EXPECT_EQ(state.plateau_rate, rate) << "step " << step;
+    }
+    EXPECT_LT(rate, 1) << "the example has no plateau";
+    Gru4Rec model(kShape);
+    load_weights(folder.file_of(steps(o).back()), model);
+    weights.insert(values_of(model));
+  }
+  Options constant = with_plateau(options("constant"));
+  constant.learning_rate_schedule = Schedule::constant;
+  train(constant, 1);
+  Gru4Rec model(kShape);
+  load_weights(CheckpointFolder(constant.checkpoint_dir, 1).file_of(steps(constant).back()), model);
+  weights.insert(values_of(model));
+  EXPECT_EQ(weights.size(), 4u);
+}
+
+TEST_F(Training, AnAverageAndAPlateauGoOnWhereTheyWereOnAnyNumberOfRanks) {
+  const auto averaged = [&](const std::string& name) {
+    Options o = with_plateau(options(name));
+    o.ema_decay = 0.5;
+    o.checkpoint_steps = 1;
+    return o;
+  };
+  const Options whole = averaged("whole"), two = averaged("two");
+  train(whole, 1);
+  train(two, 2);
+  EXPECT_EQ(newest_digest(two), newest_digest(whole));
+
+  const CheckpointFolder folder(whole.checkpoint_dir, 1);
+  const std::vector<int64_t> all = steps(whole);
+  const auto fallen = std::ranges::find_if(
+      all, [&](int64_t step) { return read_checkpoint_info(folder.file_of(step)).state.plateau_rate < 1; });
+  ASSERT_GT(all.end() - fallen, 2) << "the example has no plateau";
+  int ranks = 1;
+  for (const int64_t killed_after : {int64_t{1}, *fallen, *(fallen + 2)}) {
+    Options o = averaged("killed" + std::to_string(killed_after));
+    fs::create_directories(o.checkpoint_dir);
+    fs::copy_file(folder.file_of(killed_after), CheckpointFolder(o.checkpoint_dir, 1).file_of(killed_after));
+    o.resume = true;
+    o.epochs = 7;  // may change, as with a constant rate
+    train(o, ranks++);
+    o.epochs = 8;
+    train(o, ranks);
+    EXPECT_EQ(newest_digest(o), newest_digest(whole)) << "killed after step " << killed_after;
+    o.ema_decay = 0.6;
+    EXPECT_THAT(refusal([&] { train(o, 1); }), HasSubstr("ema_decay: 0.5 → 0.6"));
+    o.ema_decay = 0.5;
+    o.plateau_patience = 1;
+    EXPECT_THAT(refusal([&] { train(o, 1); }), HasSubstr("plateau_patience: 0 → 1"));
+  }
+}
+
+TEST_F(Training, APlateauWithoutValidIsRefused) {
+  write_training_example(folder_ / "short", {.sessions = 300, .longest = 3, .protocol = Protocol::leave_one_out});
+  Options o = with_plateau(options("refused"));
+  o.store = (folder_ / "short").string();
+  EXPECT_THAT(refusal([&] { train(o, 2); }), HasSubstr("has no valid targets. Ingest it with a split"));
+  o.learning_rate_schedule = Schedule::cosine;
+  o.epochs = 1;
+  EXPECT_EQ(refusal([&] { train(o, 2); }), "accepted");
+}
+
+TEST_F(Training, TheAverageIsThatOfTheWeightsAfterEachUpdate) {
+  Options o = options("average");
+  o.ema_decay = 0.6;
+  o.checkpoint_steps = 1;
+  train(o, 2);
+  Gru4Rec model(kShape), average(kShape);
+  Optimizer optimizer(model.layout(), {});
+  model.initialise(o.seed);
+  std::vector<double> expected(model.parameters().begin(), model.parameters().end());
+  int64_t t = 0;
+  for (const int64_t step : steps(o)) {
+    ASSERT_EQ(step, ++t);
+    load_checkpoint(CheckpointFolder(o.checkpoint_dir, 1).file_of(step), model, optimizer, &average);
+    const double d = std::min(0.6, (1.0 + static_cast<double>(t)) / (10.0 + static_cast<double>(t)));
+    for (size_t i = 0; i < expected.size(); ++i) {
+      expected[i] = d * expected[i] + (1 - d) * model.parameters()[i];
+      ASSERT_NEAR(average.parameters()[i], expected[i], 1e-6) << "step " << step << " element " << i;
+    }
+  }
+  EXPECT_GT(t, 13);  // beyond the early steps, whose decay is less
+
+  // Training itself goes on with the weights, as without an average.
+  Options plain = options("plain");
+  train(plain, 2);
+  Gru4Rec same(kShape);
+  load_weights(CheckpointFolder(plain.checkpoint_dir, 1).file_of(t), same);
+  EXPECT_EQ(values_of(same), values_of(model));
+}
+
+TEST_F(Training, TheAverageIsWhatIsEvaluatedBegunWithAndTaughtBy) {
+  for (const bool overshoots : {false, true}) {
+    Options o = options(overshoots ? "overshoots" : "average");
+    o.direction = Direction::backward;
+    o.ema_decay = 0.95;
+    if (overshoots) {
+      o.learning_rate = 0.1;
+      o.epochs = 10;
+    }
+    const Outcome outcome = train(o, 2);
+    const CheckpointFolder folder(o.checkpoint_dir, 1);
+    const CheckpointInfo last = read_checkpoint_info(folder.file_of(steps(o).back()));
+    EXPECT_EQ(last.state.best.step < last.state.step, overshoots) << "the example is not what it should be";
+    Gru4Rec average(kShape), raw(kShape);
+    Optimizer optimizer(raw.layout(), {});
+    const CheckpointInfo best = load_checkpoint(folder.file_of(last.state.best.step), raw, optimizer, &average);
+    const Store store(o.store);
+    for (const auto& [split, reported] : {std::pair{Split::valid, outcome.valid}, std::pair{Split::test, outcome.test}}) {
+      const Evaluator evaluator(store, split, {.max_length = 9, .max_k = 20, .direction = Direction::backward});
+      EXPECT_EQ(reported->at, evaluator.run_part(average, 0, 1).at);
+      EXPECT_NE(reported->at, evaluator.run_part(raw, 0, 1).at);
+    }
+
+    Options begun = options(overshoots ? "begun2" : "begun");
+    begun.init_from = o.run_dir;
+    begun.ema_decay = 0.5;
+    begun.epochs = 0;
+    train(begun, 2, [&](int, Trainer& trainer, StopFlag&) {
+      EXPECT_EQ(values_of(trainer.model()), values_of(average));
+      EXPECT_EQ(values_of(trainer.evaluated()), values_of(average));
+    });
+
+    const std::string plain = (folder_ / (overshoots ? "plain2.h5" : "plain.h5")).string();
+    save_checkpoint(plain, best, average, optimizer);  // whose weights are the average
+    std::vector<std::vector<float>> taught;
+    for (const std::string& teacher : {o.run_dir, plain}) {
+      Options student = options(fmt::format("student{}{}", overshoots, taught.size()));
+      student.teacher = teacher;
+      student.epochs = 1;
+      train(student, 1);
+      Gru4Rec model(kShape);
+      load_weights(CheckpointFolder(student.checkpoint_dir, 1).file_of(steps(student).back()), model);
+      taught.push_back(values_of(model));
+    }
+    EXPECT_EQ(taught[0], taught[1]);
+  }
+}
+
 TEST_F(Training, BeginsWithTheWeightsOfAnotherRunAndRefusesThoseOfAnotherModel) {
   const Options all = options("all");
   train(all, 2);
@@ -220,7 +401,7 @@ TEST_F(Training, BeginsWithTheWeightsOfAnotherRunAndRefusesThoseOfAnotherModel) 
   train(recent, 3, [&](int, Trainer& trainer, StopFlag&) {
     const CheckpointFolder folder(all.checkpoint_dir, 1);
     Gru4Rec best({.catalogue = 97, .embedding_size = 8, .hidden_size = 12});
-    load_checkpoint(best_checkpoint_at(all.run_dir), best, nullptr);
+    load_weights(best_checkpoint_at(all.run_dir), best);
     EXPECT_EQ(trainer.parameter_hash(), hash_bytes(best.parameters().data(), best.parameters().size_bytes()));
   });
   recent.epochs = 2;
@@ -237,6 +418,82 @@ TEST_F(Training, BeginsWithTheWeightsOfAnotherRunAndRefusesThoseOfAnotherModel) 
   other.hidden_size = 12;
   other.score = ScoreKind::cosine;
   EXPECT_THAT(refusal([&] { train(other, 1); }), HasSubstr("dot scores"));
+}
+
+TEST_F(Training, PredictsTheItemEmbeddingsOfAnotherRunWithTheSameBitsOnAnyNumberOfRanks) {
+  Options items = options("items");
+  items.epochs = 8;
+  train(items, 2);
+  const std::vector<float> table = item_table(best_checkpoint_at(items.run_dir));
+  const auto with = [&](const std::string& name, LossType type) {
+    Options o = options(name);
+    o.loss_type = type;
+    o.score = type == LossType::ce ? ScoreKind::dot : ScoreKind::cosine;
+    o.hidden_size = 11;  // only the table is taken
+    o.n_sample = 40;
+    o.freeze_item_embeddings = true;
+    o.item_embeddings_from = items.run_dir;
+    o.epochs = 8;
+    return o;
+  };
+  for (const LossType type : {LossType::cosine_embedding, LossType::cosine_ranking, LossType::ce}) {
+    std::vector<std::string> digests;
+    for (int ranks : {1, 3}) {
+      const Options o = with(fmt::format("loss{}ranks{}", static_cast<int>(type), ranks), type);
+      EXPECT_GT(train(o, ranks).test->recall(20), 0.3) << static_cast<int>(type);  // 20 of 97 items at random: 0.2
+      digests.push_back(newest_digest(o));
+      EXPECT_EQ(item_table(newest_file(o)), table);
+    }
+    EXPECT_EQ(digests[0], digests[1]);
+  }
+
+  // Stopped, it goes on without the run that the table came from.
+  Options whole = with("whole", LossType::cosine_embedding);
+  whole.epochs = 9;
+  train(whole, 1);
+  const int type = static_cast<int>(LossType::cosine_embedding);
+  Options stopped = with(fmt::format("loss{}ranks1", type), LossType::cosine_embedding);
+  stopped.item_embeddings_from = "gone";
+  stopped.epochs = 9;
+  stopped.resume = true;
+  train(stopped, 2);
+  EXPECT_EQ(newest_digest(stopped), newest_digest(whole));
+
+  Options wrong = with("wrong", LossType::cosine_embedding);
+  wrong.embedding_size = 9;
+  EXPECT_THAT(refusal([&] { train(wrong, 1); }),
+              ::testing::AllOf(HasSubstr("(item_embeddings_from)"), HasSubstr("97 items, embedding_size 8"), HasSubstr("9.")));
+  wrong.embedding_size = 8;
+  wrong.item_embeddings_from.clear();
+  EXPECT_THAT(refusal([&] { train(wrong, 2); }), HasSubstr("got random ones, wanted trained ones"));
+}
+
+TEST_F(Training, AFrozenItemTableStaysBitForBitWithEveryLearnerWhileTheOtherWeightsMove) {
+  Options items = options("items");
+  items.epochs = 1;
+  train(items, 1);
+  const Gru4Rec source = model_of(best_checkpoint_at(items.run_dir));
+  for (const Learner learner : {Learner::adam, Learner::adamw, Learner::adagrad, Learner::rmsprop, Learner::sgd}) {
+    Options o = options(fmt::format("learner{}", static_cast<int>(learner)));
+    o.learner = learner;
+    o.weight_decay = 0.1;
+    o.clip_grad_norm = 0.01;
+    o.init_from = items.run_dir;
+    o.freeze_item_embeddings = true;
+    o.epochs = 1;
+    o.debug = learner == Learner::adam;
+    ::testing::internal::CaptureStderr();
+    train(o, 1);
+    const std::string output = ::testing::internal::GetCapturedStderr();
+    EXPECT_EQ(output.find("item_embedding.weight") != std::string::npos, o.debug);
+    const Gru4Rec after = model_of(newest_file(o));
+    for (const ParameterInfo& info : source.layout().parameters()) {
+      const auto was = source.parameters().subspan(info.offset, info.size());
+      const auto is = after.parameters().subspan(info.offset, info.size());
+      EXPECT_EQ(std::ranges::equal(was, is), info.name == source.layout().table().name)
+          << info.name << " learner " << static_cast<int>(learner);
+    }
+  }
 }
 
 TEST_F(Training, AStudentLearnsFromItsTeacherWithTheSameBitsOnAnyNumberOfRanks) {
@@ -409,6 +666,14 @@ TEST_F(Training, ARankThatDriftedApartIsNamedAtTheNextEvaluation) {
   });
   EXPECT_THAT(message, HasSubstr("rank 1"));
   EXPECT_THAT(message, HasSubstr("drifted apart"));
+  Options averaged = options("average");
+  averaged.ema_decay = 0.99;
+  EXPECT_THAT(refusal([&] {
+                train(averaged, 3, [](int rank, Trainer& trainer, StopFlag&) {
+                  if (rank == 2) trainer.evaluated().parameters()[17] += 1;
+                });
+              }),
+              HasSubstr("rank 2"));
 }
 
 TEST_F(Training, StopsEarlyAndEvaluatesTheBestEpoch) {
@@ -423,7 +688,7 @@ TEST_F(Training, StopsEarlyAndEvaluatesTheBestEpoch) {
   EXPECT_EQ(last.state.best.stalled, 3);
   EXPECT_EQ(outcome.epochs, last.state.best.epoch + 4);
   Gru4Rec best({.catalogue = 97, .embedding_size = 8, .hidden_size = 12});
-  load_checkpoint(folder.file_of(last.state.best.step), best, nullptr);
+  load_weights(folder.file_of(last.state.best.step), best);
   const Store store(o.store);
   EXPECT_EQ(outcome.valid->at, Evaluator(store, Split::valid, {.max_length = 9, .max_k = 20}).run_part(best, 0, 1).at);
   EXPECT_EQ(outcome.test->at, Evaluator(store, Split::test, {.max_length = 9, .max_k = 20}).run_part(best, 0, 1).at);
@@ -437,7 +702,7 @@ TEST_F(Training, EveryOptionThatChangesNumbersChangesTheDigest) {
     train(o, 1);
     const CheckpointFolder folder(o.checkpoint_dir, 1);
     Gru4Rec model(read_checkpoint_info(folder.file_of(folder.steps().back())).shape);
-    load_checkpoint(folder.file_of(folder.steps().back()), model, nullptr);
+    load_weights(folder.file_of(folder.steps().back()), model);
     return hash_bytes(model.parameters().data(), model.parameters().size_bytes());
   };
   std::map<std::string, std::function<void(Options&)>> changes = {
@@ -495,6 +760,20 @@ TEST_F(Training, EveryOptionThatChangesNumbersChangesTheDigest) {
          o.n_sample = 20;
          o.bpreg = 0.1;
        }},
+      {"cosine_ranking",
+       [](Options& o) {
+         o.loss_type = LossType::cosine_ranking;
+         o.score = ScoreKind::cosine;
+         o.n_sample = 20;
+       }},
+      {"ranking_margin",
+       [](Options& o) {
+         o.loss_type = LossType::cosine_ranking;
+         o.score = ScoreKind::cosine;
+         o.n_sample = 20;
+         o.ranking_margin = 0.3;
+       }},
+      {"freeze_item_embeddings", [](Options& o) { o.freeze_item_embeddings = true; }},
       {"recent_fraction", [](Options& o) { o.recent_fraction = 0.25; }},
       {"learner", [](Options& o) { o.learner = Learner::rmsprop; }},
       {"learning_rate", [](Options& o) { o.learning_rate = 0.019; }},
@@ -517,6 +796,7 @@ TEST_F(Training, EveryOptionThatChangesNumbersChangesTheDigest) {
       {"output_dropout_prob", [](Options& o) { o.output_dropout_prob = 0.1; }},
       {"learning_rate_schedule", [](Options& o) { o.learning_rate_schedule = Schedule::cosine; }},
       {"warmup_steps", [](Options& o) { o.warmup_steps = 3; }},
+      {"ema_decay", [](Options& o) { o.ema_decay = 0.9; }},
       {"embedding_size", [](Options& o) { o.embedding_size = 9; }},
       {"hidden_size", [](Options& o) { o.hidden_size = 13; }},
       {"num_layers", [](Options& o) { o.num_layers = 2; }},

@@ -9,8 +9,10 @@
 namespace gru4rec::testing {
 
 struct CheckpointExample {
-  explicit CheckpointExample(uint64_t seed = 1) : info(example_info()), model(info.shape), adam(model.layout(), {}) {
+  explicit CheckpointExample(uint64_t seed = 1)
+      : info(example_info()), model(info.shape), average(info.shape), adam(model.layout(), {}) {
     model.initialise(seed);
+    average.initialise(seed + 100);
     info.state.step += static_cast<int64_t>(seed);
     for (size_t i = 0; i < adam.first_moment().size(); ++i) {
       adam.first_moment()[i] = 0.01f * static_cast<float>(i) - 0.3f;
@@ -32,6 +34,7 @@ struct CheckpointExample {
     info.state.best = {0.0421, 1, 2, 480};
     info.state.best_histogram = RankHistogram(20);
     for (int64_t rank = 1; rank < 40; ++rank) info.state.best_histogram.add(rank % 7 * rank % 23);
+    info.state.plateau_rate = 0.25;
     info.replicas = 3;
     info.data_digest = 0x123456789abcdef0;
     info.number_options = "seed: 2020\nlearning_rate: 0.001\n";
@@ -45,10 +48,10 @@ struct CheckpointExample {
     return info;
   }
 
-  uint64_t save(const std::filesystem::path& file) const { return save_checkpoint(file, info, model, adam); }
+  uint64_t save(const std::filesystem::path& file) const { return save_checkpoint(file, info, model, adam, &average); }
 
   CheckpointInfo info;
-  Gru4Rec model;
+  Gru4Rec model, average;
   Optimizer adam;
 };
 

@@ -72,11 +72,12 @@ TEST(CheckpointDocuments, TheDigestIsThatOfThePage) {
   add(double{}, {"score_scale"});
   bytes.text("learn_score_scale");
   bytes.number(static_cast<uint8_t>(file.read_attribute<int64_t>("/state", "learn_score_scale")));
+  add(double{}, {"plateau_rate"});
   bytes.text(file.read_text("/state/options"));
   bytes.array(file.read<int64_t>("/state/best_histogram"));
   for (const std::string name : {"gru_layers.weight_ih_l0", "gru_layers.weight_hh_l0", "gru_layers.weight_ih_l1",
                                  "gru_layers.weight_hh_l1", "dense.weight", "dense.bias", "item_embedding.weight"}) {
-    for (const std::string group : {"/state/parameters/", "/state/first_moment/", "/state/second_moment/"}) {
+    for (const std::string group : {"/state/parameters/", "/state/first_moment/", "/state/second_moment/", "/state/average/"}) {
       bytes.text(group + name);
       bytes.array(file.read<float>(group + name));
     }

@@ -29,12 +29,12 @@ class HostileCheckpoint : public ::testing::Test {
     CheckpointExample target(2);
     const auto bytes = [](std::span<const float> floats) { return hash_bytes(floats.data(), floats.size_bytes()); };
     const auto all = [&] {
-      return std::vector{bytes(target.model.parameters()), bytes(target.adam.first_moment()),
-                         bytes(target.adam.second_moment())};
+      return std::vector{bytes(target.model.parameters()), bytes(target.average.parameters()),
+                         bytes(target.adam.first_moment()), bytes(target.adam.second_moment())};
     };
     const auto before = all();
     try {
-      load_checkpoint(file_, target.model, &target.adam);
+      load_checkpoint(file_, target.model, target.adam, &target.average);
     } catch (...) {
       if (all() != before) throw std::logic_error("refused, but some of it had been used");
       throw;
@@ -182,7 +182,7 @@ TEST_F(ResealedCheckpoint, WithAnotherNumberInItsStateIsRefusedByTheDigestOrItsR
 }
 
 TEST_F(ResealedCheckpoint, WithAnArrayMissingOrInAnotherShapeIsRefused) {
-  EXPECT_EQ(content_.arrays.size(), 3u + 3 * example_.model.layout().parameters().size());
+  EXPECT_EQ(content_.arrays.size(), 3u + 4 * example_.model.layout().parameters().size());
   for (const std::string& name : content_.arrays) {
     expect_refused("without " + name, [&](hid_t file) { H5Ldelete(file, name.c_str(), H5P_DEFAULT); });
     expect_refused(name + " as a group", [&](hid_t file) {
@@ -195,6 +195,10 @@ TEST_F(ResealedCheckpoint, WithAnArrayMissingOrInAnotherShapeIsRefused) {
     for (const std::vector<hsize_t>& dims : std::vector<std::vector<hsize_t>>{{1}, {5, 7, 1}, {0, 5}, {21, 8}})
       expect_refused(name + " in another shape", [&](hid_t file) { replace_array(file, name, H5T_IEEE_F32LE, dims); });
   }
+}
+
+TEST_F(ResealedCheckpoint, WithoutItsAverageIsRefused) {
+  expect_refused("without the average", [](hid_t file) { H5Ldelete(file, "/state/average", H5P_DEFAULT); });
 }
 
 TEST_F(ResealedCheckpoint, WithAnArrayThatClaimsTerabytesIsRefusedWithoutTakingMemory) {
@@ -247,7 +251,7 @@ TEST_F(HostileCheckpoint, EqualStatesGiveEqualDigestsAndWithEqualProvenanceEqual
 
 TEST_F(HostileCheckpoint, WhatWasSavedIsRead) {
   CheckpointExample target(2);
-  const CheckpointInfo info = load_checkpoint(file_, target.model, &target.adam);
+  const CheckpointInfo info = load_checkpoint(file_, target.model, target.adam, &target.average);
   EXPECT_EQ(info.digest, digest_);
   EXPECT_EQ(info.state.best, example_.info.state.best);
   EXPECT_EQ(info.options, example_.info.options);
@@ -255,6 +259,32 @@ TEST_F(HostileCheckpoint, WhatWasSavedIsRead) {
   EXPECT_EQ(target.save(folder_ / "again.h5"), digest_);
   EXPECT_EQ(testing::read_whole(folder_ / "again.h5"), testing::read_whole(file_))
       << "the same file, written from what was read";
+}
+
+std::vector<float> copy_of(std::span<const float> values) { return {values.begin(), values.end()}; }
+
+TEST_F(HostileCheckpoint, ItsAverageIsWhatIsEvaluatedAndWithoutOneItsWeightsAre) {
+  Gru4Rec model(example_.info.shape);
+  load_weights(file_, model);
+  EXPECT_EQ(copy_of(model.parameters()), copy_of(example_.average.parameters()));
+  const fs::path plain = folder_ / "plain.h5";
+  EXPECT_NE(save_checkpoint(plain, example_.info, example_.model, example_.adam), digest_);
+  load_weights(plain, model);
+  EXPECT_EQ(copy_of(model.parameters()), copy_of(example_.model.parameters()));
+  CheckpointExample target(2);
+  EXPECT_THROW(load_checkpoint(plain, target.model, target.adam, &target.average), BugError);
+  EXPECT_THROW(load_checkpoint(file_, target.model, target.adam), BugError);
+}
+
+TEST_F(HostileCheckpoint, WithoutAverageAndBeforeAnyPlateauTheFileHoldsNeither) {
+  CheckpointInfo info = example_.info;
+  info.state.plateau_rate = 1;
+  save_checkpoint(file_, info, example_.model, example_.adam);
+  const Content content(file_);
+  for (const Attribute& at : content.attributes) EXPECT_NE(at.name, "plateau_rate");
+  for (const std::string& name : content.arrays) EXPECT_FALSE(name.starts_with("/state/average")) << name;
+  CheckpointExample target(2);
+  EXPECT_EQ(load_checkpoint(file_, target.model, target.adam).state.plateau_rate, 1.0);
 }
 
 TEST_F(HostileCheckpoint, EachCounterAndOptionCountsInTheDigest) {
@@ -270,6 +300,8 @@ TEST_F(HostileCheckpoint, EachCounterAndOptionCountsInTheDigest) {
       [](auto& i) { i.state.best.step ^= 1; },
       [](auto& i) { i.state.best_histogram.targets ^= 1; },
       [](auto& i) { i.state.best_histogram.at[19] ^= 1; },
+      [](auto& i) { i.state.plateau_rate = std::nextafter(i.state.plateau_rate, 1); },
+      [](auto& i) { i.state.plateau_rate = 1; },
       [](auto& i) { i.replicas ^= 1; },
       [](auto& i) { i.data_digest ^= 1; },
       [](auto& i) { i.teacher_digest ^= 1; },
@@ -291,14 +323,15 @@ TEST_F(HostileCheckpoint, EachCounterAndOptionCountsInTheDigest) {
   EXPECT_EQ(digests.size(), changes.size() + 1);
 }
 
-TEST_F(HostileCheckpoint, EachBitOfAParameterOrMomentCountsInTheDigest) {
+TEST_F(HostileCheckpoint, EachBitOfAParameterMomentOrAverageCountsInTheDigest) {
   std::set<uint64_t> digests = {digest_};
   uint64_t flipped = 0;
   for (const ParameterInfo& info : example_.model.layout().parameters()) {
-    for (int which = 0; which < 3; ++which) {
+    for (int which = 0; which < 4; ++which) {
       const auto buffer = which == 0   ? example_.model.parameters()
                           : which == 1 ? example_.adam.first_moment()
-                                       : example_.adam.second_moment();
+                          : which == 2 ? example_.adam.second_moment()
+                                       : example_.average.parameters();
       const Stream random(9, Purpose::window_order, flipped);
       const uint64_t element = static_cast<uint64_t>(info.offset) + random.below(0, static_cast<uint64_t>(info.size()));
       auto* bits = reinterpret_cast<unsigned char*>(&buffer[element]);

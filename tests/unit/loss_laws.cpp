@@ -50,17 +50,20 @@ struct Inputs {
   }
 };
 
-// Holds a loss against `formula(queries, table)`, which gives the loss of each target in double, and its automatic gradients.
+// Holds a loss against `formula(queries, table)`, which gives the loss of each target in double, and its automatic gradients;
+// without that of the table where it is constant.
 void expect_is(const Inputs& in, const std::function<SoftmaxLoss(Tensor& grad_table)>& ours,
-               const std::function<Tensor(const Tensor& queries, const Tensor& table)>& formula) {
-  Tensor grad_table = at::ones_like(in.table);  // it is added to
+               const std::function<Tensor(const Tensor& queries, const Tensor& table)>& formula, bool constant = false) {
+  Tensor grad_table = constant ? Tensor() : at::ones_like(in.table);  // it is added to
   const SoftmaxLoss loss = ours(grad_table);
   const Tensor q = in.queries.to(at::kDouble).set_requires_grad(true), t = in.table.to(at::kDouble).set_requires_grad(true);
   const Tensor expected = (formula(q, t).reshape({-1}) * in.weights.to(at::kDouble)).sum();
   expected.backward();
   EXPECT_NEAR(loss.sum, expected.item<double>(), 1e-5 * std::abs(expected.item<double>()));
   EXPECT_LT(largest(loss.grad_queries, q.grad()), 5e-5);
-  EXPECT_LT(largest(grad_table - 1, t.grad()), 1e-3);  // sums of a thousand
+  if (!constant) {
+    EXPECT_LT(largest(grad_table - 1, t.grad()), 1e-3);  // sums of a thousand
+  }
 }
 
 TEST(Bpr, IsItsFormulaAveragedOverTheNegativesOfATarget) {
@@ -134,6 +137,78 @@ TEST(BprMax, IsItsFormulaWithAndWithoutThePenalty) {
           return -at::log((share * at::sigmoid(target - other)).sum(1)) + regularisation * (share * other * other).sum(1);
         });
   }
+}
+
+// cos(q, t), in double.
+Tensor cosines(const Tensor& q, const Tensor& t) { return q.mm(t.t()) / q.norm(2, 1, true) / t.norm(2, 1).unsqueeze(0); }
+
+TEST(CosineEmbedding, IsItsFormulaWhateverTheLengths) {
+  const Inputs in;
+  expect_is(
+      in, [&](Tensor&) { return cosine_embedding_loss(in.queries, in.table, in.labels, in.weights); },
+      [&](const Tensor& q, const Tensor& t) { return 1 - cosines(q, t).gather(1, in.labels.unsqueeze(1)); },
+      /*constant=*/true);
+}
+
+TEST(CosineRanking, IsItsFormulaAveragedOverTheNegativesThatAreNotTheTarget) {
+  const Inputs in;
+  const Tensor negatives = in.negatives(41);
+  for (const double margin : {0.0, 0.5, 2.0}) {
+    for (const bool constant : {false, true}) {
+      expect_is(
+          in,
+          [&](Tensor& grad) {
+            return cosine_ranking_loss(in.queries, in.table, in.labels, negatives, margin, in.weights, grad);
+          },
+          [&](const Tensor& q, const Tensor& t) {
+            const Tensor all = cosines(q, t), target = all.gather(1, in.labels.unsqueeze(1));
+            const Tensor counts = in.labels.unsqueeze(1).ne(negatives.unsqueeze(0)).to(at::kDouble);
+            const Tensor missing = (margin - target + all.index_select(1, negatives)).clamp_min(0) * counts;
+            return missing.sum(1) / counts.sum(1);
+          },
+          constant);
+    }
+  }
+}
+
+TEST(CosineRanking, OfATargetThatIsEveryNegativeIsZero) {
+  const Inputs in;
+  const Tensor label = in.labels.narrow(0, 0, 1), negatives = at::cat({label, label});
+  Tensor grad_table = at::zeros_like(in.table);
+  const SoftmaxLoss loss =
+      cosine_ranking_loss(in.queries.narrow(0, 0, 1), in.table, label, negatives, 0.5, in.weights.narrow(0, 0, 1), grad_table);
+  EXPECT_EQ(loss.sum, 0);
+  EXPECT_EQ(loss.grad_queries.abs().max().item<float>(), 0.0f);
+  EXPECT_EQ(grad_table.abs().max().item<float>(), 0.0f);
+}
+
+TEST(Losses, AreTheSameWithATableThatIsConstant) {
+  const Inputs in;
+  Batch batch;
+  for (int64_t i = 0; i < kTargets; ++i) {
+    batch.labels.push_back(in.labels[i].item<int64_t>());
+    batch.weights.push_back(static_cast<int32_t>(1 + i % 3));
+    batch.sessions.push_back(static_cast<uint64_t>(i));
+    batch.positions.push_back(1);
+  }
+  std::vector<std::shared_ptr<const OutputLoss>> losses;
+  const std::vector<uint64_t> popularity(kItems + 1, 1);
+  for (const LossType type :
+       {LossType::ce, LossType::bpr, LossType::sampled_softmax, LossType::bpr_max, LossType::cosine_ranking})
+    losses.push_back(make_loss({.type = type, .negatives = {NegativeDistribution::uniform, 2}, .n_sample = 19}, popularity));
+  losses.push_back(std::make_shared<DistilledLoss>(DistillationOptions{},
+                                                   TeacherView{in.queries, in.table, at::ones({kTargets}, at::kFloat)}));
+  for (const auto& loss : losses) {
+    Tensor grad_table = at::zeros_like(in.table), none;
+    const SoftmaxLoss moving = (*loss)(in.queries, in.table, batch, {}, grad_table);
+    const SoftmaxLoss constant = (*loss)(in.queries, in.table, batch, {}, none);
+    EXPECT_EQ(moving.sum, constant.sum);
+    EXPECT_TRUE(at::equal(moving.grad_queries, constant.grad_queries));
+    EXPECT_GT(grad_table.abs().max().item<float>(), 0.0f);
+  }
+  Tensor grad_table = at::zeros_like(in.table);
+  EXPECT_THROW((*make_loss({.type = LossType::cosine_embedding}, popularity))(in.queries, in.table, batch, {}, grad_table),
+               BugError);
 }
 
 TEST(Distillation, IsItsFormulaAndWithoutAFutureThePlainLoss) {

@@ -101,7 +101,7 @@ TEST_P(Softmax, EqualsCrossEntropyInDoubleWithItsGradients) {
   expected.backward();
   EXPECT_NEAR(loss.sum, expected.item<double>(), 1e-5 * expected.item<double>());
   EXPECT_LT(largest_difference(loss.grad_queries, q.grad()), 1e-4);  // values up to 6
-  EXPECT_LT(largest_difference(grad_table, t.grad()), 5e-5);  // the same
+  EXPECT_LT(largest_difference(grad_table, t.grad()), 5e-5);         // the same
 }
 
 TEST_P(Softmax, ThreePretendedOwnersEqualOne) {
@@ -142,9 +142,9 @@ class Model : public ::testing::Test {
     LossSum loss;
     std::vector<float> gradient;
   };
-  static Result run(Gru4Rec& model, const Batch& batch, uint64_t epoch = 0) {
-    Result result{{}, std::vector<float>(static_cast<size_t>(model.layout().gradient_floats()))};
-    result.loss = model.forward_backward(batch, {9, epoch}, result.gradient);
+  static Result run(Gru4Rec& model, const Batch& batch, bool frozen_table = false) {
+    Result result{{}, std::vector<float>(static_cast<size_t>(model.layout().gradient_floats(frozen_table)))};
+    result.loss = model.forward_backward(batch, {9, 0}, result.gradient);
     return result;
   }
   TemporaryFolder folder_;
@@ -167,7 +167,9 @@ TEST_F(Model, TheGradientIsTheDerivativeOfTheLoss) {
   const std::vector<uint64_t> popularity = training_popularity(*store_);
   const Batch all = batch(Augmentation::one_pass);
   for (const bool cosine : {false, true}) {
-    for (const LossType type : {LossType::ce, LossType::bpr, LossType::sampled_softmax, LossType::bpr_max}) {
+    for (const LossType type : {LossType::ce, LossType::bpr, LossType::sampled_softmax, LossType::bpr_max,
+                                LossType::cosine_embedding, LossType::cosine_ranking}) {
+      const bool frozen = type == LossType::cosine_embedding;
       ModelShape with_all = shape(2, 0.3);
       with_all.hidden_dropout_prob = 0.1;
       with_all.output_dropout_prob = 0.2;
@@ -176,17 +178,18 @@ TEST_F(Model, TheGradientIsTheDerivativeOfTheLoss) {
       Gru4Rec model(with_all);
       model.initialise(4);
       model.set_loss(make_loss({.type = type, .negatives = {NegativeDistribution::uniform, 2}, .n_sample = 19}, popularity));
-      const Result result = run(model, all);
+      const Result result = run(model, all, frozen);
       const ParameterLayout& layout = model.layout();
       for (const ParameterInfo& info : layout.parameters()) {
+        if (frozen && info.name == layout.table().name) continue;
         for (int64_t i : {int64_t{0}, info.size() / 2, info.size() - 1}) {
           float& parameter = model.parameters()[static_cast<size_t>(info.offset + i)];
           const float before = parameter;
           constexpr float kStep = 1e-2f;
           parameter = before + kStep;
-          const double above = run(model, all).loss.sum;
+          const double above = run(model, all, frozen).loss.sum;
           parameter = before - kStep;
-          const double below = run(model, all).loss.sum;
+          const double below = run(model, all, frozen).loss.sum;
           parameter = before;
           double gradient = result.gradient[static_cast<size_t>(info.offset + i)];
           if (info.name == layout.table().name)
@@ -224,16 +227,48 @@ TEST_F(Model, CosineScoresAreScaleTimesCosineAndTheirLengthsDoNotMatter) {
 }
 
 TEST_F(Model, SharesAddUpToTheBatch) {
-  Gru4Rec model(shape(1, 0.3));
-  model.initialise(4);
-  const Result whole = run(model, batch(Augmentation::one_pass));
-  LossSum loss;
-  std::vector<float> gradient(whole.gradient.size());
-  for (uint32_t replica = 0; replica < 3; ++replica)
-    loss += model.forward_backward(batch(Augmentation::one_pass, 50, 3, replica), {9, 0}, gradient);  // adds
-  EXPECT_EQ(loss.count, whole.loss.count);
-  EXPECT_NEAR(loss.sum, whole.loss.sum, 1e-5 * whole.loss.sum);
-  EXPECT_LT(largest_difference(gradient, whole.gradient), 2e-4);
+  for (const LossType type : {LossType::ce, LossType::cosine_embedding, LossType::cosine_ranking}) {
+    ModelShape s = shape(1, 0.3);
+    s.cosine = type != LossType::ce;
+    Gru4Rec model(s);
+    model.initialise(4);
+    model.set_loss(make_loss({.type = type, .n_sample = 19}, training_popularity(*store_)));
+    const Result whole = run(model, batch(Augmentation::one_pass), type == LossType::cosine_embedding);
+    LossSum loss;
+    std::vector<float> gradient(whole.gradient.size());
+    for (uint32_t replica = 0; replica < 3; ++replica)
+      loss += model.forward_backward(batch(Augmentation::one_pass, 50, 3, replica), {9, 0}, gradient);  // adds
+    EXPECT_EQ(loss.count, whole.loss.count);
+    EXPECT_NEAR(loss.sum, whole.loss.sum, 1e-5 * whole.loss.sum);
+    const double size = largest_difference(whole.gradient, std::vector<float>(whole.gradient.size()));
+    EXPECT_LT(largest_difference(gradient, whole.gradient), 1e-5 * size) << "loss " << static_cast<int>(type);
+  }
+}
+
+TEST_F(Model, AConstantTableHasNoGradientAndLeavesTheOthersAsTheyAre) {
+  const std::vector<uint64_t> popularity = training_popularity(*store_);
+  for (const bool cosine : {false, true}) {
+    for (const LossType type :
+         {LossType::ce, LossType::bpr, LossType::sampled_softmax, LossType::bpr_max, LossType::cosine_ranking}) {
+      ModelShape s = shape(2, 0.3);
+      s.cosine = s.learn_score_scale = cosine;
+      Gru4Rec model(s);
+      model.initialise(4);
+      model.set_loss(make_loss({.type = type, .negatives = {NegativeDistribution::uniform, 2}, .n_sample = 19}, popularity));
+      const Result moving = run(model, batch(Augmentation::one_pass));
+      const Result constant = run(model, batch(Augmentation::one_pass), /*frozen_table=*/true);
+      EXPECT_EQ(constant.loss.sum, moving.loss.sum);
+      EXPECT_EQ(static_cast<int64_t>(constant.gradient.size()), model.layout().dense_floats());
+      EXPECT_TRUE(std::equal(constant.gradient.begin(), constant.gradient.end(), moving.gradient.begin()))
+          << "loss " << static_cast<int>(type) << " cosine " << cosine;
+    }
+  }
+}
+
+TEST_F(Model, CountsTheParametersThatAreTrained) {
+  // GRU 3 · 10 · (6 + 10), dense 6 · 10 + 6, table 32 · 6.
+  EXPECT_EQ(Gru4Rec(shape()).layout().trained_parameters(true), 480 + 66);
+  EXPECT_EQ(Gru4Rec(shape()).layout().trained_parameters(false), 480 + 66 + 192);
 }
 
 TEST_F(Model, DropoutDependsOnSessionPositionAndEpochOnly) {

@@ -1,4 +1,4 @@
-// Laws of the optimizer and of early stopping.
+// Laws of the optimizer, the average of the weights, learning rates and early stopping.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,6 +8,7 @@
 #include "gru4rec/train/early_stopping.h"
 #include "gru4rec/train/optimizer.h"
 #include "gru4rec/train/schedule.h"
+#include "gru4rec/train/weight_average.h"
 
 namespace gru4rec {
 namespace {
@@ -71,6 +72,31 @@ TEST(Adam, TheRateFactorScalesTheStep) {
   EXPECT_EQ(moved[0], moved[1]);
 }
 
+TEST(Optimizer, AFrozenTableStaysAsItIsBitForBitAndHasNoPartInTheNorm) {
+  const ParameterLayout layout(kShape);
+  const auto dense = static_cast<size_t>(layout.dense_floats());
+  const Stream random{1, Purpose::parameter_init};
+  for (const Learner learner : {Learner::adam, Learner::adamw, Learner::adagrad, Learner::rmsprop, Learner::sgd}) {
+    Optimizer optimizer(layout, {.learner = learner, .weight_decay = 0.1, .clip_norm = 0.5, .freeze_table = true});
+    std::vector<float> parameters(static_cast<size_t>(layout.parameter_floats()));
+    for (size_t i = 0; i < parameters.size(); ++i) parameters[i] = static_cast<float>(random.normal(i));
+    const std::vector<float> before = parameters;
+    for (int t = 1; t <= 3; ++t) {
+      std::vector<float> gradient(static_cast<size_t>(layout.gradient_floats()));  // the table's part is not looked at
+      for (size_t i = 0; i < gradient.size(); ++i) gradient[i] = static_cast<float>(random.normal(1000 * uint64_t(t) + i));
+      optimizer.step(parameters, gradient, 7, t);
+      EXPECT_EQ(optimizer.gradient_norm(), gradient_norm(std::span<const float>(gradient).first(dense), 1.0 / 7, 2.0));
+    }
+    for (size_t i = 0; i < dense; ++i) EXPECT_NE(parameters[i], before[i]) << i;
+    EXPECT_TRUE(std::equal(before.begin() + layout.dense_floats(), before.end(), parameters.begin() + layout.dense_floats()))
+        << static_cast<int>(learner);
+    for (size_t i = dense; i < parameters.size(); ++i) {
+      EXPECT_EQ(optimizer.first_moment()[i], 0.0f);
+      EXPECT_EQ(optimizer.second_moment()[i], 0.0f);
+    }
+  }
+}
+
 TEST(RateFactor, RisesOverTheWarmUpAndFallsAlongHalfACosine) {
   EXPECT_EQ(rate_factor(Schedule::constant, 0, 0.7, 12), 1.0);
   EXPECT_EQ(rate_factor(Schedule::cosine, 0, 0.0, 0), 1.0);
@@ -81,6 +107,62 @@ TEST(RateFactor, RisesOverTheWarmUpAndFallsAlongHalfACosine) {
   EXPECT_EQ(rate_factor(Schedule::constant, 4, 0.0, 2), 0.75);
   EXPECT_EQ(rate_factor(Schedule::constant, 4, 0.0, 3), 1.0);
   EXPECT_NEAR(rate_factor(Schedule::cosine, 100, 0.5, 49), 0.25, 1e-7);
+}
+
+// The fall after each of these evaluations, as early stopping judges them.
+std::vector<bool> falls(const std::vector<double>& values, int64_t patience) {
+  const EarlyStopping rule{1000, 4};
+  BestSoFar best;
+  std::vector<bool> fell;
+  for (const double value : values) {
+    rule.judge(value, best);
+    fell.push_back(falls_on_plateau(best.stalled, patience));
+  }
+  return fell;
+}
+
+TEST(Plateau, LowersTheRateAfterMoreThanPatienceEvaluationsAndCountsAnew) {
+  //                  best  worse worse  FALL worse worse  FALL equal worse worse  FALL better
+  const std::vector<double> values = {0.3, 0.2, 0.1, 0.29, 0.2, 0.2, 0.2, 0.3, 0.2, 0.2, 0.2, 0.4};
+  EXPECT_EQ(falls(values, 2), (std::vector<bool>{0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0}));
+  EXPECT_EQ(falls(values, 0), (std::vector<bool>{0, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 0}));
+  EXPECT_EQ(falls(values, 100), std::vector<bool>(values.size(), false));
+  EXPECT_EQ(falls(values, std::numeric_limits<int64_t>::max()), std::vector<bool>(values.size(), false));
+}
+
+TEST(WeightAverage, IsTheWeightedSumOfAllWeightsSoFar) {
+  constexpr size_t kSize = 37;
+  constexpr int kSteps = 60;
+  const Stream random{3, Purpose::parameter_init};
+  std::vector<std::vector<float>> weights(kSteps + 1, std::vector<float>(kSize));
+  for (int t = 0; t <= kSteps; ++t)
+    for (size_t i = 0; i < kSize; ++i) weights[t][i] = static_cast<float>(random.normal(1000 * static_cast<uint64_t>(t) + i));
+  for (const double decay : {0.5, 0.999}) {
+    std::vector<float> average = weights[0];
+    for (int t = 1; t <= kSteps; ++t) update_average(average, weights[t], decay, t);
+    for (size_t i = 0; i < kSize; ++i) {
+      double expected = 0, kept = 1;  // kept: the product of the decays after step t
+      for (int t = kSteps; t > 0; --t) {
+        const double d = std::min(decay, (1.0 + t) / (10.0 + t));
+        expected += kept * (1 - d) * weights[t][i];
+        kept *= d;
+      }
+      expected += kept * weights[0][i];
+      ASSERT_NEAR(average[i], expected, 1e-6) << "decay " << decay << " element " << i;
+    }
+  }
+}
+
+TEST(WeightAverage, ForgetsTheInitialWeightsAtOnceAndHoldsStillWhereWeightsDo) {
+  std::vector<float> average = {0.0f};
+  update_average(average, std::vector<float>{11.0f}, 0.999, 1);
+  EXPECT_NEAR(average[0], 9.0f, 1e-5);  // 1 - 2/11 of the way
+  average = {0.0f};
+  update_average(average, std::vector<float>{1.0f}, 0.999, 1'000'000);
+  EXPECT_NEAR(average[0], 0.001f, 1e-7);
+  average = {0.1f};
+  for (int t = 1; t < 100; ++t) update_average(average, std::vector<float>{0.1f}, 0.9, t);
+  EXPECT_EQ(average[0], 0.1f);
 }
 
 TEST(GradientNorm, OfAnyOrder) {

@@ -1,4 +1,5 @@
-// Law: each learner makes the steps of its namesake in torch.optim, with and without weight decay.
+// Laws: each learner makes the steps of its namesake in torch.optim, with and without weight decay; schedule plateau makes the
+// falls of ReduceLROnPlateau.
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
@@ -6,12 +7,17 @@
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
 #include <torch/optim/rmsprop.h>
+#include <torch/optim/schedulers/reduce_on_plateau_scheduler.h>
 #include <torch/optim/sgd.h>
 
+#include <algorithm>
 #include <memory>
+#include <numeric>
 
 #include "gru4rec/base/random.h"
+#include "gru4rec/train/early_stopping.h"
 #include "gru4rec/train/optimizer.h"
+#include "gru4rec/train/schedule.h"
 
 namespace gru4rec {
 namespace {
@@ -69,6 +75,29 @@ TEST_P(Learners, MakeTheStepsOfTorch) {
       const float* expected = theirs.const_data_ptr<float>();
       for (size_t i = 0; i < size; ++i) ASSERT_NEAR(weights[i], expected[i], 2e-6) << "step " << t << " decay " << decay;
     }
+  }
+}
+
+// No value comes twice: an equal one is better for us, as for early stopping, and worse for torch.
+TEST(Plateau, FallsWhereReduceLROnPlateauDoes) {
+  for (const int patience : {0, 1, 2, 5}) {
+    torch::optim::SGD optimizer({at::tensor(std::vector<float>{0})}, torch::optim::SGDOptions(1.0));
+    using Torch = torch::optim::ReduceLROnPlateauScheduler;
+    Torch scheduler(optimizer, Torch::max, 0.5f, patience, 0.0, Torch::rel, 0, {}, 0.0);
+    const EarlyStopping rule{1000, 4};
+    BestSoFar best;
+    double rate = 1;
+    std::vector<int> values(60);
+    std::iota(values.begin(), values.end(), 1);
+    const Stream random{6, Purpose::parameter_init, static_cast<uint64_t>(patience)};
+    for (size_t i = 1; i < values.size(); ++i) std::swap(values[i], values[random.below(i, i + 1)]);
+    for (const int value : values) {
+      scheduler.step(static_cast<float>(value) / 64);
+      rule.judge(value / 64.0, best);
+      if (falls_on_plateau(best.stalled, patience)) rate *= 0.5;
+      ASSERT_EQ(optimizer.param_groups()[0].options().get_lr(), rate) << "patience " << patience << ", value " << value;
+    }
+    EXPECT_LT(rate, 0.1);
   }
 }
 

@@ -141,15 +141,36 @@ TEST(Options, ThatAskForSomethingElseAreRefusedWithTheReason) {
   EXPECT_EQ(error_of("train_neg_sample_args: None\nneg_sampling: None\n"), "accepted");
   EXPECT_THAT(error_of("learn_score_scale: True\n"), HasSubstr("score to cosine"));
   EXPECT_THAT(error_of("recent_fraction: 0\n"), HasSubstr("above 0 and at most 1"));
+  EXPECT_THAT(error_of("learning_rate_schedule: plateau\neval_step: 0\n"),
+              AllOf(HasSubstr("got plateau with eval_step 0, wanted evaluations"), HasSubstr("Set eval_step to 1 or more")));
+  EXPECT_EQ(error_of("learning_rate_schedule: plateau\neval_step: 2\n"), "accepted");
   EXPECT_THAT(error_of("teacher: t.h5\nloss_type: BPR\n"), HasSubstr("loss_type CE"));
   EXPECT_THAT(error_of("teacher: t.h5\ndirection: backward\n"), HasSubstr("contradict"));
   EXPECT_THAT(error_of("teacher: t.h5\naugmentation: prefixes\n"), HasSubstr("one_pass"));
+  EXPECT_THAT(error_of("teacher: auto\nloss_type: BPR\n"), HasSubstr("loss_type CE"));
+  EXPECT_THAT(error_of("teacher: auto\nepochs: 0\n"), HasSubstr("epochs is 0"));
+  EXPECT_THAT(error_of("adapt_fraction: 1/4\nepochs: 0\n"), HasSubstr("epochs is 0"));
   EXPECT_THAT(error_of("loss_type: BPR\ntrain_neg_sample_args: None\n"), HasSubstr("None draws none"));
   EXPECT_THAT(error_of("loss_type: sampled_softmax\nneg_sampling: {uniform: 1}\n"), HasSubstr("n_sample"));
   EXPECT_THAT(error_of("loss_type: BPR\ntrain_neg_sample_args: {distribution: uniform, dynamic: True}\n"),
               HasSubstr("dynamic"));
   EXPECT_THAT(error_of("enable_amp: True\n"), HasSubstr("fp32"));
   EXPECT_EQ(error_of("enable_amp: False\n"), "accepted");
+}
+
+TEST(Options, LossesOfPredictedEmbeddingsWantCosinesAndOneOfThemAConstantTable) {
+  const std::string embedding = "loss_type: cosine_embedding\nscore: cosine\n", ranking = "loss_type: cosine_ranking\n";
+  EXPECT_THAT(error_of(embedding), AllOf(HasSubstr("'freeze_item_embeddings': got False"), HasSubstr("wants True"),
+                                         HasSubstr("all alike"), HasSubstr("item_embeddings_from")));
+  EXPECT_EQ(error_of(embedding + "freeze_item_embeddings: True\n"), "accepted");
+  EXPECT_THAT(error_of(embedding + "freeze_item_embeddings: True\nlearn_score_scale: True\n"), HasSubstr("without a scale"));
+  EXPECT_THAT(error_of(embedding + "freeze_item_embeddings: True\nteacher: t.h5\n"), HasSubstr("loss_type CE"));
+  EXPECT_THAT(error_of("loss_type: cosine_embedding\n"), AllOf(HasSubstr("2 errors"), HasSubstr("Set score to cosine")));
+  EXPECT_THAT(error_of(ranking), AllOf(HasSubstr("got dot"), HasSubstr("cosine_ranking wants cosine")));
+  EXPECT_EQ(error_of(ranking + "score: cosine\n"), "accepted");
+  EXPECT_EQ(error_of(ranking + "score: cosine\nfreeze_item_embeddings: True\n"), "accepted");
+  EXPECT_THAT(error_of(ranking + "score: cosine\nneg_sampling: {uniform: 1}\n"), HasSubstr("n_sample"));
+  EXPECT_THAT(error_of("init_from: a\nitem_embeddings_from: b\n"), HasSubstr("Leave one out"));
 }
 
 TEST(Options, NegativesAreWhatTheLossNeedsUnlessTheyAreGiven) {
@@ -215,6 +236,9 @@ const std::map<std::string, std::string> kOtherValues = {
     {"MAX_ITEM_LIST_LENGTH", "3"},
     {"recent_fraction", "1/256"},
     {"init_from", "runs/other"},
+    {"item_embeddings_from", "runs/another"},
+    {"freeze_item_embeddings", "True"},
+    {"ranking_margin", "0.25"},
     {"loss_type", "bpr"},
     {"train_neg_sample_args",
      "{'distribution': 'popularity', 'sample_num': 3, 'alpha': 0.75, 'dynamic': False, 'candidate_num': 0}"},
@@ -225,11 +249,17 @@ const std::map<std::string, std::string> kOtherValues = {
     {"learner", "AdamW"},
     {"learning_rate", "1e-300"},
     {"learning_rate_schedule", "Cosine"},
+    {"plateau_factor", "0.25"},
+    {"plateau_patience", "3"},
     {"warmup_steps", "100"},
+    {"ema_decay", "0.999"},
     {"weight_decay", "1e-3"},
     {"clip_grad_norm", "{'max_norm': 0.7, 'norm_type': 3}"},
     {"train_batch_size", "2147483647"},
     {"epochs", "0"},
+    {"adapt_fraction", "1/64"},
+    {"adapt_epochs", "3"},
+    {"adapt_learning_rate", "0.5"},
     {"eval_step", "0"},
     {"stopping_step", "0"},
     {"seed", "18446744073709551615"},
@@ -286,6 +316,11 @@ TEST(Options, RefuseValuesJustOutsideTheirRange) {
                                                         {"learning_rate", "0"},
                                                         {"learning_rate", "inf"},
                                                         {"learning_rate", "1e999"},
+                                                        {"plateau_factor", "0"},
+                                                        {"plateau_factor", "1"},
+                                                        {"plateau_patience", "-1"},
+                                                        {"ema_decay", "1"},
+                                                        {"ema_decay", "-1e-9"},
                                                         {"epochs", "-1"},
                                                         {"epochs", "3.0"},
                                                         {"epochs", "9223372036854775808"},
@@ -305,10 +340,15 @@ TEST(Options, RefuseValuesJustOutsideTheirRange) {
                                                         {"user_inter_num_interval", "[7,5]"},
                                                         {"user_inter_num_interval", "[1,2];[5,6"},
                                                         {"val_interval", "{rating: [a, b]}"},
+                                                        {"ranking_margin", "-0.1"},
+                                                        {"ranking_margin", "2.1"},
                                                         {"recent_fraction", "0"},
                                                         {"recent_fraction", "3/2"},
                                                         {"recent_fraction", "1/0"},
                                                         {"recent_fraction", "1/x"},
+                                                        {"adapt_fraction", "-1/4"},
+                                                        {"adapt_epochs", "0"},
+                                                        {"adapt_learning_rate", "0"},
                                                         {"clip_grad_norm", "-1"},
                                                         {"clip_grad_norm", "{norm_type: 2}"},
                                                         {"clip_grad_norm", "{max_norm: 5, norm: 2}"},
@@ -362,6 +402,16 @@ TEST(Options, DifferencesNameOldAndNew) {
   b.epochs = 7;
   EXPECT_THAT(differences(a, b, true), ::testing::ElementsAre("learning_rate: 0.001 → 0.5"));
   EXPECT_EQ(differences(a, b, false).size(), 2u);
+}
+
+TEST(Options, EpochsChangeNumbersOnlyWhereHalfACosineIsStretchedOverThem) {
+  for (const auto& [schedule, changes] :
+       {std::pair{Schedule::constant, 0}, std::pair{Schedule::cosine, 1}, std::pair{Schedule::plateau, 0}}) {
+    Options few, many;
+    few.learning_rate_schedule = many.learning_rate_schedule = schedule;
+    many.epochs = 7 + few.epochs;
+    EXPECT_EQ(differences(few, many, true).size(), static_cast<size_t>(changes)) << static_cast<int>(schedule);
+  }
 }
 
 TEST(Options, PathsFollowTheDataset) {

@@ -33,7 +33,7 @@ enum class SplitKind {
 };  // eval_args.split: LS, RS, TS; files: train_file/test_file given
 enum class Direction { forward, backward };
 enum class Augmentation { one_pass, prefixes };
-enum class LossType { ce, bpr, sampled_softmax, bpr_max };
+enum class LossType { ce, bpr, sampled_softmax, bpr_max, cosine_embedding, cosine_ranking };
 enum class NegativeDistribution { none, uniform, popularity };
 
 // train_neg_sample_args: negatives drawn for each target.
@@ -46,7 +46,7 @@ struct NegativeSampling {
 
 enum class Learner { adam, adamw, adagrad, rmsprop, sgd };
 enum class ScoreKind { dot, cosine };
-enum class Schedule { constant, cosine };  // of the learning rate
+enum class Schedule { constant, cosine, plateau };  // of the learning rate
 
 // eval_args: how sessions are divided into train, valid and test.
 struct SplitOptions {
@@ -94,6 +94,7 @@ struct Options {
   double sample_alpha = 0.5;               // their probability: popularity^alpha
   bool logq_correction = true;             // of sampled_softmax
   double bpreg = 1.0;                      // of BPR-max
+  double ranking_margin = 0.5;             // of cosine_ranking
   ScoreKind score = ScoreKind::dot;
   double score_scale = 16.0;  // of cosine scores; where it is learned, its initial value
   bool learn_score_scale = false;
@@ -101,8 +102,8 @@ struct Options {
   // Training -----------------------------------------------------------------------------------------------------------
   Augmentation augmentation = Augmentation::one_pass;
   Direction direction = Direction::forward;  // backward: a teacher, which predicts an item from those after it
-  std::string teacher;                       // checkpoint or run of a backward model of the same catalogue; empty: none
-  double distill_lambda = 0.5;               // weight of the teacher's distribution
+  std::string teacher;          // checkpoint or run of a backward model of the same catalogue, or auto; empty: none
+  double distill_lambda = 0.5;  // weight of the teacher's distribution
   double distill_temperature = 1.0;
   bool distill_t_squared = false;
   double item_dropout_prob = 0.0;  // of input items, deleted from the sequence
@@ -111,13 +112,20 @@ struct Options {
   Learner learner = Learner::adam;
   double learning_rate = 1e-3;
   Schedule learning_rate_schedule = Schedule::constant;
-  int64_t warmup_steps = 0;  // the rate rises over these; 0: full from the first step
+  double plateau_factor = 0.5;   // of schedule plateau: what the rate is multiplied by …
+  int64_t plateau_patience = 1;  // … after more than this many evaluations in a row without a better one
+  int64_t warmup_steps = 0;      // the rate rises over these; 0: full from the first step
+  double ema_decay = 0.0;        // of the moving average of the weights that is evaluated; 0: none
+  bool freeze_item_embeddings = false;
   double weight_decay = 0.0;
   double clip_grad_norm = 0.0;  // 0: off
   double clip_grad_norm_type = 2.0;
   int64_t train_batch_size = 2048;  // targets of a step, over all replicas
   int64_t epochs = 300;
-  int64_t eval_step = 1;  // evaluate every so many epochs; 0: never
+  double adapt_fraction = 0.0;        // after training, go on with this most recent fraction of the sessions; 0: do not
+  int64_t adapt_epochs = 2;           // for as many epochs
+  double adapt_learning_rate = 1e-3;  // at this rate
+  int64_t eval_step = 1;              // evaluate every so many epochs; 0: never
   int64_t stopping_step = 10;
   uint64_t seed = 2020;
   int64_t replicas = 0;     // 0: the world size of the first start
@@ -129,11 +137,12 @@ struct Options {
   std::string valid_metric = "MRR@10";
   int64_t metric_decimal_place = 4;
   // Runs and checkpoints -----------------------------------------------------------------------------------------------
-  std::string run_dir;           // empty: runs/DATASET
-  std::string checkpoint_dir;    // empty: RUN_DIR/checkpoints
-  int64_t checkpoint_steps = 0;  // besides the end of each epoch; 0: only there
-  int64_t keep_checkpoints = 3;  // newest ones kept, besides the best
-  std::string init_from;         // checkpoint or run whose weights a new run begins with
+  std::string run_dir;               // empty: runs/DATASET
+  std::string checkpoint_dir;        // empty: RUN_DIR/checkpoints
+  int64_t checkpoint_steps = 0;      // besides the end of each epoch; 0: only there
+  int64_t keep_checkpoints = 3;      // newest ones kept, besides the best
+  std::string init_from;             // checkpoint or run whose weights a new run begins with
+  std::string item_embeddings_from;  // checkpoint or run whose item table alone a new run begins with
   bool resume = false;
   bool debug = false;
   // Surroundings -------------------------------------------------------------------------------------------------------

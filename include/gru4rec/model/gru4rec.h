@@ -52,7 +52,8 @@ class Gru4Rec {
   // stacked gates), torch's default for further layers; torch's default for dense. Drawn from counter streams by row.
   void initialise(uint64_t seed);
 
-  // Loss of a batch (sum over targets); adds its gradient to `gradient` [layout().gradient_floats()].
+  // Loss of a batch (sum over targets); adds its gradient to `gradient` [layout().gradient_floats()], or
+  // [layout().gradient_floats(true)] where the table is constant: then none is made for it.
   // `loss`: for this batch, instead of the one that is set.
   LossSum forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient, const OutputLoss* loss = nullptr);
 
@@ -71,10 +72,11 @@ class Gru4Rec {
   // masks[layer] multiplies the states of that layer; undefined or missing: no dropout.
   at::Tensor encode(const Batch& batch, const at::Tensor& embedded, const std::vector<at::Tensor>& weights,
                     const std::vector<at::Tensor>& masks) const;
-  // The loss of queries against the table; adds to the gradients of the table and of score_scale. grad_queries is that of
-  // `queries`, whatever the score.
+  // The loss of queries against the table; adds to the gradients of the table, if it has one, and of score_scale. grad_queries
+  // is that of `queries`, whatever the score.
   SoftmaxLoss output_loss(const OutputLoss& loss_of, const at::Tensor& queries, const Batch& batch, const StepKey& key,
                           std::span<float> gradient) const;
+  bool table_is_constant(std::span<const float> gradient) const;  // the gradient has no part for the table, which is constant
   double score_scale() const;
   std::vector<at::Tensor> state_masks(const Batch& batch, const StepKey& key) const;  // by layer
   std::vector<at::Tensor> encoder_weights() const;                                    // views, in the order of the layout

@@ -25,10 +25,14 @@ struct StepKey {
 class OutputLoss {
  public:
   virtual ~OutputLoss() = default;
-  // queries [targets, E], table [items + 1, E]; the scores are their products. Adds to grad_table [items + 1, E]. A pure
-  // function of its arguments: a batch divided into shares has the same sum, whoever works on them.
+  // queries [targets, E], table [items + 1, E]; the scores are their products. Adds to grad_table [items + 1, E]; undefined,
+  // the table is constant and its gradient is not wanted. A pure function of its arguments: a batch divided into shares has the
+  // same sum, whoever works on them.
   virtual SoftmaxLoss operator()(const at::Tensor& queries, const at::Tensor& table, const Batch& batch, const StepKey& key,
                                  at::Tensor& grad_table) const = 0;
+  // Whether it makes cosines by itself, of the rows it needs: then it gets queries and table as they are, whatever the score,
+  // and nothing is done for the whole catalogue.
+  virtual bool makes_cosines() const { return false; }
 };
 
 struct LossOptions {
@@ -39,6 +43,7 @@ struct LossOptions {
   double sample_alpha = 0.5;        // their probability is ∝ popularity^alpha
   bool logq_correction = true;      // sampled softmax
   double bpreg = 1.0;               // λ of BPR-max
+  double ranking_margin = 0.5;      // of cosine_ranking
 
   bool needs_popularity() const;
 };

@@ -42,10 +42,14 @@ class ParameterLayout {
   const ParameterInfo& table() const { return parameters_.back(); }
   const ParameterInfo& find(const std::string& name) const;  // BugError if there is none
 
+  // Numbers that are trained, without the padding of the buffers.
+  int64_t trained_parameters(bool frozen_table) const;
+
   int64_t dense_floats() const { return table().offset; }
   int64_t table_floats() const { return padded_table_; }
   int64_t parameter_floats() const { return dense_floats() + table_floats(); }
-  int64_t gradient_floats() const { return dense_floats() + 2 * table_floats(); }
+  // Of the gradient buffer; a table that is held constant has no part in it.
+  int64_t gradient_floats(bool frozen_table = false) const { return dense_floats() + (frozen_table ? 0 : 2 * table_floats()); }
   int64_t table_output_gradient() const { return dense_floats(); }                  // offset
   int64_t table_input_gradient() const { return dense_floats() + table_floats(); }  // offset
 

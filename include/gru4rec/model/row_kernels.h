@@ -9,9 +9,9 @@
 
 namespace gru4rec {
 
-// For each row of scores [rows, columns], contiguous: max[i] = the largest score, scores[i, j] = exp(scores[i, j] - max[i]), and
-// sum[i] their sum. exp is a polynomial of degree 7 after reduction by ln 2 (Cephes, expf), within 2 ulp; below exp(-87) it is 0.
-// A NaN in a row makes its sum NaN. Local.
+// For each row of scores [rows, columns], contiguous: max[i] = the largest score, scores[i, j] = exp(scores[i, j] - max[i]),
+// and sum[i] their sum. exp is a polynomial of degree 7 after reduction by ln 2 (Cephes, expf), within 2 ulp; below exp(-87) it
+// is 0. A NaN in a row makes its sum NaN. Local.
 void exp_rows(float* scores, int64_t rows, int64_t columns, float* max, float* sum);
 
 // Σ a[i] b[i]. Local.

@@ -1,6 +1,6 @@
-// Losses that compare a target with some other items instead of all of them. Each adds up Σ weight · loss over its targets,
-// adds the gradient of that sum to grad_table [items + 1, E], and returns it for the queries. With r the score of the target
-// and s_j those of its negatives:
+// Losses that compare a target with some other items, or with none, instead of all of them. Each adds up Σ weight · loss over
+// its targets, adds the gradient of that sum to grad_table [items + 1, E] unless that is undefined, and returns it for the
+// queries. With r the score of the target and s_j those of its negatives:
 //
 //   BPR               mean_j -log(1e-10 + σ(r - s_j))            Rendle et al. 2009; the constant is RecBole's (BPRLoss)
 //   sampled softmax   -log( e^r / (e^r + Σ_j e^(s_j - c_j)) )    c_j = log(S · P(j)), the logQ correction of the negatives
@@ -8,8 +8,10 @@
 //                     and Senécal 2008): then the sum is that of all items on average. Without it, c = 0.
 //   BPR-max           -log Σ_j w_j σ(r - s_j) + λ Σ_j w_j s_j²    w = softmax(s); Hidasi and Karatzoglou 2018, equations 10 and
 //   12
+//   cosine embedding  1 - r                                      Tan, Xu and Liu 2016, section 3.4; r is the cosine
+//   cosine ranking    mean_j max(0, margin - r + s_j)            r and s_j are cosines
 //
-// In the last two all targets of a step share the negatives; one that is the target itself counts for nothing. Nothing larger
+// In those with S negatives all targets of a step share them; one that is the target itself counts for nothing. Nothing larger
 // than targets × negatives of a chunk is held. Local; fp32 on the CPU; sums in a fixed order.
 #pragma once
 
@@ -19,7 +21,7 @@
 
 namespace gru4rec {
 
-// Scores that the last two hold at once, about; at least 16 rows of them.
+// Scores that losses on shared negatives hold at once, about; at least 16 rows of them.
 inline constexpr int64_t kScoresAtOnce = int64_t{1} << 20;
 
 // negatives int64 [targets, J], none of them the target.
@@ -34,5 +36,14 @@ SoftmaxLoss sampled_softmax_loss(const at::Tensor& queries, const at::Tensor& ta
 // negatives int64 [S]; `regularisation` is λ.
 SoftmaxLoss bpr_max_loss(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
                          const at::Tensor& negatives, double regularisation, const at::Tensor& weights, at::Tensor& grad_table);
+
+// For a table that is constant: with one that moves the loss is least when all items are alike. Queries and items of any
+// length.
+SoftmaxLoss cosine_embedding_loss(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
+                                  const at::Tensor& weights);
+
+// negatives int64 [S]; 0 for a target that is all of them. Queries and items of any length.
+SoftmaxLoss cosine_ranking_loss(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
+                                const at::Tensor& negatives, double margin, const at::Tensor& weights, at::Tensor& grad_table);
 
 }  // namespace gru4rec

@@ -11,7 +11,8 @@ struct UnitRows {
   at::Tensor unit;                         // [rows, size]
   at::Tensor length;                       // [rows]
 
-  // Adds dL/dx = (g - u (u · g)) / |x| to `grad`, from g = dL/du; both [rows, size], contiguous.
+  // dL/dx = (g - u (u · g)) / |x| from g = dL/du; [rows, size], contiguous. The second adds it to `grad`.
+  at::Tensor gradient(const at::Tensor& grad_unit) const;
   void add_gradient(const at::Tensor& grad_unit, at::Tensor& grad) const;
 };
 

@@ -1,6 +1,6 @@
 // Checkpoints: one sealed HDF5 file a step, written atomically, independent of the number of ranks (docs/formats.md).
 //
-//   /state       tensors, moments, counters, best so far, the options that change numbers, replicas, data digest
+//   /state       tensors, their average, moments, counters, best so far, the options that change numbers, replicas, data digest
 //   /provenance  what else is known of the run that wrote it: version, capability, threads, world size, other options
 //
 // The digest is xxh3 over /state in a documented order: equal runs have equal digests.
@@ -38,14 +38,18 @@ struct CheckpointInfo {
   double train_seconds = 0;
 };
 
-// Writes FOLDER/step-00000500.h5. Returns the digest. Local. Throws SurroundingsError; former files stay as they are.
+// Writes FOLDER/step-00000500.h5. `average`: the moving average of the weights, null without one. Returns the digest. Local.
+// Throws SurroundingsError; former files stay as they are.
 uint64_t save_checkpoint(const std::filesystem::path& file, const CheckpointInfo& info, const Gru4Rec& model,
-                         const Optimizer& optimizer);
+                         const Optimizer& optimizer, const Gru4Rec* average = nullptr);
 
 // Reads and verifies a file: seal, shapes, digest. Local. Throws UserError if it is damaged or no checkpoint.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& file);
-// The same, and fills model and (if given) optimizer; their shapes must agree.
-CheckpointInfo load_checkpoint(const std::filesystem::path& file, Gru4Rec& model, Optimizer* optimizer);
+// The same, and fills what training goes on with; shapes must agree, and `average` is null if and only if the file has none.
+CheckpointInfo load_checkpoint(const std::filesystem::path& file, Gru4Rec& model, Optimizer& optimizer,
+                               Gru4Rec* average = nullptr);
+// The same, and fills `model` with the weights that are evaluated: the average where the file has one.
+CheckpointInfo load_weights(const std::filesystem::path& file, Gru4Rec& model);
 
 // The files of one run. Local.
 class CheckpointFolder {

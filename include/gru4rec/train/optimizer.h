@@ -27,6 +27,7 @@ struct OptimizerOptions {
   double weight_decay = 0.0;
   double clip_norm = 0.0;       // 0: off
   double clip_norm_type = 2.0;  // p of the norm; infinity for the largest absolute value
+  bool freeze_table = false;    // the item table stays as it is, whatever its gradient
 };
 
 // Local; one thread.
@@ -34,7 +35,7 @@ class Optimizer {
  public:
   Optimizer(const ParameterLayout& layout, const OptimizerOptions& options);
 
-  // One update. gradient_sum [layout.gradient_floats()] is the sum over `count` targets; `step` counts from 1;
+  // One update. gradient_sum [layout.gradient_floats(freeze_table)] is the sum over `count` targets; `step` counts from 1;
   // `rate_factor` × options.learning_rate is the step size η (train/schedule.h).
   void step(std::span<float> parameters, std::span<float> gradient_sum, int64_t count, int64_t step, double rate_factor = 1.0);
 

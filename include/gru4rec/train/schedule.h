@@ -16,4 +16,9 @@ namespace gru4rec {
 // The two are multiplied. Rounded to float, so that libraries whose cosines differ in the last bit agree.
 double rate_factor(Schedule schedule, int64_t warmup_steps, double progress, int64_t step);
 
+// Whether schedule plateau lowers the rate after an evaluation, `stalled` evaluations after the best one: whenever more than
+// `patience` in a row were not better, counted anew after each fall, as in torch.optim.lr_scheduler.ReduceLROnPlateau. What is
+// better is what early stopping says (train/early_stopping.h). Local.
+bool falls_on_plateau(int64_t stalled, int64_t patience);
+
 }  // namespace gru4rec

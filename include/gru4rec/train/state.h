@@ -1,6 +1,6 @@
 // Everything that changes during training. A value that changes from step to step and is not in here is a bug: k steps, save, k
-// steps equal restore, k steps, with ==. Parameters and moments live in the model and the optimizer; a checkpoint takes all
-// three.
+// steps equal restore, k steps, with ==. Parameters, their average and moments live in the models and the optimizer; a
+// checkpoint takes all.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,7 @@ struct TrainState {
   // Of all evaluations so far.
   BestSoFar best;
   RankHistogram best_histogram;  // on valid
+  double plateau_rate = 1;       // what schedule plateau has made of learning_rate, which it multiplies
 };
 
 }  // namespace gru4rec

@@ -74,10 +74,13 @@ class Trainer {
 
   const TrainState& state() const { return state_; }
   Gru4Rec& model() { return model_; }
-  uint64_t parameter_hash() const;
+  // What is evaluated: the moving average of the model, or the model itself without one.
+  Gru4Rec& evaluated() { return average_ ? *average_ : model_; }
+  uint64_t parameter_hash() const;  // average included
 
  private:
   void initialise();
+  void load_start();
   void load_teacher();
   std::unique_ptr<OutputLoss> loss_of(const std::vector<Segment>& segments, const Batch& batch);
   void restore(int64_t step);
@@ -91,6 +94,7 @@ class Trainer {
   bool finished() const;  // after the last epoch, or by early stopping
   bool checkpoint_due() const;
   double rate_factor_now() const;
+  void lower_rate_on_plateau();
   Outcome finish(int stop_signal);
   RankHistogram evaluate_best();
   double seconds() const;
@@ -104,8 +108,9 @@ class Trainer {
 
   ReplicaLayout layout_;
   Gru4Rec model_;
+  std::unique_ptr<Gru4Rec> average_;  // with ema_decay
   std::optional<Gru4Rec> teacher_;
-  at::Tensor teacher_table_;  // its score_table()
+  at::Tensor teacher_table_;     // its score_table()
   uint64_t teacher_digest_ = 0;  // on rank 0; 0: none
   Optimizer optimizer_;
   std::unique_ptr<EpochPlan> plan_;
