@@ -88,6 +88,7 @@ size_t first_to_run(const std::vector<RunStart>& starts) {
 void rehearse(const Stage& stage, const RunStart& start, const Store& store, Communicator& comm) {
   Options options = stage.options;
   options.teacher.clear();  // is still to be trained, or is needed by an earlier stage as well
+  if (stage.continues) options.freeze_item_embeddings = false;  // its table will come from the stage before it
   const StopFlag stop;
   Trainer(options, {.replicas = start.replicas, .resume_step = -1}, store, comm, stop, nullptr, nullptr);
 }
@@ -161,6 +162,8 @@ int run_train(Options options, MpiEnvironment& environment) {
   const Store store = open_store(options, *comm);
   const bool writes = comm->rank() == 0;
   refuse_teacher_without_evaluation(options, store);
+  StopFlag stop;
+  const StopOnSignals handlers(stop);
   std::vector<Stage> stages = stages_of(options);
   std::vector<std::unique_ptr<RunFolder>> folders(stages.size());  // on rank 0; locked until the last stage has ended
   for (size_t i = 0; writes && i < stages.size(); ++i) folders[i] = std::make_unique<RunFolder>(stages[i].options.run_dir);
@@ -169,8 +172,6 @@ int run_train(Options options, MpiEnvironment& environment) {
   const size_t first = first_to_run(starts);
   for (size_t i = first + 1; i < stages.size(); ++i) rehearse(stages[i], starts[i], store, *comm);
 
-  StopFlag stop;
-  const StopOnSignals handlers(stop);
   Outcome outcome;
   for (size_t i = first; i < stages.size() && outcome.stop_signal == 0; ++i) {
     Stage& stage = stages[i];

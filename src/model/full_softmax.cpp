@@ -64,17 +64,15 @@ std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tens
     const Tensor& exp_scores = exp_scores_[block - blocks_.first];
     const Tensor factor = (statistics_[block - blocks_.first].max - log_sum_exp).exp_().mul_(weights).unsqueeze(1);
     Tensor grad_query = at::mm(exp_scores, table_.narrow(0, rows.first, rows.size())).mul_(factor);
-    grad_table.narrow(0, rows.first, rows.size()).addmm_(exp_scores.t(), queries_.mul(factor));
+    if (grad_table.defined()) grad_table.narrow(0, rows.first, rows.size()).addmm_(exp_scores.t(), queries_.mul(factor));
     for (int64_t i = 0; i < queries_.size(0); ++i) {
       if (label[i] < rows.first || label[i] >= rows.last) continue;
-      float* item_grad = grad_table.data_ptr<float>() + label[i] * size;
+      float* item_grad = grad_table.defined() ? grad_table.data_ptr<float>() + label[i] * size : nullptr;
       float* out = grad_query.data_ptr<float>() + i * size;
       const float* item = table_.const_data_ptr<float>() + label[i] * size;
       const float* query = queries_.const_data_ptr<float>() + i * size;
-      for (int64_t e = 0; e < size; ++e) {
-        item_grad[e] -= weight[i] * query[e];
-        out[e] -= weight[i] * item[e];
-      }
+      for (int64_t e = 0; e < size; ++e) out[e] -= weight[i] * item[e];
+      for (int64_t e = 0; item_grad && e < size; ++e) item_grad[e] -= weight[i] * query[e];
     }
     grad_queries.push_back(grad_query);
   }

@@ -26,8 +26,7 @@ class FullSoftmax : public OutputLoss {
   explicit FullSoftmax(bool score_padding) : score_padding_(score_padding) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
                          Tensor& grad_table) const override {
-    Tensor grad = grad_table.defined() ? grad_table : at::zeros_like(table);  // made in any case
-    return softmax_cross_entropy(queries, table, labels_of(batch), weights_of(batch), score_padding_, grad);
+    return softmax_cross_entropy(queries, table, labels_of(batch), weights_of(batch), score_padding_, grad_table);
   }
 
  private:

@@ -1,5 +1,8 @@
 #include "gru4rec/model/row_kernels.h"
 
+#include <ATen/Parallel.h>
+
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -108,7 +111,10 @@ const std::vector<RowKernels>& row_kernels() {
 
 void exp_rows(float* scores, int64_t rows, int64_t columns, float* max, float* sum) {
   static const RowKernels chosen = row_kernels().front();
-  chosen.exp_rows(scores, rows, columns, max, sum);
+  const int64_t rows_of_a_thread = 1 + 32768 / std::max<int64_t>(1, columns);
+  at::parallel_for(0, rows, rows_of_a_thread, [&](int64_t first, int64_t last) {
+    chosen.exp_rows(scores + first * columns, last - first, columns, max + first, sum + first);
+  });
 }
 
 float dot(const float* a, const float* b, int64_t size) {

@@ -1,5 +1,6 @@
 #include "gru4rec/model/unit_rows.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -9,19 +10,26 @@
 #include "gru4rec/model/row_kernels.h"
 
 namespace gru4rec {
+namespace {
+
+int64_t rows_of_a_thread(int64_t size) { return 1 + 32768 / std::max<int64_t>(1, size); }
+
+}  // namespace
 
 UnitRows::UnitRows(const at::Tensor& x) {
   const at::Tensor plain = x.contiguous();
   const int64_t rows = plain.size(0), size = plain.size(1);
   unit = at::empty({rows, size}, plain.options());
   length = at::empty({rows}, plain.options());
-  for (int64_t i = 0; i < rows; ++i) {
-    const float* in = plain.const_data_ptr<float>() + i * size;
-    float* out = unit.data_ptr<float>() + i * size;
-    const float norm = std::max(std::sqrt(dot(in, in, size)), 1e-12f);
-    length.data_ptr<float>()[i] = norm;
-    for (int64_t e = 0; e < size; ++e) out[e] = in[e] / norm;
-  }
+  at::parallel_for(0, rows, rows_of_a_thread(size), [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const float* in = plain.const_data_ptr<float>() + i * size;
+      float* out = unit.data_ptr<float>() + i * size;
+      const float norm = std::max(std::sqrt(dot(in, in, size)), 1e-12f);
+      length.data_ptr<float>()[i] = norm;
+      for (int64_t e = 0; e < size; ++e) out[e] = in[e] / norm;
+    }
+  });
 }
 
 at::Tensor UnitRows::gradient(const at::Tensor& grad_unit) const {
@@ -32,13 +40,15 @@ at::Tensor UnitRows::gradient(const at::Tensor& grad_unit) const {
 
 void UnitRows::add_gradient(const at::Tensor& grad_unit, at::Tensor& grad) const {
   const int64_t rows = unit.size(0), size = unit.size(1);
-  for (int64_t i = 0; i < rows; ++i) {
-    const float* g = grad_unit.const_data_ptr<float>() + i * size;
-    const float* u = unit.const_data_ptr<float>() + i * size;
-    float* out = grad.data_ptr<float>() + i * size;
-    const float along = dot(u, g, size), norm = length.const_data_ptr<float>()[i];
-    for (int64_t e = 0; e < size; ++e) out[e] += (g[e] - u[e] * along) / norm;
-  }
+  at::parallel_for(0, rows, rows_of_a_thread(size), [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const float* g = grad_unit.const_data_ptr<float>() + i * size;
+      const float* u = unit.const_data_ptr<float>() + i * size;
+      float* out = grad.data_ptr<float>() + i * size;
+      const float along = dot(u, g, size), norm = length.const_data_ptr<float>()[i];
+      for (int64_t e = 0; e < size; ++e) out[e] += (g[e] - u[e] * along) / norm;
+    }
+  });
 }
 
 }  // namespace gru4rec

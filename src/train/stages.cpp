@@ -24,6 +24,7 @@ Options teacher_of(const Options& run) {
   teacher.direction = Direction::backward;
   teacher.loss_type = LossType::ce;
   teacher.teacher.clear();
+  if (teacher.freeze_item_embeddings && !teacher.init_from.empty()) teacher.item_embeddings_from = teacher.init_from;
   teacher.init_from.clear();  // weights of a model that reads forward
   return teacher;
 }

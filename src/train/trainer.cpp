@@ -318,7 +318,11 @@ void Trainer::update(const Agreement& all) {
   ++state_.step;
   if (all.targets > 0) {  // item dropout may leave none in a tiny batch
     optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor);
-    if (average_) update_average(average_->parameters(), model_.parameters(), options_.ema_decay, state_.step);
+    if (average_) {
+      const auto moving = static_cast<size_t>(options_.freeze_item_embeddings ? model_.layout().dense_floats()
+                                                                              : model_.layout().parameter_floats());
+      update_average(average_->parameters().first(moving), model_.parameters().first(moving), options_.ema_decay, state_.step);
+    }
   }
   if (options_.debug && all.targets > 0) print_norms(model_, sum, all.targets, state_.step);
   state_.epoch_loss += all.loss;
@@ -560,7 +564,8 @@ Outcome Trainer::finish(int stop_signal) {
   outcome.targets_per_second = step_seconds_ > 0 ? static_cast<double>(step_targets_) / step_seconds_ : 0;
   if (stop_signal != 0) return outcome;
   if (state_.best_histogram.targets > 0) outcome.valid = state_.best_histogram;
-  if (store_.info().test_targets > 0) outcome.test = evaluate_best();
+  const bool blind = options_.direction == Direction::backward && store_.info().protocol == Protocol::leave_one_out;
+  if (store_.info().test_targets > 0 && !blind) outcome.test = evaluate_best();
   return outcome;
 }
 

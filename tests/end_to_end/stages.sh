@@ -51,3 +51,7 @@ for other in '--adapt_fraction 1/2' '--adapt_epochs 41' '--adapt_learning_rate 0
   rm -r changed
 done
 expect_equal "different digests" "$(sort -u <<<"$digests" | wc -l)" 4
+
+# The table of a run on constant item embeddings comes from the stage before.
+train 1 embedding --loss_type cosine_embedding --score cosine --freeze_item_embeddings true --item_embeddings_from plain --epochs 2 "${ADAPT[@]}" --adapt_epochs 1
+[[ -s embedding/adapted/result.json ]] || fail "a model of predicted item embeddings was not adapted"

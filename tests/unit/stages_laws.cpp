@@ -53,6 +53,18 @@ TEST(Stages, TeacherAutoTrainsABackwardModelFirstAndGivesItToTheRun) {
   EXPECT_FALSE(stages[1].continues);
 }
 
+TEST(Stages, ATeacherOnAConstantTableTakesTheTableOfItsStudent) {
+  Options options = run_options();
+  options.teacher = "auto";
+  options.freeze_item_embeddings = true;
+  options.init_from = "runs/before";
+  const Options teacher = stages_of(options).front().options;
+  EXPECT_EQ(teacher.init_from, "");
+  EXPECT_EQ(teacher.item_embeddings_from, "runs/before");
+  options.freeze_item_embeddings = false;
+  EXPECT_EQ(stages_of(options).front().options.item_embeddings_from, "");
+}
+
 TEST(Stages, AdaptFractionGoesOnFromTheRunWithTheMostRecentSessions) {
   Options options = run_options();
   options.adapt_fraction = 0.25;

@@ -35,7 +35,7 @@ class SoftmaxOwner {
   std::vector<BlockStatistics> statistics(const at::Tensor& queries, const at::Tensor& labels);
 
   // After statistics() of the same chunk. log_sum_exp [rows] over *all* blocks; weights [rows] of the targets, fp32.
-  // Adds the owned blocks' part to grad_table (same shape as table) and returns dL/dqueries by block, each [rows, E].
+  // Adds the owned blocks' part to grad_table (same shape as table; undefined: none is wanted) and returns dL/dqueries by block, each [rows, E].
   std::vector<at::Tensor> gradient(const at::Tensor& log_sum_exp, const at::Tensor& weights, at::Tensor& grad_table);
 
  private:
@@ -63,7 +63,8 @@ struct SoftmaxLoss {
 };
 
 // The whole of it for one owner of everything: Σ_i weight_i · CE(queries_i · tableᵀ, label_i).
-// queries [targets, E], labels int64 [targets], weights fp32 [targets]. Adds to grad_table [items + 1, E].
+// queries [targets, E], labels int64 [targets], weights fp32 [targets]. Adds to grad_table [items + 1, E], if it is
+// defined.
 SoftmaxLoss softmax_cross_entropy(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
                                   const at::Tensor& weights, bool score_padding, at::Tensor& grad_table);
 
