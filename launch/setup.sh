@@ -6,11 +6,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 usage() {
   cat <<'HELP'
-usage: launch/setup.sh [--cuda | --cpu] [--tests] [--no-build] [--preset NAME]
+usage: launch/setup.sh [--cuda | --cpu] [--tests] [--results] [--no-build] [--preset NAME]
 
   --cuda         LibTorch with CUDA into .deps/venv-cuda (4.5 GB); chosen by itself where a GPU is seen
   --cpu          LibTorch for CPUs into .deps/venv (1.4 GB); chosen by itself elsewhere
   --tests        also what some tests need, into .deps/venv-tests
+  --results      also what launch/results.sh draws with, into .deps/venv-results
   --no-build     stop after the dependencies
   --preset NAME  CMake preset to build; default: release, or cuda with --cuda
 
@@ -72,11 +73,12 @@ install_wheels() {
 
 gpu_seen() { [[ -e /dev/nvidia0 ]] || { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }; }
 
-kind='' tests=no build=yes preset=''
+kind='' tests=no results=no build=yes preset=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     --cuda | --cpu) kind=${1#--} ;;
     --tests) tests=yes ;;
+    --results) results=yes ;;
     --no-build) build=no ;;
     --preset)
       [[ $# -gt 1 ]] || die 2 "--preset wants a name: release, debug, asan, tsan, cuda or ci"
@@ -109,6 +111,7 @@ else
   install_wheels "$ROOT/.deps/venv" "$ROOT/launch/requirements-cpu.txt"
 fi
 [[ $tests == no ]] || install_wheels "$ROOT/.deps/venv-tests" "$ROOT/launch/requirements-tests.txt"
+[[ $results == no ]] || install_wheels "$ROOT/.deps/venv-results" "$ROOT/launch/requirements-results.txt"
 [[ $build == yes ]] || exit 0
 
 if [[ -z $preset ]]; then
