@@ -3,6 +3,7 @@
 import argparse
 import collections
 import concurrent.futures
+import functools
 import json
 import os
 import pathlib
@@ -35,10 +36,6 @@ def needs(row):
     return re.findall(r"{(.+?)}", row.options)
 
 
-def folder_of(out, row, seed):
-    return out / "runs" / row.table / re.sub(r"[^A-Za-z0-9]+", "-", row.name).strip("-") / str(seed)
-
-
 class Study:
     def __init__(self, arguments):
         self.program, self.out, self.data = arguments.program, pathlib.Path(arguments.out), arguments.data
@@ -50,6 +47,10 @@ class Study:
             wanted = {row for row in self.rows if re.search(arguments.only, f"{row.table} {row.name}")}
             wanted |= {by_name[row.table, name] for row in wanted for name in needs(row)}
             self.rows = [row for row in self.rows if row in wanted]
+        # Rows that are one and the same training share the run of the first of them.
+        self.owners = {}
+        for row in self.rows:
+            self.owners.setdefault(self.training(row), row)
         self.seeds = arguments.seeds
         self.quick = arguments.quick
         cores = sorted(os.sched_getaffinity(0))
@@ -62,14 +63,22 @@ class Study:
         count = self.seeds or (1 if self.quick else 5 if row.table == "ml-100k" else 3)
         return range(2020, 2020 + count)
 
+    @staticmethod
+    def training(row):
+        return row.config, row.options, row.table if needs(row) else ""
+
+    def folder_of(self, row, seed):
+        row = self.owners[self.training(row)]
+        return self.out / "runs" / row.table / re.sub(r"[^A-Za-z0-9]+", "-", row.name).strip("-") / str(seed)
+
     def command(self, row, seed):
         options = re.sub(r"{(.+?)}", lambda m: shlex.quote(str(self.folder_by_name(row.table, m.group(1), seed))), row.options)
         command = [self.program, "train", "--config", f"configs/{row.config}.yaml"]
         command += self.data_options(row) + shlex.split(options)
-        return command + ["--seed", str(seed), "--run_dir", str(folder_of(self.out, row, seed)), "--num_threads", "1"]
+        return command + ["--seed", str(seed), "--run_dir", str(self.folder_of(row, seed)), "--num_threads", "1"]
 
     def folder_by_name(self, table, name, seed):
-        return folder_of(self.out, next(row for row in self.rows if (row.table, row.name) == (table, name)), seed)
+        return self.folder_of(next(row for row in self.rows if (row.table, row.name) == (table, name)), seed)
 
     def data_options(self, row):
         path = str(ROOT / ".deps/data") if row.config == "ml-100k" else self.data
@@ -85,7 +94,7 @@ class Study:
             subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
     def train(self, row, seed):
-        folder = folder_of(self.out, row, seed)
+        folder = self.folder_of(row, seed)
         if self.result_file(row, seed).exists():
             return
         core = self.cores.get()
@@ -102,12 +111,13 @@ class Study:
             self.cores.put(core)
 
     def result_file(self, row, seed):
-        folder = folder_of(self.out, row, seed)
+        folder = self.folder_of(row, seed)
         return (folder / "adapted" if "--adapt_fraction" in row.options else folder) / "result.json"
 
     def run(self):
         self.ingest()
-        waves = [[row for row in self.rows if not needs(row)], [row for row in self.rows if needs(row)]]
+        trained = list(self.owners.values())
+        waves = [[row for row in trained if not needs(row)], [row for row in trained if needs(row)]]
         with concurrent.futures.ThreadPoolExecutor(self.workers) as pool:
             for wave in waves:
                 jobs = [pool.submit(self.train, row, seed) for row in wave for seed in self.seeds_of(row)]
@@ -115,12 +125,13 @@ class Study:
                 if failed:
                     sys.exit("\n".join(failed))
 
+    @functools.cache
     def results(self, row):
         """One dictionary a seed: valid and test metrics, seconds of all stages, the curve of valid by epoch."""
         found = []
         for seed in self.seeds_of(row):
             result = json.loads(self.result_file(row, seed).read_text())
-            folder = folder_of(self.out, row, seed)
+            folder = self.folder_of(row, seed)
             stages = [folder, folder / "teacher", folder / "adapted"]
             logs = [stage / "result.json" for stage in stages if (stage / "result.json").exists()]
             seconds = sum(json.loads(path.read_text())["train_seconds"] for path in logs)

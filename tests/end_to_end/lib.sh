@@ -26,6 +26,15 @@ make_data() {
   }' >data/example/example.inter
 }
 
+# prepare_stages: data split by sessions, and a run that is long enough to be followed by an adaptation (ADAPT).
+prepare_stages() {
+  local split=(--eval_args '{split: {TS: {test: 0.15, valid: 0.15}}}')
+  make_data
+  ingest "${split[@]}"
+  OPTIONS+=("${split[@]}" --epochs 12 --stopping_step 100)
+  ADAPT=(--adapt_fraction 1/4 --adapt_epochs 40 --adapt_learning_rate 0.005)
+}
+
 OPTIONS=(--config "$SOURCE/configs/tiny.yaml" --dataset example --data_path data)
 ingest() { "$PROGRAM" ingest "${OPTIONS[@]}" "$@" >ingest.log 2>&1 || { cat ingest.log >&2; fail "ingest $*"; }; }
 

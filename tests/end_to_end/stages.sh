@@ -2,11 +2,7 @@
 # Law: a command of several stages ends with the digests of the same runs made one by one, on any number of ranks; each option of
 # the adaptation changes its digest.
 source "$(dirname "$0")/lib.sh"
-make_data
-SPLIT=(--eval_args '{split: {TS: {test: 0.15, valid: 0.15}}}')
-ingest "${SPLIT[@]}"
-OPTIONS+=("${SPLIT[@]}" --epochs 12 --stopping_step 100)
-ADAPT=(--adapt_fraction 1/4 --adapt_epochs 40 --adapt_learning_rate 0.005)
+prepare_stages
 BY_HAND=(--recent_fraction 1/4 --epochs 40 --learning_rate 0.005)
 P=$PROGRAM
 last() { tail -n 1 "$1.log"; }

@@ -2,11 +2,7 @@
 # Law: a command of several stages that is killed or told to stop in any of them, and goes on on another number of ranks, ends
 # with the digests of one that was never disturbed; what a later stage would be refused for is refused before anything is trained.
 source "$(dirname "$0")/lib.sh"
-make_data
-SPLIT=(--eval_args '{split: {TS: {test: 0.15, valid: 0.15}}}')
-ingest "${SPLIT[@]}"
-OPTIONS+=("${SPLIT[@]}" --epochs 12 --stopping_step 100)
-ADAPT=(--adapt_fraction 1/4 --adapt_epochs 40 --adapt_learning_rate 0.005)
+prepare_stages
 P=$PROGRAM
 digests() { for run in "$1/teacher" "$1" "$1/adapted"; do digest "$run"; done; }
 train 1 three --teacher auto "${ADAPT[@]}"

@@ -35,7 +35,8 @@ class SoftmaxOwner {
   std::vector<BlockStatistics> statistics(const at::Tensor& queries, const at::Tensor& labels);
 
   // After statistics() of the same chunk. log_sum_exp [rows] over *all* blocks; weights [rows] of the targets, fp32.
-  // Adds the owned blocks' part to grad_table (same shape as table; undefined: none is wanted) and returns dL/dqueries by block, each [rows, E].
+  // Adds the owned blocks' part to grad_table (same shape as table; undefined: none is wanted) and returns dL/dqueries by
+  // block, each [rows, E].
   std::vector<at::Tensor> gradient(const at::Tensor& log_sum_exp, const at::Tensor& weights, at::Tensor& grad_table);
 
  private:
