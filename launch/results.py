@@ -91,7 +91,9 @@ class Study:
                 continue
             command = [self.program, "ingest", "--config", f"configs/{config}.yaml"] + self.data_options(row)[:4]
             print("+", shlex.join(command), flush=True)
-            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+            if done.returncode != 0:
+                sys.exit(f"ingest of {config}: exit {done.returncode}, see its message above; --data DIR names the folder of the data")
 
     def train(self, row, seed):
         folder = self.folder_of(row, seed)
