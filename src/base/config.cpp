@@ -178,6 +178,11 @@ void check_together(const Options& options, std::vector<std::string>& errors) {
                     options.valid_metric, fmt::join(options.metrics, ", "), fmt::join(options.topk, ", ")));
   if (options.learn_score_scale && options.score == ScoreKind::dot)
     errors.push_back("option 'learn_score_scale': dot products have no scale. Set score to cosine, or leave it out.");
+  if (!options.dense_layer && options.embedding_size != options.hidden_size)
+    errors.push_back(fmt::format(
+        "option 'dense_layer': got False with embedding_size {} and hidden_size {}, wanted the two to be equal: the "
+        "state is compared with the items themselves. Make them equal, or leave dense_layer out.",
+        options.embedding_size, options.hidden_size));
   check_cosine_losses(options, errors);
   if (!options.init_from.empty() && !options.item_embeddings_from.empty())
     errors.push_back(

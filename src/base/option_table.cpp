@@ -92,6 +92,17 @@ void add_model(std::vector<OptionRow>& rows) {
   add("output_dropout_prob", Origin::ours, real(&O::output_dropout_prob, below(0, 1)),
       "Share of the last GRU layer's state that is set to zero in training, before the dense layer. Larger: less overfitting; "
       "helps where the catalogue is large and sessions are short.");
+  add("dense_layer", Origin::ours, flag(&O::dense_layer),
+      "Whether a linear layer stands between the last state and the scores, as in RecBole. False: the state itself is compared "
+      "with the items, as by Hidasi et al. 2016; wants hidden_size equal to embedding_size.");
+  add("embedding_init", Origin::ours,
+      choice<EmbeddingInit>(&O::embedding_init,
+                            {{"xavier_normal", EmbeddingInit::xavier_normal}, {"unit", EmbeddingInit::unit}}),
+      "What the item table is drawn from. xavier_normal: deviation sqrt(2 / (items + 1 + embedding_size)), as in RecBole, "
+      "which "
+      "is the smaller the larger the catalogue. unit: deviation sqrt(1 / embedding_size), so that items have a length of about "
+      "1 "
+      "in any catalogue; dot products of many items then learn much faster.");
   add("loss_type", Origin::recbole_extended,
       choice<LossType>(&O::loss_type, {{"CE", LossType::ce},
                                        {"BPR", LossType::bpr},

@@ -60,7 +60,7 @@ Tensor Gru4Rec::parameter(const std::string& name) const {
   return flat_.narrow(0, info.offset, info.size()).view(info.shape);
 }
 
-void Gru4Rec::initialise(uint64_t seed) {
+void Gru4Rec::initialise(uint64_t seed, EmbeddingInit table) {
   std::span<float> values = parameters();
   std::fill(values.begin(), values.end(), 0.0f);
   uint64_t index = 0;
@@ -68,7 +68,9 @@ void Gru4Rec::initialise(uint64_t seed) {
     std::span<float> out = values.subspan(info.offset, info.size());
     const Stream stream{seed, Purpose::parameter_init, index++};
     if (info.name == layout_.table().name) {
-      const double deviation = std::sqrt(2.0 / static_cast<double>(info.shape[0] + info.shape[1]));
+      const double deviation = table == EmbeddingInit::unit
+                                   ? 1.0 / std::sqrt(static_cast<double>(info.shape[1]))
+                                   : std::sqrt(2.0 / static_cast<double>(info.shape[0] + info.shape[1]));
       for (int64_t row = 0; row < info.shape[0]; ++row) {
         const Stream by_row{seed, Purpose::parameter_init, UINT64_MAX, static_cast<uint64_t>(row)};
         for (int64_t e = 0; e < info.shape[1]; ++e)
@@ -179,6 +181,7 @@ Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::ve
     const Tensor zero_state = at::zeros({1, shape_.hidden_size}, at::kFloat);
     states = at::cat({states, zero_state}).index_select(0, int64_tensor(batch.target_rows));
   }
+  if (!shape_.dense_layer) return states;
   const Tensor& weight = weights[weights.size() - 2];
   const Tensor& bias = weights.back();
   Tensor queries = at::addmm(bias, states, weight.t());

@@ -28,8 +28,12 @@ ParameterLayout::ParameterLayout(const ModelShape& shape) {
     append(fmt::format("gru_layers.weight_ih_l{}", layer), {3 * hidden, layer == 0 ? shape.embedding_size : hidden});
     append(fmt::format("gru_layers.weight_hh_l{}", layer), {3 * hidden, hidden});
   }
-  append("dense.weight", {shape.embedding_size, hidden});
-  append("dense.bias", {shape.embedding_size});
+  if (shape.dense_layer) {
+    append("dense.weight", {shape.embedding_size, hidden});
+    append("dense.bias", {shape.embedding_size});
+  } else if (shape.embedding_size != hidden) {
+    throw BugError("a model without a dense layer has embedding_size {} and hidden_size {}", shape.embedding_size, hidden);
+  }
   if (shape.cosine && shape.learn_score_scale) append("score_scale", {1});
   append("item_embedding.weight", {shape.table_rows(), shape.embedding_size});
   padded_table_ = padded(parameters_.back().size());

@@ -19,8 +19,8 @@ namespace fs = std::filesystem;
 
 constexpr uint32_t kFormatVersion = 2;
 
-// Calls visit(name, value) for every number of /state but the tensors and kPlateauRate, in the order of the digest. One list
-// for writing, reading and hashing.
+// Calls visit(name, value) for every number of /state that each checkpoint has, in the order of the digest. One list for
+// writing, reading and hashing.
 template <typename Info, typename Visitor>
 void visit_numbers(Info& info, Visitor&& visit) {
   visit("epoch", info.state.epoch);
@@ -49,8 +49,12 @@ void visit_numbers(Info& info, Visitor&& visit) {
   visit("learn_score_scale", info.shape.learn_score_scale);
 }
 
-// In the file and the digest only once it is not 1.
-constexpr const char* kPlateauRate = "plateau_rate";
+// Calls visit(name, value, usual) for every number that is in the file and the digest only where it is not the usual one.
+template <typename Info, typename Visitor>
+void visit_unusual_numbers(Info& info, Visitor&& visit) {
+  visit("plateau_rate", info.state.plateau_rate, 1.0);
+  visit("dense_layer", info.shape.dense_layer, true);
+}
 
 // The flat buffers a checkpoint holds, each in the layout of the parameters; the average is empty where there is none.
 constexpr std::array<const char*, 4> kBuffers = {"parameters", "first_moment", "second_moment", "average"};
@@ -75,7 +79,9 @@ uint64_t state_digest(const CheckpointInfo& info, const ParameterLayout& layout,
   Digest digest;
   digest.update<uint32_t>(kFormatVersion);
   visit_numbers(info, [&](const char* name, const auto& value) { digest.update(std::string_view(name)).update(value); });
-  if (info.state.plateau_rate != 1) digest.update(std::string_view(kPlateauRate)).update(info.state.plateau_rate);
+  visit_unusual_numbers(info, [&](const char* name, const auto& value, const auto& usual) {
+    if (value != usual) digest.update(std::string_view(name)).update(value);
+  });
   digest.update(std::string_view(info.number_options));
   digest.update(std::span<const int64_t>(info.state.best_histogram.at));
   visit_tensors(layout, averaged(buffers), [&](const std::string& name, size_t which, const ParameterInfo& parameter) {
@@ -116,7 +122,8 @@ void check_shape(const fs::path& path, const ModelShape& shape) {
   constexpr int64_t kLargest = int64_t{1} << 31;
   const bool plausible = shape.catalogue > 0 && shape.catalogue < kLargest && shape.embedding_size > 0 &&
                          shape.embedding_size < (1 << 20) && shape.hidden_size > 0 && shape.hidden_size < (1 << 20) &&
-                         shape.num_layers > 0 && shape.num_layers < 1024;
+                         shape.num_layers > 0 && shape.num_layers < 1024 &&
+                         (shape.dense_layer || shape.embedding_size == shape.hidden_size);
   if (plausible) {
     const auto floats = static_cast<uint64_t>(ParameterLayout(shape).parameter_floats());
     if (3 * floats * sizeof(float) / 2 <= fs::file_size(path)) return;
@@ -142,7 +149,7 @@ Loaded load_verified(const fs::path& path) {
                     version, kFormatVersion);
   Loaded loaded;
   CheckpointInfo& info = loaded.info;
-  visit_numbers(info, [&]<typename T>(const char* name, T& value) {
+  const auto read = [&]<typename T>(const char* name, T& value) {
     const auto stored = file.read_attribute<Stored<T>>("/state", name);
     value = static_cast<T>(stored);
     if constexpr (std::is_same_v<T, bool>) {
@@ -150,8 +157,11 @@ Loaded load_verified(const fs::path& path) {
         throw UserError("checkpoint {} has {} = {}, it has to be 0 or 1. It is damaged: take an earlier one.", path.string(),
                         name, stored);
     }
+  };
+  visit_numbers(info, read);
+  visit_unusual_numbers(info, [&](const char* name, auto& value, const auto&) {
+    if (file.has_attribute("/state", name)) read(name, value);
   });
-  if (file.has_attribute("/state", kPlateauRate)) info.state.plateau_rate = file.read_attribute<double>("/state", kPlateauRate);
   info.number_options = file.read_text("/state/options");
   info.state.best_histogram.at = file.read<int64_t>("/state/best_histogram");
   check_shape(path, info.shape);
@@ -192,10 +202,13 @@ uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const
   file.write_attribute("/", "format_version", kFormatVersion);
   file.write_attribute("/", "digest", digest);
   file.make_group("/state");
-  visit_numbers(info, [&]<typename T>(const char* name, const T& value) {
+  const auto write = [&]<typename T>(const char* name, const T& value) {
     file.write_attribute("/state", name, static_cast<Stored<T>>(value));
+  };
+  visit_numbers(info, write);
+  visit_unusual_numbers(info, [&](const char* name, const auto& value, const auto& usual) {
+    if (value != usual) write(name, value);
   });
-  if (info.state.plateau_rate != 1) file.write_attribute("/state", kPlateauRate, info.state.plateau_rate);
   file.write_text("/state/options", info.number_options);
   file.write("/state/best_histogram", info.state.best_histogram.at);
   visit_tensors(model.layout(), averaged(buffers), [&](const std::string& name, size_t which, const ParameterInfo& parameter) {
@@ -304,8 +317,9 @@ std::string describe_checkpoint(const fs::path& path) {
       "data digest  {}\n"
       "written by   version {}, {} rank(s), {} thread(s), {}, store {}\n",
       path.string(), hex_text(info.digest), info.state.step, info.state.epoch, info.state.batch, info.shape.catalogue,
-      info.shape.embedding_size, info.shape.hidden_size, info.shape.num_layers, info.shape.dropout_prob, info.replicas,
-      hex_text(info.data_digest), info.version, info.world_size, info.threads, info.capability, info.store);
+      info.shape.embedding_size, info.shape.hidden_size, info.shape.num_layers,
+      info.shape.dense_layer ? "" : "no dense layer, ", info.shape.dropout_prob, info.replicas, hex_text(info.data_digest),
+      info.version, info.world_size, info.threads, info.capability, info.store);
   if (info.state.best.step >= 0)
     text += fmt::format("best         {} at step {} (epoch {}), {} evaluation(s) since\n", info.state.best.value,
                         info.state.best.step, info.state.best.epoch, info.state.best.stalled);

@@ -129,8 +129,8 @@ std::string table_text(const ModelShape& shape) {
   return fmt::format("{} items, embedding_size {}", shape.catalogue, shape.embedding_size);
 }
 std::string shape_text(const ModelShape& shape) {
-  return fmt::format("{}, hidden_size {}, num_layers {}, {}{}", table_text(shape), shape.hidden_size, shape.num_layers,
-                     shape.cosine ? "cosine scores" : "dot scores",
+  return fmt::format("{}, hidden_size {}, num_layers {}, {}{}{}", table_text(shape), shape.hidden_size, shape.num_layers,
+                     shape.dense_layer ? "" : "no dense layer, ", shape.cosine ? "cosine scores" : "dot scores",
                      shape.cosine && shape.learn_score_scale ? " of a learned scale" : "");
 }
 
@@ -192,6 +192,7 @@ ModelShape shape_of(const Options& options, const StoreInfo& store) {
           .dropout_prob = options.dropout_prob,
           .hidden_dropout_prob = options.hidden_dropout_prob,
           .output_dropout_prob = options.output_dropout_prob,
+          .dense_layer = options.dense_layer,
           .score_padding = options.score_padding,
           .cosine = options.score == ScoreKind::cosine,
           .score_scale = options.score_scale,
@@ -458,7 +459,7 @@ void Trainer::save() {
 }
 
 void Trainer::initialise() {
-  model_.initialise(options_.seed);
+  model_.initialise(options_.seed, options_.embedding_init);
   load_start();
   if (average_) std::copy(model_.parameters().begin(), model_.parameters().end(), average_->parameters().begin());
 }

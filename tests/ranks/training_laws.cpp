@@ -794,6 +794,12 @@ TEST_F(Training, EveryOptionThatChangesNumbersChangesTheDigest) {
          o.hidden_dropout_prob = 0.1;
        }},
       {"output_dropout_prob", [](Options& o) { o.output_dropout_prob = 0.1; }},
+      {"dense_layer",
+       [](Options& o) {
+         o.hidden_size = o.embedding_size;
+         o.dense_layer = false;
+       }},
+      {"embedding_init", [](Options& o) { o.embedding_init = EmbeddingInit::unit; }},
       {"learning_rate_schedule", [](Options& o) { o.learning_rate_schedule = Schedule::cosine; }},
       {"warmup_steps", [](Options& o) { o.warmup_steps = 3; }},
       {"ema_decay", [](Options& o) { o.ema_decay = 0.9; }},

@@ -73,6 +73,7 @@ TEST(CheckpointDocuments, TheDigestIsThatOfThePage) {
   bytes.text("learn_score_scale");
   bytes.number(static_cast<uint8_t>(file.read_attribute<int64_t>("/state", "learn_score_scale")));
   add(double{}, {"plateau_rate"});
+  EXPECT_FALSE(file.has_attribute("/state", "dense_layer"));
   bytes.text(file.read_text("/state/options"));
   bytes.array(file.read<int64_t>("/state/best_histogram"));
   for (const std::string name : {"gru_layers.weight_ih_l0", "gru_layers.weight_hh_l0", "gru_layers.weight_ih_l1",

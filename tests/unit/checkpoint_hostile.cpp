@@ -281,10 +281,34 @@ TEST_F(HostileCheckpoint, WithoutAverageAndBeforeAnyPlateauTheFileHoldsNeither) 
   info.state.plateau_rate = 1;
   save_checkpoint(file_, info, example_.model, example_.adam);
   const Content content(file_);
-  for (const Attribute& at : content.attributes) EXPECT_NE(at.name, "plateau_rate");
+  for (const Attribute& at : content.attributes) {
+    EXPECT_NE(at.name, "plateau_rate");
+    EXPECT_NE(at.name, "dense_layer");
+  }
   for (const std::string& name : content.arrays) EXPECT_FALSE(name.starts_with("/state/average")) << name;
   CheckpointExample target(2);
   EXPECT_EQ(load_checkpoint(file_, target.model, target.adam).state.plateau_rate, 1.0);
+}
+
+TEST_F(HostileCheckpoint, WithoutADenseLayerTheFileSaysSoAndGivesTheModelBack) {
+  const ModelShape shape{.catalogue = 43, .embedding_size = 5, .hidden_size = 5, .dense_layer = false};
+  Gru4Rec model(shape), other(shape);
+  model.initialise(1);
+  other.initialise(2);
+  Optimizer adam(model.layout(), {}), other_adam(other.layout(), {});
+  CheckpointInfo info = example_.info;
+  info.shape = shape;
+  save_checkpoint(file_, info, model, adam);
+  EXPECT_EQ(Hdf5File::open(file_).read_attribute<int64_t>("/state", "dense_layer"), 0);
+  EXPECT_FALSE(load_checkpoint(file_, other, other_adam).shape.dense_layer);
+  EXPECT_EQ(copy_of(other.parameters()), copy_of(model.parameters()));
+}
+
+TEST_F(HostileCheckpoint, TheBestOfARunIsToldByItsNewestUndamagedCheckpoint) {
+  const fs::path run = folder_ / "run", checkpoints = run / "checkpoints";
+  for (const char* name : {"step-00000480.h5", "step-00000500.h5"}) example_.save(checkpoints / name);
+  testing::write_whole(checkpoints / "step-00000520.h5", "damaged");
+  EXPECT_EQ(best_checkpoint_at(run), checkpoints / "step-00000480.h5");
 }
 
 TEST_F(HostileCheckpoint, EachCounterAndOptionCountsInTheDigest) {
@@ -309,6 +333,7 @@ TEST_F(HostileCheckpoint, EachCounterAndOptionCountsInTheDigest) {
       [](auto& i) { i.shape.dropout_prob = std::nextafter(i.shape.dropout_prob, 1); },
       [](auto& i) { i.shape.hidden_dropout_prob = std::nextafter(i.shape.hidden_dropout_prob, 1); },
       [](auto& i) { i.shape.output_dropout_prob = std::nextafter(i.shape.output_dropout_prob, 1); },
+      [](auto& i) { i.shape.dense_layer = !i.shape.dense_layer; },
       [](auto& i) { i.shape.cosine = !i.shape.cosine; },
       [](auto& i) { i.shape.score_scale += 1; },
       [](auto& i) { i.shape.learn_score_scale = !i.shape.learn_score_scale; },

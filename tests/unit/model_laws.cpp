@@ -163,6 +163,54 @@ TEST_F(Model, OnePassEqualsTheSumOverPrefixes) {
   }
 }
 
+// With a dense layer of the identity and no bias, loss and gradient are those of the model that has none.
+TEST_F(Model, WithoutADenseLayerIsWithOneThatChangesNothing) {
+  for (const Augmentation mode : {Augmentation::one_pass, Augmentation::prefixes}) {
+    ModelShape with = shape(2, 0.3);
+    with.hidden_size = with.embedding_size;
+    with.output_dropout_prob = 0.2;
+    ModelShape without = with;
+    without.dense_layer = false;
+    Gru4Rec dense(with), plain(without);
+    dense.initialise(4);
+    dense.parameter("dense.weight").copy_(at::eye(with.hidden_size));
+    dense.parameter("dense.bias").zero_();
+    ASSERT_EQ(dense.layout().parameters().size(), plain.layout().parameters().size() + 2);
+    for (const ParameterInfo& info : plain.layout().parameters()) plain.parameter(info.name).copy_(dense.parameter(info.name));
+    const Result expected = run(dense, batch(mode)), result = run(plain, batch(mode));
+    EXPECT_NEAR(result.loss.sum, expected.loss.sum, 1e-6 * expected.loss.sum);
+    EXPECT_LT(largest_difference(plain.queries(batch(mode)), dense.queries(batch(mode))), 1e-6);
+    const auto part = [](const Result& of, int64_t offset, int64_t size) {
+      return std::vector<float>(of.gradient.begin() + offset, of.gradient.begin() + offset + size);
+    };
+    for (const ParameterInfo& info : plain.layout().parameters())
+      EXPECT_LT(largest_difference(part(result, info.offset, info.size()),
+                                   part(expected, dense.layout().find(info.name).offset, info.size())),
+                1e-4)
+          << info.name;
+    const int64_t table = plain.layout().table().size();
+    EXPECT_LT(largest_difference(part(result, plain.layout().table_input_gradient(), table),
+                                 part(expected, dense.layout().table_input_gradient(), table)),
+              1e-4);
+  }
+}
+
+TEST_F(Model, ItemsOfUnitLengthAreOfThatLengthInAnyCatalogue) {
+  for (const int64_t catalogue : {300, 3000}) {
+    ModelShape s = shape();
+    s.catalogue = catalogue;
+    s.embedding_size = 64;
+    Gru4Rec model(s);
+    model.initialise(4, EmbeddingInit::unit);
+    const Tensor lengths = model.parameter("item_embedding.weight").norm(2, 1);
+    EXPECT_NEAR(lengths.mean().item<double>(), 1, 0.02);
+    EXPECT_NEAR(lengths.std().item<double>(), 1 / std::sqrt(2.0 * 64), 0.02);
+    model.initialise(4, EmbeddingInit::xavier_normal);
+    EXPECT_NEAR(model.parameter("item_embedding.weight").norm(2, 1).mean().item<double>(),
+                std::sqrt(2.0 * 64 / static_cast<double>(catalogue + 1 + 64)), 0.02);
+  }
+}
+
 TEST_F(Model, TheGradientIsTheDerivativeOfTheLoss) {
   const std::vector<uint64_t> popularity = training_popularity(*store_);
   const Batch all = batch(Augmentation::one_pass);

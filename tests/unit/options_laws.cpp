@@ -140,6 +140,8 @@ TEST(Options, ThatAskForSomethingElseAreRefusedWithTheReason) {
   EXPECT_THAT(error_of("train_neg_sample_args: {distribution: uniform, sample_num: 1}\n"), HasSubstr("train_neg_sample_args"));
   EXPECT_EQ(error_of("train_neg_sample_args: None\nneg_sampling: None\n"), "accepted");
   EXPECT_THAT(error_of("learn_score_scale: True\n"), HasSubstr("score to cosine"));
+  EXPECT_THAT(error_of("dense_layer: False\n"), HasSubstr("got False with embedding_size 64 and hidden_size 128"));
+  EXPECT_EQ(error_of("dense_layer: False\nhidden_size: 64\n"), "accepted");
   EXPECT_THAT(error_of("recent_fraction: 0\n"), HasSubstr("above 0 and at most 1"));
   EXPECT_THAT(error_of("learning_rate_schedule: plateau\neval_step: 0\n"),
               AllOf(HasSubstr("got plateau with eval_step 0, wanted evaluations"), HasSubstr("Set eval_step to 1 or more")));
@@ -216,12 +218,14 @@ const std::map<std::string, std::string> kOtherValues = {
     {"eval_args", "{'split': {'RS': [7, 2, 2]}, 'order': 'TO', 'group_by': 'user', 'mode': {'valid': 'full', 'test': 'full'}}"},
     {"drop_unseen", "yes"},
     {"shards", "7"},
-    {"embedding_size", "1"},
+    {"embedding_size", "65536"},
     {"hidden_size", "65536"},
     {"num_layers", "64"},
     {"dropout_prob", "0.30000000000000004"},
     {"hidden_dropout_prob", "0.25"},
     {"output_dropout_prob", "0.5"},
+    {"dense_layer", "False"},
+    {"embedding_init", "unit"},
     {"score_padding", "False"},
     {"score", "COSINE"},
     {"score_scale", "20.5"},
@@ -288,12 +292,14 @@ TEST(Options, EachWithAnotherValueReadsBackFromYamlAndFromTheCommandLine) {
   for (const OptionRow& row : option_table()) {
     ASSERT_TRUE(kOtherValues.contains(row.key)) << "give " << row.key << " a value to try";
     const std::string& value = kOtherValues.at(row.key);
-    Options changed = options_from_yaml(row.key + ": " + value + "\n", "test");
-    EXPECT_EQ(changed == Options{}, row.key == "valid_file") << row.key;
+    Options base;
+    if (row.key == "dense_layer") base.hidden_size = base.embedding_size;  // which False wants
+    Options changed = options_from_yaml(row.key + ": " + value + "\n", "test", base);
+    EXPECT_EQ(changed == base, row.key == "valid_file") << row.key;
     EXPECT_EQ(options_from_yaml(to_yaml(changed), "copy"), changed) << row.key << ": " << row.codec.write(changed);
-    EXPECT_EQ(options_from_yaml(numbers_to_yaml(changed), "copy") == changed, row.affects_numbers || changed == Options{})
+    EXPECT_EQ(options_from_yaml(numbers_to_yaml(changed), "copy", base) == changed, row.affects_numbers || changed == base)
         << row.key;
-    EXPECT_EQ(differences({}, changed, true).size(), row.affects_numbers ? 1 : 0) << row.key;
+    EXPECT_EQ(differences(base, changed, true).size(), row.affects_numbers ? 1 : 0) << row.key;
     all = options_from_yaml(row.key + ": " + value + "\n", "test", all);
   }
   EXPECT_EQ(options_from_yaml(to_yaml(all), "copy"), all);

@@ -46,6 +46,7 @@ struct NegativeSampling {
 
 enum class Learner { adam, adamw, adagrad, rmsprop, sgd };
 enum class ScoreKind { dot, cosine };
+enum class EmbeddingInit { xavier_normal, unit };   // what the item table is drawn from
 enum class Schedule { constant, cosine, plateau };  // of the learning rate
 
 // eval_args: how sessions are divided into train, valid and test.
@@ -88,6 +89,8 @@ struct Options {
   double dropout_prob = 0.3;         // of the embedded input
   double hidden_dropout_prob = 0.0;  // of the states between layers
   double output_dropout_prob = 0.0;  // of the last layer's state, before dense
+  bool dense_layer = true;           // between the last state and the scores
+  EmbeddingInit embedding_init = EmbeddingInit::xavier_normal;
   LossType loss_type = LossType::ce;
   NegativeSampling train_neg_sample_args;  // of BPR
   int64_t n_sample = 2048;                 // negatives of a step for sampled_softmax and BPR-max; names of the official GRU4Rec

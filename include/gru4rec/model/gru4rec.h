@@ -1,7 +1,7 @@
 // The model: item embedding → dropout → GRU layers → (dropout) → dense → scores against the item table. RecBole's GRU4Rec to
 // the letter (recbole/model/sequential_recommender/gru4rec.py of 1.2.1): one bias in `dense`, none in the GRU, scores without
-// bias, dropout on the embedded input only, unless output_dropout_prob is set, which RecBole does not have. Hidasi et al. 2016;
-// Tan, Xu, Liu 2016.
+// bias, dropout on the embedded input only, and a dense layer, unless output_dropout_prob or dense_layer say otherwise, which
+// RecBole does not have. Hidasi et al. 2016; Tan, Xu, Liu 2016.
 //
 //   Gru4Rec model(shape);
 //   model.initialise(seed);
@@ -48,9 +48,10 @@ class Gru4Rec {
   std::span<const float> parameters() const;
   at::Tensor parameter(const std::string& name) const;  // view of the flat buffer
 
-  // RecBole's initial values: xavier_normal over the whole table, row 0 included; xavier_uniform for the GRU's layer 0 (on the
-  // stacked gates), torch's default for further layers; torch's default for dense. Drawn from counter streams by row.
-  void initialise(uint64_t seed);
+  // RecBole's initial values: xavier_normal over the whole table, row 0 included, unless its rows are wanted at unit length;
+  // xavier_uniform for the GRU's layer 0 (on the stacked gates), torch's default for further layers; torch's default for dense.
+  // Drawn from counter streams by row.
+  void initialise(uint64_t seed, EmbeddingInit table = EmbeddingInit::xavier_normal);
 
   // Loss of a batch (sum over targets); adds its gradient to `gradient` [layout().gradient_floats()], or
   // [layout().gradient_floats(true)] where the table is constant: then none is made for it.

@@ -16,6 +16,7 @@ struct ModelShape {
   double dropout_prob = 0.3;         // of the embedded input
   double hidden_dropout_prob = 0.0;  // of the states between layers
   double output_dropout_prob = 0.0;  // of the last layer's state
+  bool dense_layer = true;           // between the last state and the scores; without it the state is the query, and E = H
   bool score_padding = true;
   bool cosine = false;  // scores are score_scale × cosine, else dot products
   double score_scale = 16.0;

@@ -78,7 +78,7 @@ class CheckpointFolder {
 };
 
 // The checkpoint a user means by a path: the file itself, or the newest one of a run's folder or of a folder of checkpoints; of
-// a run's folder the second gives the best one. Local. UserError if there is none.
+// a run's folder the second gives the best one, by what the newest undamaged one says. Local. UserError if there is none.
 std::filesystem::path newest_checkpoint_at(const std::filesystem::path& path);
 std::filesystem::path best_checkpoint_at(const std::filesystem::path& path);
 
