@@ -68,7 +68,15 @@ std::vector<RunStart> find_starts(std::vector<Stage>& stages, const Store& store
   std::vector<RunStart> starts;
   for (Stage& stage : stages) {
     if (!starts.empty()) stage.options.replicas = starts.front().replicas;
-    starts.push_back(find_start(stage.options, store.info(), comm));
+    try {
+      starts.push_back(find_start(stage.options, store.info(), comm));
+    } catch (const UserError& error) {
+      if (!stage.continues) throw;
+      throw UserError(
+          "{}\nThis is the adaptation: its recent_fraction, epochs and learning_rate are adapt_fraction, adapt_epochs "
+          "and adapt_learning_rate of the command.",
+          error.what());
+    }
     if (starts.back().resume_step >= 0 && starts.size() > 1 && starts[starts.size() - 2].resume_step < 0)
       throw UserError(
           "cannot resume: {} holds checkpoints, {}, which the stage before it writes, does not. Bring those back, or start a "
@@ -170,6 +178,8 @@ int run_train(Options options, MpiEnvironment& environment) {
   const auto run = static_cast<size_t>(std::ranges::find(stages, options.run_dir, run_dir_of) - stages.begin());
   const std::vector<RunStart> starts = find_starts(stages, store, *comm);
   const size_t first = first_to_run(starts);
+  if (writes && options.resume && starts[first].resume_step < 0)
+    spdlog::info("nothing to resume in {}: starting anew", checkpoints_of(stages[first]));
   for (size_t i = first + 1; i < stages.size(); ++i) rehearse(stages[i], starts[i], store, *comm);
 
   Outcome outcome;

@@ -1,6 +1,7 @@
 #include "gru4rec/train/checkpoint.h"
 
 #include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
@@ -300,10 +301,12 @@ fs::path newest_checkpoint_at(const fs::path& path) {
 }
 
 fs::path best_checkpoint_at(const fs::path& path) {
-  const fs::path newest = newest_checkpoint_at(path);
-  if (!fs::is_directory(path / "checkpoints")) return newest;
-  const int64_t best = read_checkpoint_info(newest).state.best.step;
-  return best < 0 ? newest : CheckpointFolder(newest.parent_path(), 1).file_of(best);
+  const CheckpointFolder checkpoints(path / "checkpoints", 1);
+  const auto newest = checkpoints.newest_good();
+  if (!newest) return newest_checkpoint_at(path);
+  for (const std::string& line : newest->skipped) spdlog::warn("checkpoint skipped: {}", line);
+  const int64_t best = newest->info.state.best.step;
+  return checkpoints.file_of(best < 0 ? newest->step : best);
 }
 
 std::string describe_checkpoint(const fs::path& path) {
@@ -312,7 +315,7 @@ std::string describe_checkpoint(const fs::path& path) {
       "checkpoint   {}\n"
       "digest       {}\n"
       "step         {} (epoch {}, batch {} next)\n"
-      "model        {} items, embedding {}, hidden {}, {} layer(s), dropout {}\n"
+      "model        {} items, embedding {}, hidden {}, {} layer(s), {}dropout {}\n"
       "replicas     {}\n"
       "data digest  {}\n"
       "written by   version {}, {} rank(s), {} thread(s), {}, store {}\n",

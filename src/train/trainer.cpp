@@ -156,6 +156,20 @@ void check_random_table(const Options& options) {
   spdlog::warn("freeze_item_embeddings holds random item embeddings constant. {}", kRemedy);
 }
 
+// The checkpoint that an option names, verified.
+struct NamedCheckpoint {
+  fs::path file;
+  CheckpointInfo info;
+};
+NamedCheckpoint checkpoint_named(const char* option, const std::string& path) {
+  try {
+    const fs::path file = best_checkpoint_at(path);
+    return {file, read_checkpoint_info(file)};
+  } catch (const UserError& error) {
+    throw UserError("option '{}': {}", option, error.what());
+  }
+}
+
 RunStart look_for_start(const Options& options, const StoreInfo& store) {
   RunStart start{options.replicas, -1};
   const CheckpointFolder checkpoints(options.checkpoint_dir, options.keep_checkpoints);
@@ -167,18 +181,14 @@ RunStart look_for_start(const Options& options, const StoreInfo& store) {
     return start;
   }
   const auto found = checkpoints.newest_good();
-  if (!found) {
-    spdlog::info("nothing to resume in {}: starting anew", checkpoints.path().string());
-    return start;
-  }
+  if (!found) return start;
   for (const std::string& line : found->skipped) spdlog::warn("checkpoint skipped: {}", line);
   const fs::path file = checkpoints.file_of(found->step);
   const CheckpointInfo& info = found->info;
-  if (const std::string refusal = why_not(info, file.filename().string(), options, store); !refusal.empty())
-    throw UserError(refusal);
+  if (const std::string refusal = why_not(info, file.string(), options, store); !refusal.empty()) throw UserError(refusal);
   if (options.replicas != 0 && options.replicas != info.replicas)
     throw UserError("cannot resume: {} belongs to a run of {} replicas, replicas is {}. Leave replicas out, or pass {}.",
-                    file.filename().string(), info.replicas, options.replicas, info.replicas);
+                    file.string(), info.replicas, options.replicas, info.replicas);
   return {info.replicas, found->step};
 }
 
@@ -469,8 +479,7 @@ void Trainer::load_start() {
   if (comm_.rank() == 0 && source.path.empty()) check_random_table(options_);
   if (source.path.empty()) return;
   if (comm_.rank() == 0) {
-    const fs::path file = best_checkpoint_at(source.path);
-    const CheckpointInfo info = read_checkpoint_info(file);
+    const auto [file, info] = checkpoint_named(source.option, source.path);
     const auto text_of = source.table_only ? table_text : shape_text;
     if (const std::string has = text_of(info.shape), wanted = text_of(model_.shape()); has != wanted)
       throw UserError(
@@ -495,11 +504,10 @@ void Trainer::load_start() {
 
 void Trainer::load_teacher() {
   if (options_.teacher.empty()) return;
-  CheckpointInfo info;
-  fs::path file;
+  NamedCheckpoint teacher;
   if (comm_.rank() == 0) {
-    file = best_checkpoint_at(options_.teacher);
-    info = read_checkpoint_info(file);
+    teacher = checkpoint_named("teacher", options_.teacher);
+    const auto& [file, info] = teacher;
     if (options_from_yaml(info.options, file.string()).direction != Direction::backward)
       throw UserError("the teacher {} reads forward, like its student. Train one with direction backward.", file.string());
     if (info.shape.catalogue != model_.shape().catalogue)
@@ -511,9 +519,9 @@ void Trainer::load_teacher() {
                    info.store);
     teacher_digest_ = info.digest;
   }
-  comm_.broadcast(0, std::span<ModelShape>(&info.shape, 1));
-  teacher_.emplace(info.shape);
-  if (comm_.rank() == 0) load_weights(file, *teacher_);
+  comm_.broadcast(0, std::span<ModelShape>(&teacher.info.shape, 1));
+  teacher_.emplace(teacher.info.shape);
+  if (comm_.rank() == 0) load_weights(teacher.file, *teacher_);
   comm_.broadcast(0, teacher_->parameters());
   teacher_table_ = teacher_->score_table();
 }
@@ -536,7 +544,7 @@ void Trainer::restore(int64_t step) {
     spdlog::info("resumed from {} (digest {})", checkpoints_.file_of(step).string(), hex_text(info.digest));
     if (info.teacher_digest != teacher_digest_)
       throw UserError("cannot resume: {} learned from a teacher with the digest {}, {} has {}. Bring that teacher back.",
-                      checkpoints_.file_of(step).filename().string(), hex_text(info.teacher_digest), options_.teacher,
+                      checkpoints_.file_of(step).string(), hex_text(info.teacher_digest), options_.teacher,
                       hex_text(teacher_digest_));
     warn_of_other_kernels(info, checkpoint_info());
     if (folder_) folder_->cut_metrics_after(step);

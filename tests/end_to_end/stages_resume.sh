@@ -13,6 +13,7 @@ cp -r three between
 rm -r between/checkpoints between/adapted/checkpoints
 train 2 between --resume --teacher auto "${ADAPT[@]}"
 expect_equal "digests of a run stopped after its first stage" "$(digests between)" "$wanted"
+! grep -q 'starting anew' between.log || fail "a stage that had not begun yet was called a new start"
 
 # Killed in each stage, and gone on with on another number of ranks.
 newest() { (ls "$1/checkpoints" 2>/dev/null || true) | tail -n 1; }
@@ -86,6 +87,8 @@ refused 'used1/teacher/checkpoints already holds a run' used1 --teacher auto "${
 refused 'used2/adapted/checkpoints already holds a run' used2 --teacher auto "${ADAPT[@]}"
 refused 'used2/adapted/checkpoints holds checkpoints, used2/checkpoints, which .* does not' used2 --resume "${ADAPT[@]}"
 refused 'cannot begin with the weights of three/.*init_from' unequal --teacher auto --init_from three --hidden_size 25
-refused 'recent_fraction: 0.25 → 0.125' three --resume --teacher auto "${ADAPT[@]}" --adapt_fraction 1/8
+refused 'three/adapted/checkpoints/.*recent_fraction: 0.25 → 0.125' three --resume --teacher auto "${ADAPT[@]}" --adapt_fraction 1/8
+expect_line refused.log 'recent_fraction, epochs and learning_rate are adapt_fraction'
+refused "option 'teacher': there is no file atuo" atuo --teacher atuo
 ingest --store whole --eval_args '{split: {LS: valid_and_test}}'
 refused 'teacher auto: a teacher cannot be evaluated on a store that was split leave one out' leave --store whole --teacher auto
