@@ -36,6 +36,13 @@ def needs(row):
     return re.findall(r"{(.+?)}", row.options)
 
 
+def adapts(row):
+    """Whether its command has a stage of adaptation, whose result is then the row's."""
+    fractions = re.findall(r"^adapt_fraction: *(\S+)", (ROOT / f"configs/{row.config}.yaml").read_text(), re.MULTILINE)
+    fractions += re.findall(r"--adapt_fraction (\S+)", row.options)
+    return bool(fractions) and fractions[-1] != "0"
+
+
 class Study:
     def __init__(self, arguments):
         self.program, self.out, self.data = arguments.program, pathlib.Path(arguments.out), arguments.data
@@ -114,7 +121,7 @@ class Study:
 
     def result_file(self, row, seed):
         folder = self.folder_of(row, seed)
-        return (folder / "adapted" if "--adapt_fraction" in row.options else folder) / "result.json"
+        return (folder / "adapted" if adapts(row) else folder) / "result.json"
 
     def run(self):
         self.ingest()
