@@ -89,6 +89,6 @@ refused 'used2/adapted/checkpoints holds checkpoints, used2/checkpoints, which .
 refused 'cannot begin with the weights of three/.*init_from' unequal --teacher auto --init_from three --hidden_size 25
 refused 'three/adapted/checkpoints/.*recent_fraction: 0.25 → 0.125' three --resume --teacher auto "${ADAPT[@]}" --adapt_fraction 1/8
 expect_line refused.log 'recent_fraction, epochs and learning_rate are adapt_fraction'
-refused "option 'teacher': there is no file atuo" atuo --teacher atuo
+refused "option 'teacher': there is no file atuo" typo --teacher atuo
 ingest --store whole --eval_args '{split: {LS: valid_and_test}}'
 refused 'teacher auto: a teacher cannot be evaluated on a store that was split leave one out' leave --store whole --teacher auto
