@@ -6,7 +6,6 @@
 #include <bit>
 
 #include "gru4rec/base/error.h"
-#include "gru4rec/model/full_softmax.h"
 #include "gru4rec/model/table_blocks.h"
 
 namespace gru4rec {
@@ -87,7 +86,7 @@ int64_t rank_of(const std::vector<BlockScores>& blocks, int64_t query, int64_t l
 std::vector<int64_t> rank_targets(const at::Tensor& queries, const at::Tensor& table, const std::vector<int64_t>& labels) {
   std::vector<int64_t> ranks;
   ranks.reserve(labels.size());
-  const int64_t chunk = softmax_chunk_rows(table.size(0));
+  const int64_t chunk = score_rows_at_once(table.size(0));
   for (int64_t first = 0; first < queries.size(0); first += chunk) {
     const int64_t rows = std::min(chunk, queries.size(0) - first);
     const std::vector<BlockScores> blocks = score_blocks(queries.narrow(0, first, rows), table);

@@ -12,6 +12,7 @@
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/model/row_kernels.h"
+#include "gru4rec/model/table_blocks.h"
 
 namespace gru4rec {
 
@@ -63,7 +64,7 @@ SoftmaxLoss DistilledLoss::operator()(const Tensor& queries, const Tensor& table
 
   SoftmaxLoss result;
   result.grad_queries = at::empty_like(queries);
-  const int64_t chunk = std::max<int64_t>(1, softmax_chunk_rows(table.size(0)) / 2);  // two or three matrices are alive
+  const int64_t chunk = std::max<int64_t>(1, score_rows_at_once(table.size(0)) / 2);  // two or three matrices are alive
   for (int64_t first = 0; first < queries.size(0); first += chunk) {
     const int64_t rows = std::min(chunk, queries.size(0) - first);
     const Tensor query = queries.narrow(0, first, rows), label = labels.narrow(0, first, rows);

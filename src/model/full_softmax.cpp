@@ -6,10 +6,12 @@
 #include <ATen/ops/exp.h>
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <map>
 
 #include "gru4rec/model/row_kernels.h"
 
@@ -17,8 +19,41 @@ namespace gru4rec {
 
 using at::Tensor;
 
-SoftmaxOwner::SoftmaxOwner(const Tensor& table, BlockRange blocks, bool score_padding)
-    : table_(table), blocks_(blocks), score_padding_(score_padding) {}
+namespace {
+
+constexpr int64_t kTileRows = 256;
+constexpr int64_t kStoredFloats = int64_t{1} << 24;  // 64 MiB
+constexpr int64_t kFewestRows = 256;                 // of a chunk: fewer would fetch each tile too often
+constexpr int64_t kMostRows = 1024;
+
+// Memory that outlives a step: given back to the system and faulted in again, it would cost as much as much of the arithmetic.
+// The same one for the same purpose, owner and thread.
+enum class Buffer { exponentials, product, scaled };
+Tensor buffer(Buffer purpose, size_t owner, int64_t rows, int64_t columns) {
+  thread_local std::map<std::pair<Buffer, size_t>, Tensor> buffers;
+  Tensor& all = buffers[{purpose, owner}];
+  if (!all.defined() || all.numel() < rows * columns) all = at::empty({rows * columns}, at::kFloat);
+  return all.narrow(0, 0, rows * columns).view({rows, columns});
+}
+
+Tensor per_row(const Tensor& values) { return values.unsqueeze(1); }
+
+}  // namespace
+
+SoftmaxSchedule softmax_schedule(int64_t table_rows) {
+  const int64_t rows = kStoredFloats / table_rows;
+  if (rows < kFewestRows) return {kMostRows, /*stored=*/false};
+  return {std::min(rows, kMostRows), /*stored=*/true};
+}
+
+int64_t softmax_buffer_floats(int64_t table_rows, int64_t embedding_size) {
+  const SoftmaxSchedule schedule = softmax_schedule(table_rows);
+  return schedule.chunk_rows * ((schedule.stored ? table_rows : kTileRows) + 2 * embedding_size);
+}
+
+SoftmaxOwner::SoftmaxOwner(const Tensor& table, BlockRange blocks, bool score_padding, const SoftmaxSchedule& schedule,
+                           size_t number)
+    : table_(table), blocks_(blocks), score_padding_(score_padding), schedule_(schedule), number_(number) {}
 
 RowRange SoftmaxOwner::rows_of(int64_t block) const {
   RowRange rows = block_rows(block, table_.size(0));
@@ -26,47 +61,77 @@ RowRange SoftmaxOwner::rows_of(int64_t block) const {
   return rows;
 }
 
+std::vector<RowRange> SoftmaxOwner::tiles_of(int64_t block) const {
+  const RowRange rows = rows_of(block);
+  std::vector<RowRange> tiles;
+  for (int64_t first = rows.first; first < rows.last; first += kTileRows)
+    tiles.push_back({first, std::min(first + kTileRows, rows.last)});
+  return tiles;
+}
+
+Tensor SoftmaxOwner::place_of(const RowRange& tile) const {
+  const int64_t rows = queries_.size(0);
+  if (!schedule_.stored) return buffer(Buffer::exponentials, number_, rows, tile.size());
+  const int64_t first = blocks_.first * kTableBlockRows;
+  const int64_t last = std::min(blocks_.last * kTableBlockRows, table_.size(0));
+  const Tensor all = buffer(Buffer::exponentials, number_, last - first, rows);  // tile after tile
+  return all.narrow(0, tile.first - first, tile.size()).view({rows, tile.size()});
+}
+
 std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, const Tensor& labels) {
   queries_ = queries;
   labels_ = labels;
-  statistics_.clear();
-  exp_scores_.resize(blocks_.last - blocks_.first);
+  tile_max_.clear();
+  const int64_t rows = queries.size(0);
   const int64_t* label = labels.const_data_ptr<int64_t>();
+  std::vector<BlockStatistics> blocks;
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
-    const RowRange rows = rows_of(block);
-    Tensor& scores = exp_scores_[block - blocks_.first];
-    if (!scores.defined() || scores.size(0) != queries.size(0))
-      scores = at::empty({queries.size(0), rows.size()}, queries.options());
-    at::mm_out(scores, queries, table_.narrow(0, rows.first, rows.size()).t());
-    BlockStatistics statistics;
-    statistics.target = at::zeros({queries.size(0)}, queries.options());
-    float* target = statistics.target.data_ptr<float>();
-    float* score = scores.data_ptr<float>();
-    for (int64_t i = 0; i < queries.size(0); ++i)
-      if (label[i] >= rows.first && label[i] < rows.last) target[i] = score[i * rows.size() + label[i] - rows.first];
-    statistics.max = at::empty({queries.size(0)}, queries.options());
-    statistics.sum_exp = at::empty({queries.size(0)}, queries.options());
-    exp_rows(score, queries.size(0), rows.size(), statistics.max.data_ptr<float>(), statistics.sum_exp.data_ptr<float>());
-    statistics_.push_back(statistics);
+    std::vector<BlockStatistics> tiles;
+    for (const RowRange& tile : tiles_of(block)) {
+      Tensor scores = place_of(tile);
+      at::mm_out(scores, queries, items(tile).t());
+      BlockStatistics statistics{at::empty({rows}, at::kFloat), at::empty({rows}, at::kFloat), at::zeros({rows}, at::kFloat)};
+      float* score = scores.data_ptr<float>();
+      for (int64_t i = 0; i < rows; ++i)
+        if (label[i] >= tile.first && label[i] < tile.last)
+          statistics.target.data_ptr<float>()[i] = score[i * tile.size() + label[i] - tile.first];
+      exp_rows(score, rows, tile.size(), statistics.max.data_ptr<float>(), statistics.sum_exp.data_ptr<float>());
+      tile_max_.push_back(statistics.max);
+      tiles.push_back(statistics);
+    }
+    blocks.push_back(combined(tiles));
   }
-  return statistics_;
+  return blocks;
 }
 
 // The gradient of the scores is diag(factor) · exp(score - max) - diag(weights) · one-hot(label). The factors go to the queries
 // and the one-hot part to single rows, so that the matrix itself is only read.
 std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table) {
   std::vector<Tensor> grad_queries;
+  const int64_t rows = queries_.size(0), size = queries_.size(1);
   const int64_t* label = labels_.const_data_ptr<int64_t>();
   const float* weight = weights.const_data_ptr<float>();
-  const int64_t size = queries_.size(1);
+  Tensor product = buffer(Buffer::product, number_, rows, size), scaled = buffer(Buffer::scaled, number_, rows, size);
+  auto max = tile_max_.begin();
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
-    const RowRange rows = rows_of(block);
-    const Tensor& exp_scores = exp_scores_[block - blocks_.first];
-    const Tensor factor = (statistics_[block - blocks_.first].max - log_sum_exp).exp_().mul_(weights).unsqueeze(1);
-    Tensor grad_query = at::mm(exp_scores, table_.narrow(0, rows.first, rows.size())).mul_(factor);
-    if (grad_table.defined()) grad_table.narrow(0, rows.first, rows.size()).addmm_(exp_scores.t(), queries_.mul(factor));
-    for (int64_t i = 0; i < queries_.size(0); ++i) {
-      if (label[i] < rows.first || label[i] >= rows.last) continue;
+    Tensor grad_query = at::zeros_like(queries_);
+    for (const RowRange& tile : tiles_of(block)) {
+      Tensor exponentials = place_of(tile);
+      if (!schedule_.stored) {
+        at::mm_out(exponentials, queries_, items(tile).t());
+        Tensor same_max = at::empty_like(*max), sum_exp = at::empty_like(*max);
+        exp_rows(exponentials.data_ptr<float>(), rows, tile.size(), same_max.data_ptr<float>(), sum_exp.data_ptr<float>());
+      }
+      const Tensor factor = per_row((*max++ - log_sum_exp).exp_().mul_(weights));
+      at::mm_out(product, exponentials, items(tile));
+      grad_query.addcmul_(product, factor);
+      if (!grad_table.defined()) continue;
+      at::mul_out(scaled, queries_, factor);
+      grad_table.narrow(0, tile.first, tile.size()).addmm_(exponentials.t(), scaled);
+    }
+    const RowRange owned = rows_of(block);
+    for (int64_t i = 0; i < rows; ++i) {
+      if (label[i] < owned.first || label[i] >= owned.last) continue;
       float* item_grad = grad_table.defined() ? grad_table.data_ptr<float>() + label[i] * size : nullptr;
       float* out = grad_query.data_ptr<float>() + i * size;
       const float* item = table_.const_data_ptr<float>() + label[i] * size;
@@ -79,45 +144,39 @@ std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tens
   return grad_queries;
 }
 
-Tensor combine_log_sum_exp(const std::vector<BlockStatistics>& blocks) {
-  Tensor max = blocks.front().max;
-  for (const BlockStatistics& block : blocks) max = at::maximum(max, block.max);
-  Tensor sum = at::zeros_like(max);
-  for (const BlockStatistics& block : blocks) sum.add_(block.sum_exp * (block.max - max).exp_());
-  return sum.log_().add_(max);
-}
-
-Tensor combine_target(const std::vector<BlockStatistics>& blocks) {
-  Tensor target = at::zeros_like(blocks.front().target);
-  for (const BlockStatistics& block : blocks) target.add_(block.target);  // zero in all blocks but one
-  return target;
-}
-
-int64_t softmax_chunk_rows(int64_t table_rows) {
-  constexpr int64_t kScores = int64_t{1} << 22;  // 16 MiB of fp32
-  return std::clamp<int64_t>(kScores / table_rows, 16, 1024);
+BlockStatistics combined(const std::vector<BlockStatistics>& parts) {
+  Tensor max = parts.front().max;
+  for (const BlockStatistics& part : parts) max = at::maximum(max, part.max);
+  BlockStatistics all{max, at::zeros_like(max), at::zeros_like(max)};
+  for (const BlockStatistics& part : parts) {
+    all.sum_exp.add_(part.sum_exp * (part.max - max).exp_());
+    all.target.add_(part.target);  // zero in all parts but one
+  }
+  return all;
 }
 
 SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& weights,
-                                  bool score_padding, Tensor& grad_table, const std::vector<int64_t>& owners) {
+                                  bool score_padding, Tensor& grad_table, const std::vector<int64_t>& owners,
+                                  const SoftmaxSchedule& schedule) {
   const int64_t blocks = block_count(table.size(0));
   std::vector<SoftmaxOwner> parts;
   for (size_t i = 0; i < owners.size(); ++i)
-    parts.emplace_back(table, BlockRange{owners[i], i + 1 < owners.size() ? owners[i + 1] : blocks}, score_padding);
+    parts.emplace_back(table, BlockRange{owners[i], i + 1 < owners.size() ? owners[i + 1] : blocks}, score_padding, schedule,
+                       i);
 
   SoftmaxLoss loss;
   loss.grad_queries = at::empty_like(queries);
-  const int64_t chunk = softmax_chunk_rows(table.size(0));
-  for (int64_t first = 0; first < queries.size(0); first += chunk) {
-    const int64_t rows = std::min(chunk, queries.size(0) - first);
+  for (int64_t first = 0; first < queries.size(0); first += schedule.chunk_rows) {
+    const int64_t rows = std::min(schedule.chunk_rows, queries.size(0) - first);
     const Tensor chunk_queries = queries.narrow(0, first, rows);
     const Tensor chunk_labels = labels.narrow(0, first, rows);
     const Tensor chunk_weights = weights.narrow(0, first, rows);
     std::vector<BlockStatistics> statistics;
     for (SoftmaxOwner& part : parts)
       for (BlockStatistics& block : part.statistics(chunk_queries, chunk_labels)) statistics.push_back(block);
-    const Tensor log_sum_exp = combine_log_sum_exp(statistics);
-    const Tensor losses = (log_sum_exp - combine_target(statistics)).mul_(chunk_weights);
+    const BlockStatistics all = combined(statistics);
+    const Tensor log_sum_exp = all.sum_exp.log().add_(all.max);
+    const Tensor losses = (log_sum_exp - all.target).mul_(chunk_weights);
     const float* value = losses.const_data_ptr<float>();
     for (int64_t i = 0; i < rows; ++i) loss.sum += value[i];
 
@@ -130,7 +189,8 @@ SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, co
 
 SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& weights,
                                   bool score_padding, Tensor& grad_table) {
-  return softmax_cross_entropy(queries, table, labels, weights, score_padding, grad_table, {0});
+  return softmax_cross_entropy(queries, table, labels, weights, score_padding, grad_table, {0},
+                               softmax_schedule(table.size(0)));
 }
 
 }  // namespace gru4rec

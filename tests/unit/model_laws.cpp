@@ -115,11 +115,33 @@ TEST_P(Softmax, ThreePretendedOwnersEqualOne) {
   Tensor grad_one = at::zeros_like(input.table), grad_three = at::zeros_like(input.table);
   const bool padding = GetParam().score_padding;
   const SoftmaxLoss one = softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, padding, grad_one);
-  const SoftmaxLoss three =
-      softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, padding, grad_three, owners);
+  const SoftmaxLoss three = softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, padding, grad_three,
+                                                  owners, softmax_schedule(input.table.size(0)));
   EXPECT_EQ(one.sum, three.sum);
   EXPECT_TRUE(at::equal(one.grad_queries, three.grad_queries));
   EXPECT_TRUE(at::equal(grad_one, grad_three));
+}
+
+TEST_P(Softmax, RecomputedExponentialsEqualStoredOnes) {
+  const SoftmaxInput input = softmax_input(GetParam());
+  Tensor grad_stored = at::zeros_like(input.table), grad_recomputed = at::zeros_like(input.table);
+  const auto loss = [&](bool stored, Tensor& grad) {
+    return softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, GetParam().score_padding, grad, {0},
+                                 {.chunk_rows = 200, .stored = stored});
+  };
+  const SoftmaxLoss stored = loss(true, grad_stored), recomputed = loss(false, grad_recomputed);
+  EXPECT_EQ(stored.sum, recomputed.sum);
+  EXPECT_TRUE(at::equal(stored.grad_queries, recomputed.grad_queries));
+  EXPECT_TRUE(at::equal(grad_stored, grad_recomputed));
+}
+
+TEST(SoftmaxScheduleLaws, HeldScoresAreBoundedAndLargeCataloguesRecompute) {
+  for (const int64_t rows : {2, 1683, 17377, 65000, 66000, 1000001}) {
+    const SoftmaxSchedule schedule = softmax_schedule(rows);
+    EXPECT_GE(schedule.chunk_rows, 256) << rows;
+    EXPECT_LE(softmax_buffer_floats(rows, 64), (1 << 24) + 2 * 64 * 1024) << rows;
+    EXPECT_EQ(schedule.stored, rows <= 65536) << rows;
+  }
 }
 
 // A store, a model and what the tests need of both.

@@ -1,10 +1,14 @@
 // Softmax over the whole catalogue with cross entropy, fused with the output product: loss, gradient of the queries and
 // gradient of the table, without ever holding a [targets, items] matrix.
 //
-// Rows of queries are handled in chunks whose scores fit a fixed buffer. Within a chunk each table block (model/table_blocks.h)
+// Rows of queries are handled in chunks, the items in tiles of 256 rows whose scores stay in cache between the product that
+// makes them, their exponentials and the two products that use those. Within a chunk each table block (model/table_blocks.h)
 // gives (max, sum of exp, score of the target); blocks are combined in block order by whoever holds their statistics; then each
 // block adds its part to the gradients. An owner of some blocks needs from the others only those three numbers per target and
 // block, and the block gradients of the queries: so a catalogue divided over ranks has the bits of one that is not.
+//
+// Two schedules, by the size of the catalogue. Stored: the exponentials of a chunk are kept for its gradients, 6·N·V·E
+// operations. Recomputed: where so few rows would fit that the products were slow, they are made again, 8·N·V·E operations.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,15 +27,26 @@ struct BlockStatistics {
   at::Tensor target;   // [rows] score of the target if the block holds it, else 0
 };
 
+// How the rows of queries are cut, and whether their exponentials are kept. A chunk alone decides the bits: with equal chunks
+// both schedules give the same.
+struct SoftmaxSchedule {
+  int64_t chunk_rows;
+  bool stored;
+};
+// Depends on the catalogue only.
+SoftmaxSchedule softmax_schedule(int64_t table_rows);
+// Floats that are held at once besides the arguments, at most; for all owners together.
+int64_t softmax_buffer_floats(int64_t table_rows, int64_t embedding_size);
+
 // The block loop of one owner for one chunk of queries. Local. Tensors are fp32 on the CPU.
 class SoftmaxOwner {
  public:
   // table         [items + 1, E]; row 0 is the padding row
   // score_padding whether row 0 is a class
-  SoftmaxOwner(const at::Tensor& table, BlockRange blocks, bool score_padding);
+  // number        of this owner: its buffers are those of the owner that had this number on this thread before
+  SoftmaxOwner(const at::Tensor& table, BlockRange blocks, bool score_padding, const SoftmaxSchedule& schedule, size_t number);
 
-  // queries [rows, E]; labels [rows] table rows, int64. One entry a block, in block order; keeps exp(score - max) for
-  // gradient().
+  // queries [rows, E]; labels [rows] table rows, int64. One entry a block, in block order; remembers what gradient() needs.
   std::vector<BlockStatistics> statistics(const at::Tensor& queries, const at::Tensor& labels);
 
   // After statistics() of the same chunk. log_sum_exp [rows] over *all* blocks; weights [rows] of the targets, fp32.
@@ -41,22 +56,21 @@ class SoftmaxOwner {
 
  private:
   RowRange rows_of(int64_t block) const;
+  std::vector<RowRange> tiles_of(int64_t block) const;
+  at::Tensor items(const RowRange& tile) const { return table_.narrow(0, tile.first, tile.size()); }
+  at::Tensor place_of(const RowRange& tile) const;  // [rows of queries, rows of the tile], for its scores
 
   at::Tensor table_;
   BlockRange blocks_;
   bool score_padding_;
+  SoftmaxSchedule schedule_;
+  size_t number_;
   at::Tensor queries_, labels_;
-  std::vector<at::Tensor> exp_scores_;  // by owned block, [rows, rows of the block]
-  std::vector<BlockStatistics> statistics_;
+  std::vector<at::Tensor> tile_max_;  // [rows], by owned tile
 };
 
-// log Σ exp over all blocks, from their statistics in block order; [rows].
-at::Tensor combine_log_sum_exp(const std::vector<BlockStatistics>& blocks);
-// The target's score, from the block that holds it; [rows].
-at::Tensor combine_target(const std::vector<BlockStatistics>& blocks);
-
-// Rows of queries whose scores are held at once; depends on the catalogue only.
-int64_t softmax_chunk_rows(int64_t table_rows);
+// (max, sum of exp, target) of several parts of the catalogue together, added in their order.
+BlockStatistics combined(const std::vector<BlockStatistics>& parts);
 
 struct SoftmaxLoss {
   double sum = 0;           // Σ weight · -log softmax(target)
@@ -70,9 +84,9 @@ SoftmaxLoss softmax_cross_entropy(const at::Tensor& queries, const at::Tensor& t
                                   const at::Tensor& weights, bool score_padding, at::Tensor& grad_table);
 
 // The same with the blocks dealt to several pretended owners: `owners` are the first blocks of each, rising from 0. For tests
-// and for the day the catalogue is divided over ranks; equal to one owner with ==.
+// and for the day the catalogue is divided over ranks; equal to one owner with ==. The schedule is free to choose.
 SoftmaxLoss softmax_cross_entropy(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
                                   const at::Tensor& weights, bool score_padding, at::Tensor& grad_table,
-                                  const std::vector<int64_t>& owners);
+                                  const std::vector<int64_t>& owners, const SoftmaxSchedule& schedule);
 
 }  // namespace gru4rec

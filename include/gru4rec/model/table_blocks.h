@@ -22,6 +22,11 @@ struct RowRange {  // rows [first, last)
 
 constexpr int64_t block_count(int64_t rows) { return (rows + kTableBlockRows - 1) / kTableBlockRows; }
 
+// Rows of queries whose scores against a whole table are held at once, where they are: 16 MiB, or a few rows.
+constexpr int64_t score_rows_at_once(int64_t table_rows) {
+  return std::clamp<int64_t>((int64_t{1} << 22) / table_rows, 16, 1024);
+}
+
 constexpr RowRange block_rows(int64_t block, int64_t rows) {
   return {block * kTableBlockRows, std::min(rows, (block + 1) * kTableBlockRows)};
 }
