@@ -13,6 +13,7 @@
 #include "commands/commands.h"
 #include "commands/world.h"
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/freed_memory.h"
 #include "gru4rec/comm/world.h"
 
 namespace gru4rec {
@@ -55,6 +56,7 @@ void report(const std::exception& error) {
 
 int main(int argc, char** argv) {
   using namespace gru4rec;
+  keep_freed_memory();
   MpiEnvironment environment;
   try {
     const CommandLine command_line = parse_command_line(argc, argv, /*read_files=*/launched_rank() <= 0);
