@@ -1,14 +1,12 @@
 #include "gru4rec/model/gru_layer.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/addcmul.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/lerp.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/mul.h>
-#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include "gru4rec/model/gru_kernels.h"
 
 namespace gru4rec {
 namespace {
@@ -28,31 +26,27 @@ Tensor forward_steps(const Tensor& input, const std::vector<int64_t>& step_sizes
   const int64_t hidden = weight_hh.size(1);
   trace.gates = at::mm(input, weight_ih.t());
   trace.recurrent_n = at::empty({input.size(0), hidden}, input.options());
-  trace.before = at::zeros({input.size(0), hidden}, input.options());
+  trace.before = at::empty({input.size(0), hidden}, input.options());
   Tensor states = at::empty({input.size(0), hidden}, input.options());
   const Tensor weight_hh_t = weight_hh.t();
+  Tensor products = at::empty({step_sizes.size() > 1 ? step_sizes[1] : 0, 3 * hidden}, input.options());
   int64_t row = 0;
   int64_t previous_row = 0;
   for (size_t step = 0; step < step_sizes.size(); ++step) {
     const int64_t running = step_sizes[step];
-    Tensor gates = trace.gates.narrow(0, row, running);
-    Tensor h = trace.before.narrow(0, row, running);
-    Tensor r_z = gates.narrow(1, 0, 2 * hidden);
-    Tensor n = gates.narrow(1, 2 * hidden, hidden);
-    Tensor recurrent_n = trace.recurrent_n.narrow(0, row, running);
-    if (step == 0) {
-      recurrent_n.zero_();
-      r_z.sigmoid_();
-      n.tanh_();
-    } else {
-      h.copy_(states.narrow(0, previous_row, running));
-      const Tensor recurrent = at::mm(h, weight_hh_t);
-      recurrent_n.copy_(recurrent.narrow(1, 2 * hidden, hidden));
-      r_z.add_(recurrent.narrow(1, 0, 2 * hidden)).sigmoid_();
-      n.addcmul_(gates.narrow(1, 0, hidden), recurrent_n).tanh_();
+    Tensor recurrent;
+    if (step > 0) {
+      recurrent = products.narrow(0, 0, running);
+      at::mm_out(recurrent, states.narrow(0, previous_row, running), weight_hh_t);
     }
-    Tensor after = states.narrow(0, row, running);
-    at::lerp_out(after, n, h, gates.narrow(1, hidden, hidden));
+    gru_forward_step({.rows = running,
+                      .hidden = hidden,
+                      .gates = trace.gates.data_ptr<float>() + 3 * row * hidden,
+                      .recurrent = step > 0 ? recurrent.const_data_ptr<float>() : nullptr,
+                      .before = step > 0 ? states.const_data_ptr<float>() + previous_row * hidden : nullptr,
+                      .recurrent_n = trace.recurrent_n.data_ptr<float>() + row * hidden,
+                      .kept_before = trace.before.data_ptr<float>() + row * hidden,
+                      .after = states.data_ptr<float>() + row * hidden});
     previous_row = row;
     row += running;
   }
@@ -65,37 +59,28 @@ struct GateGradients {
   Tensor recurrent;  // [inputs, 3·hidden]; differs in the n part by the factor r
 };
 
-GateGradients backward_steps(const Tensor& grad_states, const std::vector<int64_t>& step_sizes, const Tensor& weight_hh,
+GateGradients backward_steps(const Tensor& grad_of_states, const std::vector<int64_t>& step_sizes, const Tensor& weight_hh,
                              const Trace& trace) {
   const int64_t hidden = weight_hh.size(1);
   GateGradients grads{at::empty_like(trace.gates), at::empty_like(trace.gates)};
-  Tensor carried;  // gradient of the state before the step that was handled last, [its sequences, hidden]
+  const Tensor grad_states = grad_of_states.contiguous();
+  // Gradient of the state before the step that was handled last, in its rows.
+  const Tensor carried = at::empty({step_sizes.empty() ? 0 : step_sizes.front(), hidden}, trace.gates.options());
   int64_t row = trace.gates.size(0);
   for (size_t step = step_sizes.size(); step-- > 0;) {
     const int64_t running = step_sizes[step];
     row -= running;
-    Tensor grad = grad_states.narrow(0, row, running).clone();
-    if (carried.defined()) grad.narrow(0, 0, carried.size(0)).add_(carried);
-    const Tensor gates = trace.gates.narrow(0, row, running);
-    const Tensor r = gates.narrow(1, 0, hidden);
-    const Tensor z = gates.narrow(1, hidden, hidden);
-    const Tensor n = gates.narrow(1, 2 * hidden, hidden);
-    const Tensor h = trace.before.narrow(0, row, running);
-    Tensor grad_input = grads.input.narrow(0, row, running);
-    Tensor grad_recurrent = grads.recurrent.narrow(0, row, running);
-    // n: dL/dn (1 - z), through tanh
-    Tensor grad_n = grad_input.narrow(1, 2 * hidden, hidden);
-    at::mul_out(grad_n, grad - grad * z, 1 - n * n);
-    // z: dL/dz = grad (h - n), through the sigmoid
-    Tensor grad_z = grad_input.narrow(1, hidden, hidden);
-    at::mul_out(grad_z, grad * (h - n), z - z * z);
-    // r: dL/dr = grad_n W_hn h, through the sigmoid
-    Tensor grad_r = grad_input.narrow(1, 0, hidden);
-    at::mul_out(grad_r, grad_n * trace.recurrent_n.narrow(0, row, running), r - r * r);
-    grad_recurrent.narrow(1, 0, 2 * hidden).copy_(grad_input.narrow(1, 0, 2 * hidden));
-    Tensor grad_recurrent_n = grad_recurrent.narrow(1, 2 * hidden, hidden);
-    at::mul_out(grad_recurrent_n, grad_n, r);
-    if (step > 0) carried = at::mm(grad_recurrent, weight_hh).addcmul_(grad, z);
+    gru_backward_step({.rows = running,
+                       .hidden = hidden,
+                       .gates = trace.gates.const_data_ptr<float>() + 3 * row * hidden,
+                       .recurrent_n = trace.recurrent_n.const_data_ptr<float>() + row * hidden,
+                       .before = trace.before.const_data_ptr<float>() + row * hidden,
+                       .grad = grad_states.const_data_ptr<float>() + row * hidden,
+                       .carried = carried.data_ptr<float>(),
+                       .carried_rows = step + 1 < step_sizes.size() ? step_sizes[step + 1] : 0,
+                       .grad_input = grads.input.data_ptr<float>() + 3 * row * hidden,
+                       .grad_recurrent = grads.recurrent.data_ptr<float>() + 3 * row * hidden});
+    if (step > 0) carried.narrow(0, 0, running).addmm_(grads.recurrent.narrow(0, row, running), weight_hh);
   }
   return grads;
 }

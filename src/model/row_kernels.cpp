@@ -3,38 +3,15 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
+
+#include "vector_math.h"
 
 namespace gru4rec {
 namespace {
 
 constexpr int64_t kLanes = 16;
-
-// Compiled once for each instruction set below: always_inline takes over the target of its caller.
-#define GRU4REC_INLINE [[gnu::always_inline]] inline
-
-GRU4REC_INLINE float exp_of(float x) {
-  constexpr float kLowest = -87.0f;      // exp of less is denormal or 0
-  constexpr float kRound = 12582912.0f;  // 1.5 · 2^23: adding it rounds to an integer in the low bits
-  const bool vanishes = x < kLowest;
-  const float y = vanishes ? kLowest : x;
-  const float shifted = __builtin_fmaf(y, 1.44269504088896341f, kRound);
-  const float n = shifted - kRound;
-  float r = __builtin_fmaf(n, -0.693359375f, y);
-  r = __builtin_fmaf(n, 2.12194440e-4f, r);
-  float p = 1.9875691500e-4f;
-  p = __builtin_fmaf(p, r, 1.3981999507e-3f);
-  p = __builtin_fmaf(p, r, 8.3334519073e-3f);
-  p = __builtin_fmaf(p, r, 4.1665795894e-2f);
-  p = __builtin_fmaf(p, r, 1.6666665459e-1f);
-  p = __builtin_fmaf(p, r, 5.0000001201e-1f);
-  p = __builtin_fmaf(p, r * r, r) + 1.0f;
-  const uint32_t power = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRound);
-  const float result = p * std::bit_cast<float>((power + 127u) << 23);  // a product, so that NaN stays NaN
-  return vanishes ? 0.0f : result;
-}
 
 GRU4REC_INLINE float sum_of(float (&lane)[kLanes]) {
   for (int64_t step = kLanes / 2; step > 0; step /= 2)
@@ -89,23 +66,14 @@ GRU4REC_INLINE float dot_of(const float* a, const float* b, int64_t size) {
   __VA_ARGS__ float dot_##name(const float* a, const float* b, int64_t size) { return dot_of(a, b, size); } \
   constexpr RowKernels name{#name, exp_rows_##name, dot_##name};
 
-GRU4REC_KERNELS(avx512, [[gnu::target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=512")]])
-GRU4REC_KERNELS(avx2, [[gnu::target("avx2,fma")]])
+GRU4REC_KERNELS(avx512, GRU4REC_AVX512)
+GRU4REC_KERNELS(avx2, GRU4REC_AVX2)
 GRU4REC_KERNELS(baseline, [[]])
 
 }  // namespace
 
 const std::vector<RowKernels>& row_kernels() {
-  static const std::vector<RowKernels> those_of_this_processor = [] {
-    __builtin_cpu_init();
-    std::vector<RowKernels> all;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
-      all.push_back(avx512);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(avx2);
-    all.push_back(baseline);
-    return all;
-  }();
+  static const std::vector<RowKernels> those_of_this_processor = of_this_processor<RowKernels>(avx512, avx2, baseline);
   return those_of_this_processor;
 }
 
