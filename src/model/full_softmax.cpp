@@ -96,7 +96,7 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
         if (label[i] >= tile.first && label[i] < tile.last)
           statistics.target.data_ptr<float>()[i] = score[i * tile.size() + label[i] - tile.first];
       exp_rows(score, rows, tile.size(), statistics.max.data_ptr<float>(), statistics.sum_exp.data_ptr<float>());
-      tile_max_.push_back(statistics.max);
+      if (schedule_.stored) tile_max_.push_back(statistics.max);
       tiles.push_back(statistics);
     }
     blocks.push_back(combined(tiles));
@@ -112,17 +112,21 @@ std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tens
   const int64_t* label = labels_.const_data_ptr<int64_t>();
   const float* weight = weights.const_data_ptr<float>();
   Tensor product = buffer(Buffer::product, number_, rows, size), scaled = buffer(Buffer::scaled, number_, rows, size);
-  auto max = tile_max_.begin();
+  auto stored_max = tile_max_.begin();
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
     Tensor grad_query = at::zeros_like(queries_);
     for (const RowRange& tile : tiles_of(block)) {
       Tensor exponentials = place_of(tile);
-      if (!schedule_.stored) {
+      Tensor max;
+      if (schedule_.stored) {
+        max = *stored_max++;
+      } else {
         at::mm_out(exponentials, queries_, items(tile).t());
-        Tensor same_max = at::empty_like(*max), sum_exp = at::empty_like(*max);
-        exp_rows(exponentials.data_ptr<float>(), rows, tile.size(), same_max.data_ptr<float>(), sum_exp.data_ptr<float>());
+        max = at::empty_like(log_sum_exp);
+        Tensor sum_exp = at::empty_like(log_sum_exp);
+        exp_rows(exponentials.data_ptr<float>(), rows, tile.size(), max.data_ptr<float>(), sum_exp.data_ptr<float>());
       }
-      const Tensor factor = per_row((*max++ - log_sum_exp).exp_().mul_(weights));
+      const Tensor factor = per_row((max - log_sum_exp).exp_().mul_(weights));
       at::mm_out(product, exponentials, items(tile));
       grad_query.addcmul_(product, factor);
       if (!grad_table.defined()) continue;

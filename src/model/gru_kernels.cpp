@@ -9,39 +9,35 @@
 namespace gru4rec {
 namespace {
 
+// kFirst: there is no state yet; `recurrent` and `before` are not read.
+template <bool kFirst>
 GRU4REC_INLINE void forward_row(int64_t hidden, float* __restrict gates, const float* __restrict recurrent,
                                 const float* __restrict before, float* __restrict recurrent_n, float* __restrict kept_before,
                                 float* __restrict after) {
   float* __restrict r = gates;
   float* __restrict z = gates + hidden;
   float* __restrict n = gates + 2 * hidden;
-  if (!recurrent) {
-    for (int64_t k = 0; k < hidden; ++k) {
-      r[k] = sigmoid_of(r[k]);
-      z[k] = sigmoid_of(z[k]);
-      n[k] = tanh_of(n[k]);
-      recurrent_n[k] = 0.0f;
-      kept_before[k] = 0.0f;
-      after[k] = __builtin_fmaf(-z[k], n[k], n[k]);
-    }
-    return;
-  }
   for (int64_t k = 0; k < hidden; ++k) {
-    r[k] = sigmoid_of(r[k] + recurrent[k]);
-    z[k] = sigmoid_of(z[k] + recurrent[hidden + k]);
-    recurrent_n[k] = recurrent[2 * hidden + k];
-    n[k] = tanh_of(__builtin_fmaf(r[k], recurrent_n[k], n[k]));
-    kept_before[k] = before[k];
-    after[k] = __builtin_fmaf(z[k], before[k] - n[k], n[k]);
+    const float h = kFirst ? 0.0f : before[k];
+    const float product_n = kFirst ? 0.0f : recurrent[2 * hidden + k];
+    r[k] = sigmoid_of(kFirst ? r[k] : r[k] + recurrent[k]);
+    z[k] = sigmoid_of(kFirst ? z[k] : z[k] + recurrent[hidden + k]);
+    n[k] = tanh_of(__builtin_fmaf(r[k], product_n, n[k]));
+    recurrent_n[k] = product_n;
+    kept_before[k] = h;
+    after[k] = __builtin_fmaf(z[k], h - n[k], n[k]);
   }
 }
 
-GRU4REC_INLINE void forward_step(const GruForwardStep& s) {
+template <bool kFirst>
+GRU4REC_INLINE void forward_rows(const GruForwardStep& s) {
   for (int64_t i = 0; i < s.rows; ++i)
-    forward_row(s.hidden, s.gates + 3 * i * s.hidden, s.recurrent ? s.recurrent + 3 * i * s.hidden : nullptr,
-                s.recurrent ? s.before + i * s.hidden : nullptr, s.recurrent_n + i * s.hidden, s.kept_before + i * s.hidden,
-                s.after + i * s.hidden);
+    forward_row<kFirst>(s.hidden, s.gates + 3 * i * s.hidden, kFirst ? nullptr : s.recurrent + 3 * i * s.hidden,
+                        kFirst ? nullptr : s.before + i * s.hidden, s.recurrent_n + i * s.hidden, s.kept_before + i * s.hidden,
+                        s.after + i * s.hidden);
 }
+
+GRU4REC_INLINE void forward_step(const GruForwardStep& s) { s.recurrent ? forward_rows<false>(s) : forward_rows<true>(s); }
 
 GRU4REC_INLINE void backward_row(int64_t hidden, const float* __restrict gates, const float* __restrict recurrent_n,
                                  const float* __restrict before, const float* __restrict grad, float* __restrict carried,

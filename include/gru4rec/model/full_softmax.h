@@ -66,7 +66,7 @@ class SoftmaxOwner {
   SoftmaxSchedule schedule_;
   size_t number_;
   at::Tensor queries_, labels_;
-  std::vector<at::Tensor> tile_max_;  // [rows], by owned tile
+  std::vector<at::Tensor> tile_max_;  // [rows], by owned tile, of stored exponentials
 };
 
 // (max, sum of exp, target) of several parts of the catalogue together, added in their order.
