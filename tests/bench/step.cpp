@@ -20,16 +20,18 @@
 
 #include "gru4rec/base/freed_memory.h"
 #include "gru4rec/base/random.h"
-#include "gru4rec/data/batch.h"
 #include "gru4rec/model/gru4rec.h"
 #include "gru4rec/model/row_kernels.h"
 #include "gru4rec/train/determinism.h"
 #include "gru4rec/train/optimizer.h"
+#include "support/packed_batch.h"
 
 namespace gru4rec {
 namespace {
 
 using at::Tensor;
+
+constexpr int64_t kTile = 256;  // items, as in the softmax
 
 struct Shape {
   const char* name;
@@ -55,23 +57,7 @@ Batch batch_of(const Shape& shape) {
     inputs += lengths.back();
   }
   std::sort(lengths.rbegin(), lengths.rend());
-  Batch batch;
-  for (int64_t step = 0; step < lengths.front(); ++step) {
-    const auto running = std::count_if(lengths.begin(), lengths.end(), [&](int64_t length) { return length > step; });
-    batch.step_sizes.push_back(running);
-    for (int64_t s = 0; s < running; ++s) {
-      const auto draw = static_cast<uint64_t>(1000 + 1000 * step + s);
-      const auto position = static_cast<uint32_t>(step);
-      batch.target_rows.push_back(batch.inputs());
-      batch.items.push_back(1 + static_cast<int64_t>(random.below(2 * draw, static_cast<uint64_t>(shape.items))));
-      batch.labels.push_back(1 + static_cast<int64_t>(random.below(2 * draw + 1, static_cast<uint64_t>(shape.items))));
-      batch.keys.push_back({static_cast<uint64_t>(s), 1, position});
-      batch.weights.push_back(1);
-      batch.sessions.push_back(static_cast<uint64_t>(s));
-      batch.positions.push_back(position + 1);
-    }
-  }
-  return batch;
+  return testing::packed_batch(lengths, shape.items);
 }
 
 void count_targets(benchmark::State& state, const Shape& shape) {
@@ -101,7 +87,6 @@ void product(const Tensor& a, const Tensor& b, Tensor& out) { at::mm_out(out, a,
 void products(benchmark::State& state, const Shape& shape) {
   const Batch batch = batch_of(shape);
   const int64_t n = shape.targets, e = shape.embedding, h = shape.hidden;
-  constexpr int64_t kTile = 256;
   const Tensor queries = at::randn({n, e}), table = at::randn({shape.items + 1, e});
   const Tensor input = at::randn({n, e}), states = at::randn({n, h}), gates = at::randn({n, 3 * h});
   const Tensor w_ih = at::randn({3 * h, e}), w_hh = at::randn({3 * h, h}), dense = at::randn({e, h});
@@ -136,7 +121,6 @@ void products(benchmark::State& state, const Shape& shape) {
 }
 
 void exponentials(benchmark::State& state, const Shape& shape) {
-  constexpr int64_t kTile = 256;
   const int64_t rows = shape.targets;
   const Tensor scores = at::randn({rows, kTile});
   Tensor work = scores.clone();

@@ -6,28 +6,23 @@
 #include <cmath>
 #include <vector>
 
-#include "gru4rec/base/random.h"
 #include "gru4rec/model/gru_kernels.h"
+#include "support/uniform_values.h"
 
 namespace gru4rec {
 namespace {
 
-constexpr int64_t kRows = 3, kHidden = 37, kState = kRows * kHidden;
+using testing::uniform_values;
 
-std::vector<float> values(size_t count, double bound, uint64_t key) {
-  const Stream stream{11, Purpose::parameter_init, key};
-  std::vector<float> out(count);
-  for (size_t i = 0; i < count; ++i) out[i] = static_cast<float>(bound * (2 * stream.uniform(i) - 1));
-  return out;
-}
+constexpr int64_t kRows = 3, kHidden = 37, kState = kRows * kHidden;
 
 struct Forward {
   std::vector<float> input, recurrent, before;  // arguments
   std::vector<float> gates, recurrent_n, kept_before, after;
   Forward(const GruKernels& kernels, double bound, bool first)
-      : input(values(3 * kState, bound, 1)),
-        recurrent(values(3 * kState, bound, 2)),
-        before(values(kState, 1, 3)),
+      : input(uniform_values(3 * kState, bound, 1)),
+        recurrent(uniform_values(3 * kState, bound, 2)),
+        before(uniform_values(kState, 1, 3)),
         gates(input),
         recurrent_n(kState, -1),
         kept_before(kState, -1),
@@ -80,7 +75,10 @@ TEST(GruKernels, NanIsNotHidden) {
 struct Backward {
   std::vector<float> grad, carried, grad_input, grad_recurrent;
   Backward(const GruKernels& kernels, const Forward& forward, int64_t carried_rows)
-      : grad(values(kState, 1, 4)), carried(values(kState, 1, 5)), grad_input(3 * kState), grad_recurrent(3 * kState) {
+      : grad(uniform_values(kState, 1, 4)),
+        carried(uniform_values(kState, 1, 5)),
+        grad_input(3 * kState),
+        grad_recurrent(3 * kState) {
     kernels.backward({.rows = kRows,
                       .hidden = kHidden,
                       .gates = forward.gates.data(),
@@ -103,7 +101,7 @@ double after(const double (&input)[3], const double (&recurrent)[3], double h) {
 TEST(GruKernels, BackwardIsTheDerivative) {
   constexpr int64_t kCarriedRows = 2;
   const Forward forward(gru_kernels().front(), 1.5, false);
-  const std::vector<float> carried = values(kState, 1, 5);
+  const std::vector<float> carried = uniform_values(kState, 1, 5);
   const Backward got(gru_kernels().front(), forward, kCarriedRows);
   constexpr double kStep = 1e-5;
   for (int64_t i = 0; i < kRows; ++i)

@@ -7,18 +7,13 @@
 #include <limits>
 #include <vector>
 
-#include "gru4rec/base/random.h"
 #include "gru4rec/model/row_kernels.h"
+#include "support/uniform_values.h"
 
 namespace gru4rec {
 namespace {
 
-std::vector<float> values(size_t count, double bound, uint64_t key) {
-  const Stream stream{7, Purpose::parameter_init, key};
-  std::vector<float> out(count);
-  for (size_t i = 0; i < count; ++i) out[i] = static_cast<float>(bound * (2 * stream.uniform(i) - 1));
-  return out;
-}
+using testing::uniform_values;
 
 struct Result {
   std::vector<float> exp, max, sum;
@@ -35,7 +30,7 @@ TEST(RowKernels, ExpIsTheExponentialOfTheDistanceToTheMaximum) {
   for (const int64_t columns : {1, 2, 15, 16, 17, 31, 32, 100, 1023})
     for (const double bound : {0.001, 1.0, 16.0, 60.0}) {
       constexpr int64_t kRows = 5;
-      const std::vector<float> scores = values(kRows * columns, bound, columns);
+      const std::vector<float> scores = uniform_values(kRows * columns, bound, columns);
       const Result got = exp_of(row_kernels().front(), scores, columns);
       for (int64_t i = 0; i < kRows; ++i) {
         const float* row = scores.data() + i * columns;
@@ -57,7 +52,7 @@ TEST(RowKernels, WhatIsNotFiniteIsNotHidden) {
   for (const RowKernels& kernels : row_kernels())
     for (const int64_t columns : {3, 40})
       for (int64_t at = 0; at < columns; ++at) {
-        std::vector<float> scores = values(columns, 3, at);
+        std::vector<float> scores = uniform_values(columns, 3, at);
         scores[at] = kNan;
         EXPECT_TRUE(std::isnan(exp_of(kernels, scores, columns).sum[0])) << kernels.name << " NaN at " << at;
         scores[at] = kInfinity;
@@ -69,7 +64,8 @@ TEST(RowKernels, WhatIsNotFiniteIsNotHidden) {
 
 TEST(RowKernels, EveryInstructionSetGivesTheSameBits) {
   for (const int64_t columns : {1, 15, 16, 17, 333, 4096}) {
-    const std::vector<float> scores = values(3 * columns, 30, columns), other = values(3 * columns, 2, columns + 1);
+    const std::vector<float> scores = uniform_values(3 * columns, 30, columns),
+                             other = uniform_values(3 * columns, 2, columns + 1);
     const RowKernels& first = row_kernels().front();
     const Result expected = exp_of(first, scores, columns);
     const float product = first.dot(scores.data(), other.data(), 3 * columns);
@@ -85,7 +81,7 @@ TEST(RowKernels, EveryInstructionSetGivesTheSameBits) {
 
 TEST(RowKernels, DotIsTheSumOfProducts) {
   for (const int64_t size : {0, 1, 15, 16, 17, 128, 1000}) {
-    const std::vector<float> a = values(size, 2, 1), b = values(size, 2, 2);
+    const std::vector<float> a = uniform_values(size, 2, 1), b = uniform_values(size, 2, 2);
     double expected = 0;
     for (int64_t i = 0; i < size; ++i) expected += static_cast<double>(a[i]) * static_cast<double>(b[i]);
     EXPECT_NEAR(dot(a.data(), b.data(), size), expected, 1e-5 * std::sqrt(static_cast<double>(size + 1)));

@@ -4,30 +4,12 @@
 #include <sys/resource.h>
 
 #include "gru4rec/base/freed_memory.h"
-#include "gru4rec/data/batch.h"
 #include "gru4rec/model/gru4rec.h"
 #include "gru4rec/train/optimizer.h"
+#include "support/packed_batch.h"
 
 namespace gru4rec {
 namespace {
-
-// `sessions` sequences of `length` inputs, a target at each.
-Batch batch_of(int64_t sessions, int64_t length, int64_t catalogue) {
-  Batch batch;
-  for (int64_t step = 0; step < length; ++step) {
-    batch.step_sizes.push_back(sessions);
-    for (int64_t s = 0; s < sessions; ++s) {
-      batch.target_rows.push_back(batch.inputs());
-      batch.items.push_back(1 + (step * 31 + s * 7) % catalogue);
-      batch.labels.push_back(1 + (step * 17 + s * 11) % catalogue);
-      batch.keys.push_back({static_cast<uint64_t>(s), 1, static_cast<uint32_t>(step)});
-      batch.weights.push_back(1);
-      batch.sessions.push_back(static_cast<uint64_t>(s));
-      batch.positions.push_back(static_cast<uint32_t>(step + 1));
-    }
-  }
-  return batch;
-}
 
 int64_t faults() {
   rusage usage;
@@ -49,7 +31,8 @@ TEST(SteadySteps, FaultInNoMemory) {
     model.initialise(1);
     Optimizer optimizer(model.layout(), {});
     std::vector<float> gradient(model.layout().gradient_floats());
-    const Batch batch = batch_of(60, 30, kCatalogue);  // activations of several MiB, scores of 20 MiB
+    const Batch batch =
+        testing::packed_batch(std::vector<int64_t>(60, 30), kCatalogue);  // activations of several MiB, scores of 20 MiB
     int64_t step = 0;
     const auto train = [&] {
       std::fill(gradient.begin(), gradient.end(), 0.0f);
