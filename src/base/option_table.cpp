@@ -261,6 +261,11 @@ void add_training(std::vector<OptionRow>& rows) {
       "Stops after more than this many evaluations in a row without a better valid_metric; an equal value counts as better.");
   add("seed", Origin::recbole, kNumbers, codecs::seed(&O::seed),
       "Names every random draw: initial weights, order of the data, dropout. Results are a function of it.");
+  add("precision", Origin::ours, kNumbers,
+      choice<Precision>(&O::precision, {{"auto", Precision::automatic}, {"fp32", Precision::fp32}, {"bf16", Precision::bf16}}),
+      "Of training's products with item vectors, where most of its time goes. bf16: their operands are rounded to bf16; sums, "
+      "scores and weights stay fp32. auto: bf16 where the processor multiplies it by itself (AVX512_BF16, AMX), else fp32; a "
+      "resumed run keeps what it has. Elsewhere bf16 is slower than fp32. Evaluation is always fp32.");
   add("replicas", Origin::ours, kNumbers, integer(&O::replicas, between(0, 65536)),
       "Logical workers among which each batch is divided; at least as many as ranks. The results depend on it in the last bits "
       "and never on the number of ranks. 0: the number of ranks of the first start.");

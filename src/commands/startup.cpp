@@ -7,6 +7,7 @@
 #include "gru4rec/base/version.h"
 #include "gru4rec/comm/ordered_sum.h"
 #include "gru4rec/model/full_softmax.h"
+#include "gru4rec/model/products.h"
 #include "gru4rec/model/sampled_losses.h"
 #include "gru4rec/train/determinism.h"
 
@@ -72,7 +73,12 @@ void print_startup(const Options& options, const RunStart& start, const Store& s
   const StoreInfo& info = store.info();
   const ReplicaLayout layout(static_cast<int>(start.replicas), comm.size());
   const auto train_targets = static_cast<uint64_t>(options.recent_fraction * static_cast<double>(info.train_targets));
-  spdlog::info("gru4rec {}: {} rank(s) over {}, {} replica(s)", kVersion, comm.size(), comm.name(), start.replicas);
+  const bool bf16 = start.precision == Precision::bf16;
+  spdlog::info("gru4rec {}: {} rank(s) over {}, {} replica(s), products in {}", kVersion, comm.size(), comm.name(),
+               start.replicas, bf16 ? "bf16" : "fp32");
+  if (bf16 && !bf16_in_hardware())
+    spdlog::warn(
+        "precision bf16: this processor does not multiply bf16, which is done in fp32 on rounded numbers, slower than fp32");
   spdlog::info("store {} (digest {}): {} sessions, {} events, {} items; targets: {} train, {} valid, {} test", options.store,
                hex_text(info.data_digest), info.sessions, info.events, info.catalogue, info.train_targets, info.valid_targets,
                info.test_targets);

@@ -63,11 +63,14 @@ void refuse_teacher_without_evaluation(const Options& options, const Store& stor
 }
 
 // Collective. Where each stage begins. What any of them would be refused for is said here, before the first one trains; all
-// have the replicas of the first.
+// have the replicas and the precision of the first.
 std::vector<RunStart> find_starts(std::vector<Stage>& stages, const Store& store, Communicator& comm) {
   std::vector<RunStart> starts;
   for (Stage& stage : stages) {
-    if (!starts.empty()) stage.options.replicas = starts.front().replicas;
+    if (!starts.empty()) {
+      stage.options.replicas = starts.front().replicas;
+      stage.options.precision = starts.front().precision;
+    }
     try {
       starts.push_back(find_start(stage.options, store.info(), comm));
     } catch (const UserError& error) {
@@ -98,7 +101,8 @@ void rehearse(const Stage& stage, const RunStart& start, const Store& store, Com
   options.teacher.clear();  // is still to be trained, or is needed by an earlier stage as well
   if (stage.continues) options.freeze_item_embeddings = false;  // its table will come from the stage before it
   const StopFlag stop;
-  Trainer(options, {.replicas = start.replicas, .resume_step = -1}, store, comm, stop, nullptr, nullptr);
+  Trainer(options, {.replicas = start.replicas, .resume_step = -1, .precision = start.precision}, store, comm, stop, nullptr,
+          nullptr);
 }
 
 // The best checkpoint of a stage that is done. Local.

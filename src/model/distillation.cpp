@@ -4,13 +4,13 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <map>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/model/products.h"
 #include "gru4rec/model/row_kernels.h"
 #include "gru4rec/model/table_blocks.h"
 
@@ -71,9 +71,9 @@ SoftmaxLoss DistilledLoss::operator()(const Tensor& queries, const Tensor& table
     const Tensor weight = weights.narrow(0, first, rows), lambda = teacher_.has_future.narrow(0, first, rows) * options_.lambda;
     const Tensor of_label = weight * (1 - lambda), of_teacher = weight * lambda * factor;
 
-    const Tensor scores = at::mm(query, items.t());
+    const Tensor scores = product(query, items.t(), options_.precision);
     const Tensor softened = t == 1 ? scores : scores / t;
-    const Tensor taught = at::mm(teacher_.queries.narrow(0, first, rows), teacher_items.t()).div_(t);
+    const Tensor taught = product(teacher_.queries.narrow(0, first, rows), teacher_items.t(), options_.precision).div_(t);
     const Tensor label_score = scores.gather(1, label.unsqueeze(1)).squeeze(1);
     const Exponentials of_taught(taught);
     const Tensor taught_score = row_dots(taught, softened).div_(of_taught.sum);  // Σ softmax(taught) · softened
@@ -92,8 +92,10 @@ SoftmaxLoss DistilledLoss::operator()(const Tensor& queries, const Tensor& table
     }
     grad.addcmul_(taught, per_row(of_teacher / t / of_taught.sum), -1);
     grad.scatter_add_(1, per_row(label), per_row(of_label.neg()));
-    result.grad_queries.narrow(0, first, rows).copy_(at::mm(grad, items));
-    if (grad_table.defined()) grad_table.narrow(0, first_class, classes).addmm_(grad.t(), query);
+    result.grad_queries.narrow(0, first, rows).copy_(product(grad, items, options_.precision));
+    if (!grad_table.defined()) continue;
+    Tensor grad_items = grad_table.narrow(0, first_class, classes);
+    add_product(grad_items, grad.t(), query, options_.precision);
   }
   return result;
 }

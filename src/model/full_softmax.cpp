@@ -5,8 +5,6 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/maximum.h>
-#include <ATen/ops/mm.h>
-#include <ATen/ops/mul.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -14,6 +12,7 @@
 #include <map>
 
 #include "gru4rec/model/row_kernels.h"
+#include "tile_products.h"
 
 namespace gru4rec {
 
@@ -27,16 +26,13 @@ constexpr int64_t kFewestRows = 256;                 // of a chunk: fewer would 
 constexpr int64_t kMostRows = 1024;
 
 // Memory that outlives a step: given back to the system and faulted in again, it would cost as much as much of the arithmetic.
-// The same one for the same purpose, owner and thread.
-enum class Buffer { exponentials, product, scaled };
-Tensor buffer(Buffer purpose, size_t owner, int64_t rows, int64_t columns) {
-  thread_local std::map<std::pair<Buffer, size_t>, Tensor> buffers;
-  Tensor& all = buffers[{purpose, owner}];
+// The same one for the same owner and thread.
+Tensor exponentials_buffer(size_t owner, int64_t rows, int64_t columns) {
+  thread_local std::map<size_t, Tensor> buffers;
+  Tensor& all = buffers[owner];
   if (!all.defined() || all.numel() < rows * columns) all = at::empty({rows * columns}, at::kFloat);
   return all.narrow(0, 0, rows * columns).view({rows, columns});
 }
-
-Tensor per_row(const Tensor& values) { return values.unsqueeze(1); }
 
 }  // namespace
 
@@ -51,13 +47,12 @@ int64_t softmax_buffer_floats(int64_t table_rows, int64_t embedding_size) {
   return schedule.chunk_rows * ((schedule.stored ? table_rows : kTileRows) + 2 * embedding_size);
 }
 
-SoftmaxOwner::SoftmaxOwner(const Tensor& table, BlockRange blocks, bool score_padding, const SoftmaxSchedule& schedule,
-                           size_t number)
-    : table_(table), blocks_(blocks), score_padding_(score_padding), schedule_(schedule), number_(number) {}
+SoftmaxOwner::SoftmaxOwner(const Tensor& table, BlockRange blocks, const SoftmaxOptions& options, size_t number)
+    : table_(table), blocks_(blocks), options_(options), number_(number) {}
 
 RowRange SoftmaxOwner::rows_of(int64_t block) const {
   RowRange rows = block_rows(block, table_.size(0));
-  if (block == 0 && !score_padding_) rows.first = 1;
+  if (block == 0 && !options_.score_padding) rows.first = 1;
   return rows;
 }
 
@@ -71,16 +66,17 @@ std::vector<RowRange> SoftmaxOwner::tiles_of(int64_t block) const {
 
 Tensor SoftmaxOwner::place_of(const RowRange& tile) const {
   const int64_t rows = queries_.size(0);
-  if (!schedule_.stored) return buffer(Buffer::exponentials, number_, rows, tile.size());
+  if (!options_.schedule.stored) return exponentials_buffer(number_, rows, tile.size());
   const int64_t first = blocks_.first * kTableBlockRows;
   const int64_t last = std::min(blocks_.last * kTableBlockRows, table_.size(0));
-  const Tensor all = buffer(Buffer::exponentials, number_, last - first, rows);  // tile after tile
+  const Tensor all = exponentials_buffer(number_, last - first, rows);  // tile after tile
   return all.narrow(0, tile.first - first, tile.size()).view({rows, tile.size()});
 }
 
 std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, const Tensor& labels) {
   queries_ = queries;
   labels_ = labels;
+  products_ = tile_products(queries, options_.precision);
   tile_max_.clear();
   const int64_t rows = queries.size(0);
   const int64_t* label = labels.const_data_ptr<int64_t>();
@@ -89,14 +85,14 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
     std::vector<BlockStatistics> tiles;
     for (const RowRange& tile : tiles_of(block)) {
       Tensor scores = place_of(tile);
-      at::mm_out(scores, queries, items(tile).t());
+      products_->scores(items(tile), scores);
       BlockStatistics statistics{at::empty({rows}, at::kFloat), at::empty({rows}, at::kFloat), at::zeros({rows}, at::kFloat)};
       float* score = scores.data_ptr<float>();
       for (int64_t i = 0; i < rows; ++i)
         if (label[i] >= tile.first && label[i] < tile.last)
           statistics.target.data_ptr<float>()[i] = score[i * tile.size() + label[i] - tile.first];
       exp_rows(score, rows, tile.size(), statistics.max.data_ptr<float>(), statistics.sum_exp.data_ptr<float>());
-      if (schedule_.stored) tile_max_.push_back(statistics.max);
+      if (options_.schedule.stored) tile_max_.push_back(statistics.max);
       tiles.push_back(statistics);
     }
     blocks.push_back(combined(tiles));
@@ -104,34 +100,29 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
   return blocks;
 }
 
-// The gradient of the scores is diag(factor) · exp(score - max) - diag(weights) · one-hot(label). The factors go to the queries
-// and the one-hot part to single rows, so that the matrix itself is only read.
+// The gradient of the scores is diag(factor) · exp(score - max) - diag(weights) · one-hot(label). The one-hot part goes to
+// single rows, in fp32.
 std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table) {
   std::vector<Tensor> grad_queries;
   const int64_t rows = queries_.size(0), size = queries_.size(1);
   const int64_t* label = labels_.const_data_ptr<int64_t>();
   const float* weight = weights.const_data_ptr<float>();
-  Tensor product = buffer(Buffer::product, number_, rows, size), scaled = buffer(Buffer::scaled, number_, rows, size);
   auto stored_max = tile_max_.begin();
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
     Tensor grad_query = at::zeros_like(queries_);
     for (const RowRange& tile : tiles_of(block)) {
       Tensor exponentials = place_of(tile);
       Tensor max;
-      if (schedule_.stored) {
+      if (options_.schedule.stored) {
         max = *stored_max++;
       } else {
-        at::mm_out(exponentials, queries_, items(tile).t());
+        products_->scores(items(tile), exponentials);
         max = at::empty_like(log_sum_exp);
         Tensor sum_exp = at::empty_like(log_sum_exp);
         exp_rows(exponentials.data_ptr<float>(), rows, tile.size(), max.data_ptr<float>(), sum_exp.data_ptr<float>());
       }
-      const Tensor factor = per_row((max - log_sum_exp).exp_().mul_(weights));
-      at::mm_out(product, exponentials, items(tile));
-      grad_query.addcmul_(product, factor);
-      if (!grad_table.defined()) continue;
-      at::mul_out(scaled, queries_, factor);
-      grad_table.narrow(0, tile.first, tile.size()).addmm_(exponentials.t(), scaled);
+      products_->gradients(items(tile), exponentials, (max - log_sum_exp).exp_().mul_(weights), grad_query,
+                           grad_table.defined() ? grad_table.narrow(0, tile.first, tile.size()) : Tensor());
     }
     const RowRange owned = rows_of(block);
     for (int64_t i = 0; i < rows; ++i) {
@@ -160,18 +151,16 @@ BlockStatistics combined(const std::vector<BlockStatistics>& parts) {
 }
 
 SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& weights,
-                                  bool score_padding, Tensor& grad_table, const std::vector<int64_t>& owners,
-                                  const SoftmaxSchedule& schedule) {
+                                  const SoftmaxOptions& options, Tensor& grad_table, const std::vector<int64_t>& owners) {
   const int64_t blocks = block_count(table.size(0));
   std::vector<SoftmaxOwner> parts;
   for (size_t i = 0; i < owners.size(); ++i)
-    parts.emplace_back(table, BlockRange{owners[i], i + 1 < owners.size() ? owners[i + 1] : blocks}, score_padding, schedule,
-                       i);
+    parts.emplace_back(table, BlockRange{owners[i], i + 1 < owners.size() ? owners[i + 1] : blocks}, options, i);
 
   SoftmaxLoss loss;
   loss.grad_queries = at::empty_like(queries);
-  for (int64_t first = 0; first < queries.size(0); first += schedule.chunk_rows) {
-    const int64_t rows = std::min(schedule.chunk_rows, queries.size(0) - first);
+  for (int64_t first = 0; first < queries.size(0); first += options.schedule.chunk_rows) {
+    const int64_t rows = std::min(options.schedule.chunk_rows, queries.size(0) - first);
     const Tensor chunk_queries = queries.narrow(0, first, rows);
     const Tensor chunk_labels = labels.narrow(0, first, rows);
     const Tensor chunk_weights = weights.narrow(0, first, rows);
@@ -189,12 +178,6 @@ SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, co
       for (const Tensor& grad : part.gradient(log_sum_exp, chunk_weights, grad_table)) grad_queries.add_(grad);
   }
   return loss;
-}
-
-SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& weights,
-                                  bool score_padding, Tensor& grad_table) {
-  return softmax_cross_entropy(queries, table, labels, weights, score_padding, grad_table, {0},
-                               softmax_schedule(table.size(0)));
 }
 
 }  // namespace gru4rec

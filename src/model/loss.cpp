@@ -22,14 +22,16 @@ Tensor weights_of(const Batch& batch) { return at::tensor(batch.weights, at::kFl
 
 class FullSoftmax : public OutputLoss {
  public:
-  explicit FullSoftmax(bool score_padding) : score_padding_(score_padding) {}
+  FullSoftmax(bool score_padding, Precision precision) : score_padding_(score_padding), precision_(precision) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
                          Tensor& grad_table) const override {
-    return softmax_cross_entropy(queries, table, labels_of(batch), weights_of(batch), score_padding_, grad_table);
+    const SoftmaxOptions options{score_padding_, softmax_schedule(table.size(0)), precision_};
+    return softmax_cross_entropy(queries, table, labels_of(batch), weights_of(batch), options, grad_table);
   }
 
  private:
   bool score_padding_;
+  Precision precision_;
 };
 
 class Bpr : public OutputLoss {
@@ -67,11 +69,13 @@ class SharedNegatives : public OutputLoss {
       correction.data_ptr<float>()[j] = options_.logq_correction ? static_cast<float>(std::log(expected)) : 0.0f;
     }
     if (options_.type == LossType::bpr_max)
-      return bpr_max_loss(queries, table, labels_of(batch), negatives, options_.bpreg, weights_of(batch), grad_table);
+      return bpr_max_loss(queries, table, labels_of(batch), negatives, options_.bpreg, weights_of(batch), grad_table,
+                          options_.precision);
     if (options_.type == LossType::cosine_ranking)
       return cosine_ranking_loss(queries, table, labels_of(batch), negatives, options_.ranking_margin, weights_of(batch),
-                                 grad_table);
-    return sampled_softmax_loss(queries, table, labels_of(batch), negatives, correction, weights_of(batch), grad_table);
+                                 grad_table, options_.precision);
+    return sampled_softmax_loss(queries, table, labels_of(batch), negatives, correction, weights_of(batch), grad_table,
+                                options_.precision);
   }
   bool makes_cosines() const override { return options_.type == LossType::cosine_ranking; }
 
@@ -101,7 +105,7 @@ bool LossOptions::needs_popularity() const {
 std::shared_ptr<const OutputLoss> make_loss(const LossOptions& options, std::span<const uint64_t> popularity) {
   switch (options.type) {
     case LossType::ce:
-      return std::make_shared<FullSoftmax>(options.score_padding);
+      return std::make_shared<FullSoftmax>(options.score_padding, options.precision);
     case LossType::bpr: {
       const bool popular = options.negatives.distribution == NegativeDistribution::popularity;
       return std::make_shared<Bpr>(NegativeSampler(popularity, popular ? options.negatives.alpha : 0),

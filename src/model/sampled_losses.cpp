@@ -4,7 +4,6 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/log.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros_like.h>
@@ -12,6 +11,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "gru4rec/model/products.h"
 #include "gru4rec/model/table_rows.h"
 #include "gru4rec/model/unit_rows.h"
 
@@ -59,7 +59,8 @@ struct VectorLoss {
 // The part that losses on shared negatives have in common: scores in chunks, and from their derivatives the gradients.
 // `of_scores(target, negative, is_target)` gives a ScoreLoss; is_target [rows, S] marks negatives that are the target.
 template <typename OfScores>
-VectorLoss shared_negatives_loss(const Tensor& queries, const Compared& items, const Tensor& weights, OfScores&& of_scores) {
+VectorLoss shared_negatives_loss(const Tensor& queries, const Compared& items, const Tensor& weights, Precision precision,
+                                 OfScores&& of_scores) {
   VectorLoss result{0, at::empty_like(queries), at::empty_like(queries), at::zeros_like(items.negative_rows)};
   const int64_t chunk = std::clamp<int64_t>(kScoresAtOnce / std::max<int64_t>(1, items.negatives.size(0)), 16, 1024);
   for (int64_t first = 0; first < queries.size(0); first += chunk) {
@@ -67,15 +68,15 @@ VectorLoss shared_negatives_loss(const Tensor& queries, const Compared& items, c
     const Tensor query = queries.narrow(0, first, rows), label = items.labels.narrow(0, first, rows);
     const Tensor weight = weights.narrow(0, first, rows).unsqueeze(1);
     const Tensor target = items.targets.narrow(0, first, rows);
-    const ScoreLoss part = of_scores(row_dots(query, target), at::mm(query, items.negative_rows.t()),
+    const ScoreLoss part = of_scores(row_dots(query, target), product(query, items.negative_rows.t(), precision),
                                      label.unsqueeze(1).eq(items.negatives.unsqueeze(0)));
     result.sum += sum_in_order(part.loss * weight);
     const Tensor by_target = part.by_target * weight, by_negative = part.by_negative * weight;
     Tensor grad_query = result.grad_queries.narrow(0, first, rows);
-    grad_query.copy_(at::mm(by_negative, items.negative_rows).addcmul_(target, by_target));
+    grad_query.copy_(product(by_negative, items.negative_rows, precision).addcmul_(target, by_target));
     if (items.constant) continue;
     result.grad_targets.narrow(0, first, rows).copy_(query * by_target);
-    result.grad_negatives.addmm_(by_negative.t(), query);
+    add_product(result.grad_negatives, by_negative.t(), query, precision);
   }
   return result;
 }
@@ -83,10 +84,10 @@ VectorLoss shared_negatives_loss(const Tensor& queries, const Compared& items, c
 // With dot products for scores.
 template <typename OfScores>
 SoftmaxLoss over_shared_negatives(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,
-                                  const Tensor& weights, Tensor& grad_table, OfScores&& of_scores) {
+                                  const Tensor& weights, Precision precision, Tensor& grad_table, OfScores&& of_scores) {
   const Compared items{labels, table.index_select(0, labels), negatives, table.index_select(0, negatives),
                        !grad_table.defined()};
-  const VectorLoss loss = shared_negatives_loss(queries, items, weights, of_scores);
+  const VectorLoss loss = shared_negatives_loss(queries, items, weights, precision, of_scores);
   add_rows_if_wanted(loss.grad_targets, labels, grad_table);
   add_rows_if_wanted(loss.grad_negatives, negatives, grad_table);
   return {loss.sum, loss.grad_queries};
@@ -120,10 +121,10 @@ SoftmaxLoss bpr_loss(const Tensor& queries, const Tensor& table, const Tensor& l
 }
 
 SoftmaxLoss sampled_softmax_loss(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,
-                                 const Tensor& correction, const Tensor& weights, Tensor& grad_table) {
+                                 const Tensor& correction, const Tensor& weights, Tensor& grad_table, Precision precision) {
   constexpr float kNever = -std::numeric_limits<float>::infinity();
   return over_shared_negatives(
-      queries, table, labels, negatives, weights, grad_table,
+      queries, table, labels, negatives, weights, precision, grad_table,
       [&](const Tensor& target, const Tensor& negative, const Tensor& is_target) {
         const Tensor scores = at::cat({target, (negative - correction).masked_fill_(is_target, kNever)}, 1);
         const Tensor probability = at::softmax(scores, 1);
@@ -134,10 +135,10 @@ SoftmaxLoss sampled_softmax_loss(const Tensor& queries, const Tensor& table, con
 }
 
 SoftmaxLoss bpr_max_loss(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,
-                         double regularisation, const Tensor& weights, Tensor& grad_table) {
+                         double regularisation, const Tensor& weights, Tensor& grad_table, Precision precision) {
   constexpr double kTiny = 1e-24;
   constexpr float kLowest = -std::numeric_limits<float>::max();
-  return over_shared_negatives(queries, table, labels, negatives, weights, grad_table,
+  return over_shared_negatives(queries, table, labels, negatives, weights, precision, grad_table,
                                [&](const Tensor& target, const Tensor& negative, const Tensor& is_target) {
                                  const Tensor share =
                                      at::softmax(negative.masked_fill(is_target, kLowest), 1).masked_fill_(is_target, 0);  // w
@@ -161,11 +162,12 @@ SoftmaxLoss cosine_embedding_loss(const Tensor& queries, const Tensor& table, co
 }
 
 SoftmaxLoss cosine_ranking_loss(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,
-                                double margin, const Tensor& weights, Tensor& grad_table) {
+                                double margin, const Tensor& weights, Tensor& grad_table, Precision precision) {
   const UnitRows query(queries), target(table.index_select(0, labels)), negative(table.index_select(0, negatives));
   const Compared items{labels, target.unit, negatives, negative.unit, !grad_table.defined()};
   const VectorLoss loss = shared_negatives_loss(
-      query.unit, items, weights, [margin](const Tensor& of_target, const Tensor& of_negative, const Tensor& is_target) {
+      query.unit, items, weights, precision,
+      [margin](const Tensor& of_target, const Tensor& of_negative, const Tensor& is_target) {
         const Tensor missing = (of_negative - of_target + margin).clamp_min_(0).masked_fill_(is_target, 0);
         const Tensor counted = is_target.logical_not().sum(1, /*keepdim=*/true).clamp_min_(1);
         const Tensor by_negative = missing.gt(0).div(counted);

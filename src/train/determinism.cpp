@@ -1,9 +1,12 @@
 #include "gru4rec/train/determinism.h"
 
 #include <ATen/Parallel.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <vector>
 
 #include "gru4rec/base/error.h"
@@ -11,34 +14,55 @@
 
 namespace gru4rec {
 
-std::string capability_name(Capability capability) {
-  switch (capability) {
-    case Capability::avx512:
-      return "avx512";
-    case Capability::avx2:
-      return "avx2";
-    case Capability::baseline:
-      return "default";
-  }
-  throw BugError("capability {} has no name", static_cast<int>(capability));
+namespace {
+
+// How each library calls the instruction set, in the order of Capability.
+struct Names {
+  const char* ours;
+  const char* aten;
+  const char* mkl;
+  const char* dnnl;
+};
+constexpr Names kNames[] = {{"default", "default", "COMPATIBLE", "SSE41"},
+                            {"avx2", "avx2", "AVX2", "AVX2"},
+                            {"avx512", "avx512", "AVX512", "AVX512_CORE"},
+                            {"avx512_bf16", "avx512", "AVX512", "AVX512_CORE_BF16"},
+                            {"amx", "avx512", "AVX512", "AVX512_CORE_AMX"}};
+
+const Names& names_of(Capability capability) {
+  const auto at = static_cast<size_t>(capability);
+  if (at >= std::size(kNames)) throw BugError("capability {} has no name", at);
+  return kNames[at];
 }
+
+// Linux gives a process the tile registers of AMX, 8 KiB a thread, only when it asks.
+bool may_use_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+}  // namespace
+
+std::string capability_name(Capability capability) { return names_of(capability).ours; }
 
 Capability processor_capability() {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq"))
-    return Capability::avx512;
+      __builtin_cpu_supports("avx512dq")) {
+    if (!__builtin_cpu_supports("avx512bf16")) return Capability::avx512;
+    const bool tiles = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") && may_use_tiles();
+    return tiles ? Capability::amx : Capability::avx512_bf16;
+  }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Capability::avx2;
   return Capability::baseline;
 }
 
 void pin_kernels(Capability capability, int64_t threads, bool strict) {
   constexpr int kKeepWhatTheUserSet = 0;
-  setenv("ATEN_CPU_CAPABILITY", capability_name(capability).c_str(), kKeepWhatTheUserSet);
-  const char* mkl = capability == Capability::avx512 ? "AVX512" : capability == Capability::avx2 ? "AVX2" : "COMPATIBLE";
-  if (strict) setenv("MKL_CBWR", fmt::format("{},STRICT", mkl).c_str(), kKeepWhatTheUserSet);
-  const char* dnnl = capability == Capability::avx512 ? "AVX512_CORE" : capability == Capability::avx2 ? "AVX2" : "SSE41";
-  setenv("DNNL_MAX_CPU_ISA", dnnl, kKeepWhatTheUserSet);
+  const Names& names = names_of(capability);
+  setenv("ATEN_CPU_CAPABILITY", names.aten, kKeepWhatTheUserSet);
+  if (strict) setenv("MKL_CBWR", fmt::format("{},STRICT", names.mkl).c_str(), kKeepWhatTheUserSet);
+  setenv("DNNL_MAX_CPU_ISA", names.dnnl, kKeepWhatTheUserSet);
   at::set_num_threads(static_cast<int>(threads));
 }
 

@@ -13,6 +13,7 @@
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/version.h"
 #include "gru4rec/data/negatives.h"
+#include "gru4rec/model/products.h"
 #include "gru4rec/train/checkpoint_broadcast.h"
 #include "gru4rec/train/debug_checks.h"
 #include "gru4rec/train/determinism.h"
@@ -59,7 +60,8 @@ LossOptions loss_options(const Options& options) {
           .sample_alpha = options.sample_alpha,
           .logq_correction = options.logq_correction,
           .bpreg = options.bpreg,
-          .ranking_margin = options.ranking_margin};
+          .ranking_margin = options.ranking_margin,
+          .precision = options.precision};
 }
 
 std::shared_ptr<const OutputLoss> loss_for(const Options& options, const Store& store) {
@@ -68,8 +70,10 @@ std::shared_ptr<const OutputLoss> loss_for(const Options& options, const Store& 
                    loss.needs_popularity() ? training_popularity(store) : std::vector<uint64_t>(store.info().catalogue + 1));
 }
 
-Options with_replicas(Options options, int64_t replicas) {
-  options.replicas = replicas;
+// What a start has settled takes the place of what was left open.
+Options settled(Options options, const RunStart& start) {
+  options.replicas = start.replicas;
+  options.precision = start.precision;
   return options;
 }
 
@@ -91,6 +95,13 @@ std::string some_sessions(const Batch& batch) {
   return sessions.size() > kShown ? text + fmt::format(" and {} more", sessions.size() - kShown) : text;
 }
 
+// Those that its numbers depend on. A checkpoint from before there was a choice of precision is of fp32.
+Options options_of(const CheckpointInfo& checkpoint, const std::string& name) {
+  Options options = options_from_yaml(checkpoint.number_options, name);
+  if (options.precision == Precision::automatic) options.precision = Precision::fp32;
+  return options;
+}
+
 // Why a checkpoint cannot go on with this store and these options; empty if it can.
 std::string why_not(const CheckpointInfo& checkpoint, const std::string& name, const Options& options, const StoreInfo& store) {
   if (checkpoint.shape.catalogue != static_cast<int64_t>(store.catalogue))
@@ -101,10 +112,11 @@ std::string why_not(const CheckpointInfo& checkpoint, const std::string& name, c
     return fmt::format(
         "cannot resume: {} was trained on data with the digest {}, this store has {}. Pass the store of that run ({}).", name,
         hex_text(checkpoint.data_digest), hex_text(store.data_digest), checkpoint.store);
+  const Options before = options_of(checkpoint, name);
   Options now = options;
   now.replicas = checkpoint.replicas;  // checked by itself
-  const std::vector<std::string> changed =
-      differences(options_from_yaml(checkpoint.number_options, name), now, /*numbers_only=*/true);
+  if (now.precision == Precision::automatic) now.precision = before.precision;
+  const std::vector<std::string> changed = differences(before, now, /*numbers_only=*/true);
   if (!changed.empty())
     return fmt::format(
         "cannot resume: {} was trained with other options ({}). Pass the options of that run, or start a new run with "
@@ -171,7 +183,8 @@ NamedCheckpoint checkpoint_named(const char* option, const std::string& path) {
 }
 
 RunStart look_for_start(const Options& options, const StoreInfo& store) {
-  RunStart start{options.replicas, -1};
+  RunStart start{options.replicas, -1, options.precision};
+  if (start.precision == Precision::automatic) start.precision = bf16_in_hardware() ? Precision::bf16 : Precision::fp32;
   const CheckpointFolder checkpoints(options.checkpoint_dir, options.keep_checkpoints);
   if (!options.resume) {
     if (!checkpoints.steps().empty())
@@ -189,7 +202,7 @@ RunStart look_for_start(const Options& options, const StoreInfo& store) {
   if (options.replicas != 0 && options.replicas != info.replicas)
     throw UserError("cannot resume: {} belongs to a run of {} replicas, replicas is {}. Leave replicas out, or pass {}.",
                     file.string(), info.replicas, options.replicas, info.replicas);
-  return {info.replicas, found->step};
+  return {info.replicas, found->step, options_of(info, file.string()).precision};
 }
 
 }  // namespace
@@ -219,7 +232,7 @@ RunStart find_start(const Options& options, const StoreInfo& store, Communicator
 
 Trainer::Trainer(const Options& options, const RunStart& start, const Store& store, Communicator& comm, const StopFlag& stop,
                  RunFolder* folder, TrainListener* listener)
-    : options_(with_replicas(options, start.replicas)),
+    : options_(settled(options, start)),
       store_(store),
       comm_(comm),
       stop_(stop),
@@ -245,7 +258,7 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
         "learning_rate_schedule plateau lowers the rate by evaluations on valid, and the store {} has no valid targets. Ingest "
         "it with a split that makes some (eval_args), or set learning_rate_schedule to constant or cosine.",
         options.store);
-  model_.set_loss(loss_for(options, store));
+  model_.set_loss(loss_for(options_, store));
   if (options.ema_decay > 0) average_ = std::make_unique<Gru4Rec>(model_.shape());
   load_teacher();
   state_.best_histogram = RankHistogram(evaluator_options(options).max_k);
@@ -533,7 +546,8 @@ std::unique_ptr<OutputLoss> Trainer::loss_of(const std::vector<Segment>& segment
   return std::make_unique<DistilledLoss>(DistillationOptions{.lambda = options_.distill_lambda,
                                                              .temperature = options_.distill_temperature,
                                                              .t_squared = options_.distill_t_squared,
-                                                             .score_padding = options_.score_padding},
+                                                             .score_padding = options_.score_padding,
+                                                             .precision = options_.precision},
                                          view_of_teacher(*teacher_, teacher_table_, batch, backward));
 }
 

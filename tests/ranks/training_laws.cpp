@@ -78,6 +78,11 @@ class Training : public ::testing::Test {
     return {table.begin(), table.end()};
   }
   static fs::path newest_file(const Options& options) { return newest_checkpoint_at(options.run_dir); }
+  // Without the options that a checkpoint's digest covers as well.
+  static uint64_t hash_of_newest_parameters(const Options& options) {
+    const Gru4Rec model = model_of(newest_file(options));
+    return hash_bytes(model.parameters().data(), model.parameters().size_bytes());
+  }
   static std::vector<int64_t> steps(const Options& options) { return CheckpointFolder(options.checkpoint_dir, 1).steps(); }
 
   TemporaryFolder folder_;
@@ -103,6 +108,24 @@ TEST_F(Training, UnevenReplicasKeepTheDigestToo) {
     train(one, 1);
     train(many, ranks);
     EXPECT_EQ(newest_digest(one), newest_digest(many)) << replicas << " replicas on " << ranks << " ranks";
+  }
+}
+
+TEST_F(Training, Bf16HasTheSameBitsOnAnyNumberOfRanksAndIsNotFp32) {
+  for (const LossType type : {LossType::ce, LossType::sampled_softmax, LossType::bpr_max, LossType::cosine_ranking}) {
+    std::vector<uint64_t> hashes;
+    for (const auto& [precision, ranks] :
+         {std::pair{Precision::bf16, 1}, std::pair{Precision::bf16, 3}, std::pair{Precision::fp32, 1}}) {
+      Options o = options(fmt::format("loss{}run{}", static_cast<int>(type), hashes.size()));
+      o.loss_type = type;
+      o.n_sample = 40;
+      o.epochs = 2;
+      o.precision = precision;
+      train(o, ranks);
+      hashes.push_back(hash_of_newest_parameters(o));
+    }
+    EXPECT_EQ(hashes[0], hashes[1]) << static_cast<int>(type);
+    EXPECT_NE(hashes[0], hashes[2]) << static_cast<int>(type);
   }
 }
 
@@ -501,21 +524,22 @@ TEST_F(Training, AStudentLearnsFromItsTeacherWithTheSameBitsOnAnyNumberOfRanks) 
   teacher.direction = Direction::backward;
   teacher.hidden_size = 10;
   train(teacher, 2);
-  std::vector<std::string> digests;
+  std::vector<uint64_t> hashes;
   const auto student = [&](const std::string& name, const std::function<void(Options&)>& change, int ranks) {
     Options o = options(name);
     o.teacher = teacher.run_dir;
     o.epochs = 2;
+    o.precision = Precision::fp32;
     change(o);
     train(o, ranks);
-    digests.push_back(newest_digest(o));
+    hashes.push_back(hash_of_newest_parameters(o));
     return o;
   };
   Options o = student(
       "one", [](Options&) {}, 1);
   student(
       "three", [](Options&) {}, 3);
-  EXPECT_EQ(digests[0], digests[1]);
+  EXPECT_EQ(hashes[0], hashes[1]);
   student(
       "lambda", [](Options& s) { s.distill_lambda = 0.2; }, 1);
   student(
@@ -529,7 +553,9 @@ TEST_F(Training, AStudentLearnsFromItsTeacherWithTheSameBitsOnAnyNumberOfRanks) 
       1);
   student(
       "alone", [](Options& s) { s.teacher.clear(); }, 1);
-  EXPECT_EQ(std::set<std::string>(digests.begin(), digests.end()).size(), 5u);
+  student(
+      "bf16", [](Options& s) { s.precision = Precision::bf16; }, 1);
+  EXPECT_EQ(std::set<uint64_t>(hashes.begin(), hashes.end()).size(), 6u);
 
   // Stopped, it goes on with that very teacher and no other.
   Options whole = student(
@@ -603,6 +629,28 @@ TEST_F(Training, ADamagedNewestCheckpointIsSkippedAndTheResultIsTheSame) {
   o.resume = true;
   train(o, 3);
   EXPECT_EQ(newest_digest(o), newest_digest(whole));
+}
+
+TEST_F(Training, AResumedRunKeepsItsPrecision) {
+  for (const auto& [precision, other] :
+       {std::pair{Precision::fp32, Precision::bf16}, std::pair{Precision::bf16, Precision::fp32}}) {
+    const auto in_precision = [&, of = precision](const std::string& name, int64_t epochs) {
+      Options o = options(name + (of == Precision::bf16 ? "bf16" : "fp32"));
+      o.precision = of;
+      o.epochs = epochs;
+      train(o, 1);
+      return o;
+    };
+    const Options whole = in_precision("whole", 2);
+    Options stopped = in_precision("stopped", 1);
+    stopped.epochs = 2;
+    stopped.resume = true;
+    stopped.precision = other;
+    EXPECT_THAT(refusal([&] { train(stopped, 1); }), HasSubstr("precision"));
+    stopped.precision = Precision::automatic;  // whatever this processor would choose
+    train(stopped, 1);
+    EXPECT_EQ(newest_digest(stopped), newest_digest(whole));
+  }
 }
 
 TEST_F(Training, RefusesWhatDoesNotFitTheCheckpoint) {
@@ -698,12 +746,10 @@ TEST_F(Training, EveryOptionThatChangesNumbersChangesTheDigest) {
   auto digest_of = [&](const std::string& name, const std::function<void(Options&)>& change) {
     Options o = options(name);
     o.epochs = 2;
+    o.precision = Precision::fp32;
     change(o);
     train(o, 1);
-    const CheckpointFolder folder(o.checkpoint_dir, 1);
-    Gru4Rec model(read_checkpoint_info(folder.file_of(folder.steps().back())).shape);
-    load_weights(folder.file_of(folder.steps().back()), model);
-    return hash_bytes(model.parameters().data(), model.parameters().size_bytes());
+    return hash_of_newest_parameters(o);
   };
   std::map<std::string, std::function<void(Options&)>> changes = {
       {"seed", [](Options& o) { o.seed = 1; }},
@@ -820,6 +866,7 @@ TEST_F(Training, EveryOptionThatChangesNumbersChangesTheDigest) {
        }},
       {"score_padding", [](Options& o) { o.score_padding = false; }},
       {"epochs", [](Options& o) { o.epochs = 1; }},
+      {"precision", [](Options& o) { o.precision = Precision::bf16; }},
       {"replicas", [](Options& o) { o.replicas = 3; }},
   };
   std::map<uint64_t, std::string> seen = {{digest_of("base", [](Options&) {}), "base"}};

@@ -31,6 +31,14 @@ TEST_F(Pinned, StrictKernelsPromiseEqualBitsForEqualShapesAndRelaxedOnesDoNot) {
   EXPECT_EQ(variable("DNNL_MAX_CPU_ISA"), "AVX2");
 }
 
+TEST_F(Pinned, EachLibraryIsToldTheInstructionsInItsOwnWords) {
+  pin_kernels(Capability::amx, 1, true);
+  EXPECT_EQ(variable("ATEN_CPU_CAPABILITY"), "avx512");
+  EXPECT_EQ(variable("MKL_CBWR"), "AVX512,STRICT");
+  EXPECT_EQ(variable("DNNL_MAX_CPU_ISA"), "AVX512_CORE_AMX");
+  EXPECT_EQ(capability_name(Capability::avx512_bf16), "avx512_bf16");
+}
+
 TEST_F(Pinned, WhatTheUserSetStays) {
   setenv("ATEN_CPU_CAPABILITY", "default", 1);
   pin_kernels(Capability::avx512, 1, true);

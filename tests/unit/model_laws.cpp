@@ -62,7 +62,12 @@ struct SoftmaxCase {
   int64_t targets, rows;
   bool score_padding;
 };
-class Softmax : public ::testing::TestWithParam<SoftmaxCase> {};
+class Softmax : public ::testing::TestWithParam<SoftmaxCase> {
+ protected:
+  static SoftmaxOptions softmax_options(Precision precision = Precision::fp32) {
+    return {GetParam().score_padding, softmax_schedule(GetParam().rows), precision};
+  }
+};
 INSTANTIATE_TEST_SUITE_P(Sizes, Softmax,
                          ::testing::Values(SoftmaxCase{37, 53, true}, SoftmaxCase{37, 53, false}, SoftmaxCase{1100, 4097, true},
                                            SoftmaxCase{613, 9001, false}),
@@ -90,7 +95,7 @@ TEST_P(Softmax, EqualsCrossEntropyInDoubleWithItsGradients) {
   const SoftmaxInput input = softmax_input(GetParam());
   Tensor grad_table = at::zeros_like(input.table);
   const SoftmaxLoss loss =
-      softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, GetParam().score_padding, grad_table);
+      softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, softmax_options(), grad_table);
 
   const Tensor q = input.queries.to(at::kDouble).set_requires_grad(true);
   const Tensor t = input.table.to(at::kDouble).set_requires_grad(true);
@@ -113,26 +118,46 @@ TEST_P(Softmax, ThreePretendedOwnersEqualOne) {
   }
   const std::vector<int64_t> owners = blocks >= 3 ? std::vector<int64_t>{0, 1, 2} : std::vector<int64_t>{0, 1};
   Tensor grad_one = at::zeros_like(input.table), grad_three = at::zeros_like(input.table);
-  const bool padding = GetParam().score_padding;
-  const SoftmaxLoss one = softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, padding, grad_one);
-  const SoftmaxLoss three = softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, padding, grad_three,
-                                                  owners, softmax_schedule(input.table.size(0)));
-  EXPECT_EQ(one.sum, three.sum);
-  EXPECT_TRUE(at::equal(one.grad_queries, three.grad_queries));
-  EXPECT_TRUE(at::equal(grad_one, grad_three));
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    const SoftmaxOptions options = softmax_options(precision);
+    const SoftmaxLoss one = softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, options, grad_one);
+    const SoftmaxLoss three =
+        softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, options, grad_three, owners);
+    EXPECT_EQ(one.sum, three.sum);
+    EXPECT_TRUE(at::equal(one.grad_queries, three.grad_queries));
+    EXPECT_TRUE(at::equal(grad_one, grad_three));
+  }
 }
 
 TEST_P(Softmax, RecomputedExponentialsEqualStoredOnes) {
   const SoftmaxInput input = softmax_input(GetParam());
   Tensor grad_stored = at::zeros_like(input.table), grad_recomputed = at::zeros_like(input.table);
-  const auto loss = [&](bool stored, Tensor& grad) {
-    return softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, GetParam().score_padding, grad, {0},
-                                 {.chunk_rows = 200, .stored = stored});
-  };
-  const SoftmaxLoss stored = loss(true, grad_stored), recomputed = loss(false, grad_recomputed);
-  EXPECT_EQ(stored.sum, recomputed.sum);
-  EXPECT_TRUE(at::equal(stored.grad_queries, recomputed.grad_queries));
-  EXPECT_TRUE(at::equal(grad_stored, grad_recomputed));
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    const auto loss = [&](bool stored, Tensor& grad) {
+      SoftmaxOptions options = softmax_options(precision);
+      options.schedule = {.chunk_rows = 200, .stored = stored};
+      return softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, options, grad);
+    };
+    const SoftmaxLoss stored = loss(true, grad_stored), recomputed = loss(false, grad_recomputed);
+    EXPECT_EQ(stored.sum, recomputed.sum);
+    EXPECT_TRUE(at::equal(stored.grad_queries, recomputed.grad_queries));
+    EXPECT_TRUE(at::equal(grad_stored, grad_recomputed));
+  }
+}
+
+TEST_P(Softmax, InBf16IsTheCrossEntropyOfRoundedOperands) {
+  const SoftmaxInput input = softmax_input(GetParam());
+  const auto rounded = [](const Tensor& values) { return values.to(at::kBFloat16).to(at::kFloat); };
+  Tensor grad_bf16 = at::zeros_like(input.table), grad_fp32 = at::zeros_like(input.table);
+  const SoftmaxLoss bf16 = softmax_cross_entropy(input.queries, input.table, input.labels, input.weights,
+                                                 softmax_options(Precision::bf16), grad_bf16);
+  const SoftmaxLoss fp32 = softmax_cross_entropy(rounded(input.queries), rounded(input.table), input.labels, input.weights,
+                                                 softmax_options(), grad_fp32);
+  EXPECT_NEAR(bf16.sum, fp32.sum, 1e-6 * fp32.sum);
+  // Probabilities are rounded by at most 1/512 of themselves, the vectors of the targets are not.
+  EXPECT_LT(largest_difference(bf16.grad_queries, fp32.grad_queries), 0.04);
+  EXPECT_LT(largest_difference(grad_bf16, grad_fp32), 0.04);
+  EXPECT_GT(largest_difference(bf16.grad_queries, fp32.grad_queries), 1e-5);
 }
 
 TEST(SoftmaxScheduleLaws, HeldScoresAreBoundedAndLargeCataloguesRecompute) {

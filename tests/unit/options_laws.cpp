@@ -259,6 +259,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"ema_decay", "0.999"},
     {"weight_decay", "1e-3"},
     {"clip_grad_norm", "{'max_norm': 0.7, 'norm_type': 3}"},
+    {"precision", "bf16"},
     {"train_batch_size", "2147483647"},
     {"epochs", "0"},
     {"adapt_fraction", "1/64"},

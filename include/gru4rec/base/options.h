@@ -48,6 +48,7 @@ enum class Learner { adam, adamw, adagrad, rmsprop, sgd };
 enum class ScoreKind { dot, cosine };
 enum class EmbeddingInit { xavier_normal, unit };   // what the item table is drawn from
 enum class Schedule { constant, cosine, plateau };  // of the learning rate
+enum class Precision { automatic, fp32, bf16 };     // of products with item vectors
 
 // eval_args: how sessions are divided into train, valid and test.
 struct SplitOptions {
@@ -131,8 +132,9 @@ struct Options {
   int64_t eval_step = 1;              // evaluate every so many epochs; 0: never
   int64_t stopping_step = 10;
   uint64_t seed = 2020;
-  int64_t replicas = 0;     // 0: the world size of the first start
-  int64_t num_threads = 1;  // of one rank
+  Precision precision = Precision::automatic;  // of training's products with item vectors; automatic: bf16 where it is fast
+  int64_t replicas = 0;                        // 0: the world size of the first start
+  int64_t num_threads = 1;                     // of one rank
   // Evaluation ---------------------------------------------------------------------------------------------------------
   int64_t eval_batch_size = 4096;
   std::vector<int64_t> topk = {10, 20};

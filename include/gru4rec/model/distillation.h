@@ -19,7 +19,8 @@ struct DistillationOptions {
   double lambda = 0.5;
   double temperature = 1.0;
   bool t_squared = false;
-  bool score_padding = true;  // the padding row is a class, of the student's and of the teacher's distribution
+  bool score_padding = true;              // the padding row is a class, of the student's and of the teacher's distribution
+  Precision precision = Precision::fp32;  // or bf16: of products with the tables
 };
 
 // What a teacher has to say of the targets of a batch.

@@ -14,8 +14,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "gru4rec/base/options.h"
 #include "gru4rec/model/table_blocks.h"
 
 namespace gru4rec {
@@ -38,13 +40,20 @@ SoftmaxSchedule softmax_schedule(int64_t table_rows);
 // Floats that are held at once besides the arguments, at most; for all owners together.
 int64_t softmax_buffer_floats(int64_t table_rows, int64_t embedding_size);
 
+struct SoftmaxOptions {
+  bool score_padding = true;              // row 0 of the table, the padding row, is a class
+  SoftmaxSchedule schedule;               // softmax_schedule() of the table, or another for tests
+  Precision precision = Precision::fp32;  // or bf16: of the products; scores, sums and gradients are fp32
+};
+
+class TileProducts;
+
 // The block loop of one owner for one chunk of queries. Local. Tensors are fp32 on the CPU.
 class SoftmaxOwner {
  public:
-  // table         [items + 1, E]; row 0 is the padding row
-  // score_padding whether row 0 is a class
-  // number        of this owner: its buffers are those of the owner that had this number on this thread before
-  SoftmaxOwner(const at::Tensor& table, BlockRange blocks, bool score_padding, const SoftmaxSchedule& schedule, size_t number);
+  // table   [items + 1, E]; row 0 is the padding row
+  // number  of this owner: its buffers are those of the owner that had this number on this thread before
+  SoftmaxOwner(const at::Tensor& table, BlockRange blocks, const SoftmaxOptions& options, size_t number);
 
   // queries [rows, E]; labels [rows] table rows, int64. One entry a block, in block order; remembers what gradient() needs.
   std::vector<BlockStatistics> statistics(const at::Tensor& queries, const at::Tensor& labels);
@@ -62,11 +71,11 @@ class SoftmaxOwner {
 
   at::Tensor table_;
   BlockRange blocks_;
-  bool score_padding_;
-  SoftmaxSchedule schedule_;
+  SoftmaxOptions options_;
   size_t number_;
   at::Tensor queries_, labels_;
-  std::vector<at::Tensor> tile_max_;  // [rows], by owned tile, of stored exponentials
+  std::shared_ptr<TileProducts> products_;  // of queries_
+  std::vector<at::Tensor> tile_max_;        // [rows], by owned tile, of stored exponentials
 };
 
 // (max, sum of exp, target) of several parts of the catalogue together, added in their order.
@@ -77,16 +86,12 @@ struct SoftmaxLoss {
   at::Tensor grad_queries;  // [targets, E] gradient of the sum
 };
 
-// The whole of it for one owner of everything: Σ_i weight_i · CE(queries_i · tableᵀ, label_i).
-// queries [targets, E], labels int64 [targets], weights fp32 [targets]. Adds to grad_table [items + 1, E], if it is
-// defined.
+// Σ_i weight_i · CE(queries_i · tableᵀ, label_i). queries [targets, E], labels int64 [targets], weights fp32 [targets]. Adds to
+// grad_table [items + 1, E], if it is defined.
+// `owners` are the first blocks of several pretended owners, rising from 0: for tests, and for the day the catalogue is divided
+// over ranks; equal to one owner with ==.
 SoftmaxLoss softmax_cross_entropy(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
-                                  const at::Tensor& weights, bool score_padding, at::Tensor& grad_table);
-
-// The same with the blocks dealt to several pretended owners: `owners` are the first blocks of each, rising from 0. For tests
-// and for the day the catalogue is divided over ranks; equal to one owner with ==. The schedule is free to choose.
-SoftmaxLoss softmax_cross_entropy(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
-                                  const at::Tensor& weights, bool score_padding, at::Tensor& grad_table,
-                                  const std::vector<int64_t>& owners, const SoftmaxSchedule& schedule);
+                                  const at::Tensor& weights, const SoftmaxOptions& options, at::Tensor& grad_table,
+                                  const std::vector<int64_t>& owners = {0});
 
 }  // namespace gru4rec

@@ -37,13 +37,14 @@ class OutputLoss {
 
 struct LossOptions {
   LossType type = LossType::ce;
-  bool score_padding = true;        // CE: the padding row is a class
-  NegativeSampling negatives = {};  // BPR: drawn for each target, keyed by (seed, epoch, session, position)
-  int64_t n_sample = 2048;          // the others: shared by the targets of a step, keyed by (seed, step)
-  double sample_alpha = 0.5;        // their probability is ∝ popularity^alpha
-  bool logq_correction = true;      // sampled softmax
-  double bpreg = 1.0;               // λ of BPR-max
-  double ranking_margin = 0.5;      // of cosine_ranking
+  bool score_padding = true;              // CE: the padding row is a class
+  NegativeSampling negatives = {};        // BPR: drawn for each target, keyed by (seed, epoch, session, position)
+  int64_t n_sample = 2048;                // the others: shared by the targets of a step, keyed by (seed, step)
+  double sample_alpha = 0.5;              // their probability is ∝ popularity^alpha
+  bool logq_correction = true;            // sampled softmax
+  double bpreg = 1.0;                     // λ of BPR-max
+  double ranking_margin = 0.5;            // of cosine_ranking
+  Precision precision = Precision::fp32;  // or bf16: of products with the table and with shared negatives
 
   bool needs_popularity() const;
 };

@@ -4,6 +4,8 @@
 // multiply-adds: the same bits with AVX-512, AVX2 and neither.
 #pragma once
 
+#include <c10/util/BFloat16.h>
+
 #include <cstdint>
 #include <vector>
 
@@ -14,6 +16,9 @@ namespace gru4rec {
 // is 0. A NaN in a row makes its sum NaN. Local.
 void exp_rows(float* scores, int64_t rows, int64_t columns, float* max, float* sum);
 
+// out[i, j] = scores[i, j] · factor[i] as bf16, to nearest, ties to even; [rows, columns], contiguous. Local.
+void scale_rows_to_bf16(const float* scores, int64_t rows, int64_t columns, const float* factor, c10::BFloat16* out);
+
 // Σ a[i] b[i]. Local.
 float dot(const float* a, const float* b, int64_t size);
 
@@ -21,6 +26,7 @@ float dot(const float* a, const float* b, int64_t size);
 struct RowKernels {
   const char* name;
   void (*exp_rows)(float* scores, int64_t rows, int64_t columns, float* max, float* sum);
+  void (*scale_rows_to_bf16)(const float* scores, int64_t rows, int64_t columns, const float* factor, c10::BFloat16* out);
   float (*dot)(const float* a, const float* b, int64_t size);
 };
 const std::vector<RowKernels>& row_kernels();

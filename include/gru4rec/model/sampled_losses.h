@@ -12,7 +12,8 @@
 //   cosine ranking    mean_j max(0, margin - r + s_j)            r and s_j are cosines
 //
 // In those with S negatives all targets of a step share them; one that is the target itself counts for nothing. Nothing larger
-// than targets × negatives of a chunk is held. Local; fp32 on the CPU; sums in a fixed order.
+// than targets × negatives of a chunk is held. Local; fp32 on the CPU; sums in a fixed order. `precision` is that of the
+// products with shared negatives, fp32 or bf16.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -31,11 +32,12 @@ SoftmaxLoss bpr_loss(const at::Tensor& queries, const at::Tensor& table, const a
 // negatives int64 [S]; correction fp32 [S], the c_j.
 SoftmaxLoss sampled_softmax_loss(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
                                  const at::Tensor& negatives, const at::Tensor& correction, const at::Tensor& weights,
-                                 at::Tensor& grad_table);
+                                 at::Tensor& grad_table, Precision precision = Precision::fp32);
 
 // negatives int64 [S]; `regularisation` is λ.
 SoftmaxLoss bpr_max_loss(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
-                         const at::Tensor& negatives, double regularisation, const at::Tensor& weights, at::Tensor& grad_table);
+                         const at::Tensor& negatives, double regularisation, const at::Tensor& weights, at::Tensor& grad_table,
+                         Precision precision = Precision::fp32);
 
 // For a table that is constant: with one that moves the loss is least when all items are alike. Queries and items of any
 // length.
@@ -44,6 +46,7 @@ SoftmaxLoss cosine_embedding_loss(const at::Tensor& queries, const at::Tensor& t
 
 // negatives int64 [S]; 0 for a target that is all of them. Queries and items of any length.
 SoftmaxLoss cosine_ranking_loss(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
-                                const at::Tensor& negatives, double margin, const at::Tensor& weights, at::Tensor& grad_table);
+                                const at::Tensor& negatives, double margin, const at::Tensor& weights, at::Tensor& grad_table,
+                                Precision precision = Precision::fp32);
 
 }  // namespace gru4rec

@@ -1,0 +1,26 @@
+// Matrix products with item vectors, which are where the time of training goes, in the precision that a run trains with.
+//
+// bf16 means that both operands are rounded to bf16 (8 bits of mantissa, to nearest, ties to even); their products and sums are
+// fp32, and so is the result. Processors with AVX512_BF16 or AMX multiply so, several times as fast as in fp32; elsewhere the
+// same is done in fp32 on rounded operands: no faster, but the same mathematics.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "gru4rec/base/options.h"
+
+namespace gru4rec {
+
+// Whether this processor and the library multiply bf16 by themselves, within the instruction set that train/determinism.h has
+// pinned. Checked once with a product that is exact in any order. Local.
+bool bf16_in_hardware();
+
+// a [m, k] · b [k, n] → [m, n], all fp32. `precision` is fp32 or bf16. Local.
+at::Tensor product(const at::Tensor& a, const at::Tensor& b, Precision precision);
+// sum [m, n] += a · b
+void add_product(at::Tensor& sum, const at::Tensor& a, const at::Tensor& b, Precision precision);
+
+// out [m, n] fp32 = a · b, or += if `add`; a [m, k] and b [k, n] are bf16 already. Local.
+void bf16_product(at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool add = false);
+
+}  // namespace gru4rec
