@@ -1,7 +1,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -10,6 +9,7 @@
 #include "commands.h"
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/hash.h"
 #include "gru4rec/base/progress.h"
 #include "gru4rec/comm/watchdog.h"
 #include "gru4rec/train/checkpoint.h"
@@ -21,8 +21,6 @@
 
 namespace gru4rec {
 namespace {
-
-namespace fs = std::filesystem;
 
 // Rank 0's view of a run for people: a progress line and a line an epoch.
 class Console : public TrainListener {
@@ -108,6 +106,7 @@ void rehearse(const Stage& stage, const RunStart& start, const Store& store, Com
 // The best checkpoint of a stage that is done. Local.
 struct Best {
   std::string file;
+  uint64_t digest;
   double value;  // of valid_metric; negative: never evaluated
 };
 Best best_of(const Stage& stage) {
@@ -115,7 +114,8 @@ Best best_of(const Stage& stage) {
   const auto newest = folder.newest_good();
   if (!newest) throw BugError("stage {} is done without a checkpoint in {}", stage.name, checkpoints_of(stage));
   const BestSoFar& best = newest->info.state.best;
-  return {folder.file_of(best.step).string(), best.value};
+  const std::string file = folder.file_of(best.step).string();
+  return {file, read_checkpoint_info(file).digest, best.value};
 }
 
 // Sets what a stage begins with: the best of the former one, unless it has a checkpoint and began before. Returns that best, if
@@ -125,10 +125,12 @@ std::optional<Best> set_beginning(Stage& stage, const RunStart& start, const Sta
   stage.options.init_from = best.file;
   if (start.resume_step < 0) return best;
   const std::string checkpoint = CheckpointFolder(checkpoints_of(stage), 1).file_of(start.resume_step).string();
-  stage.options.init_from = options_from_yaml(read_checkpoint_info(checkpoint).options, checkpoint).init_from;
-  if (fs::path(stage.options.init_from).filename() == fs::path(best.file).filename()) return best;
-  spdlog::warn("{} began with {}, the best checkpoint is now {}. Remove {} to adapt anew.", stage.options.run_dir,
-               stage.options.init_from, best.file, stage.options.run_dir);
+  const CheckpointInfo info = read_checkpoint_info(checkpoint);
+  stage.options.init_from = options_from_yaml(info.options, checkpoint).init_from;
+  if (info.start_digest == best.digest) return best;
+  spdlog::warn("{} began with {} (digest {}), the best checkpoint is now {} (digest {}). Remove {} to adapt anew.",
+               stage.options.run_dir, stage.options.init_from, hex_text(info.start_digest), best.file, hex_text(best.digest),
+               stage.options.run_dir);
   return std::nullopt;
 }
 

@@ -106,6 +106,7 @@ void write_provenance(Hdf5File& file, const CheckpointInfo& info) {
   file.write_attribute("/provenance", "world_size", info.world_size);
   file.write_attribute("/provenance", "threads", info.threads);
   file.write_attribute("/provenance", "train_seconds", info.train_seconds);
+  file.write_attribute("/provenance", "start_digest", info.start_digest);
 }
 
 void read_provenance(const Hdf5File& file, CheckpointInfo& info) {
@@ -116,6 +117,8 @@ void read_provenance(const Hdf5File& file, CheckpointInfo& info) {
   info.world_size = file.read_attribute<int64_t>("/provenance", "world_size");
   info.threads = file.read_attribute<int64_t>("/provenance", "threads");
   info.train_seconds = file.read_attribute<double>("/provenance", "train_seconds");
+  if (file.has_attribute("/provenance", "start_digest"))  // earlier versions did not write it
+    info.start_digest = file.read_attribute<uint64_t>("/provenance", "start_digest");
 }
 
 // Sizes that a file may claim before memory is taken for them: the tensors must be in the file, three times at least.

@@ -458,6 +458,7 @@ CheckpointInfo Trainer::checkpoint_info() const {
   info.capability = capability_name(processor_capability());
   info.version = kVersion;
   info.train_seconds = seconds();
+  info.start_digest = start_digest_;
   return info;
 }
 
@@ -510,6 +511,7 @@ void Trainer::load_start() {
     } else {
       load_weights(file, model_);
     }
+    start_digest_ = info.digest;
     spdlog::info("{} of {}", source.what, file.string());
   }
   comm_.broadcast(0, model_.parameters());
@@ -560,6 +562,7 @@ void Trainer::restore(int64_t step) {
       throw UserError("cannot resume: {} learned from a teacher with the digest {}, {} has {}. Bring that teacher back.",
                       checkpoints_.file_of(step).string(), hex_text(info.teacher_digest), options_.teacher,
                       hex_text(teacher_digest_));
+    start_digest_ = info.start_digest;
     warn_of_other_kernels(info, checkpoint_info());
     if (folder_) folder_->cut_metrics_after(step);
   }

@@ -68,7 +68,13 @@ adapted=$(digest later/adapted)
 train 1 later "${LATER[@]}" --epochs 2 --resume
 train 1 later "${LATER[@]}" --epochs 2 --resume --adapt_fraction 1/2
 expect_equal "digest of an adaptation that is done" "$(digest later/adapted)" "$adapted"
-expect_line later.log 'later/adapted began with later/checkpoints/step-[0-9]+.h5, the best checkpoint is now later/checkpoints/step-[0-9]+.h5'
+expect_line later.log 'later/adapted began with later/checkpoints/step-[0-9]+.h5 \(digest [0-9a-f]+\), the best checkpoint is now later/checkpoints/step-[0-9]+.h5'
+# The same of one that was trained anew, with as many steps.
+rm -r later/checkpoints
+train 1 later "${LATER[@]}" --learning_rate 0.02
+train 1 later "${LATER[@]}" --learning_rate 0.02 --resume --adapt_fraction 1/2
+expect_equal "digest of an adaptation of a model that is gone" "$(digest later/adapted)" "$adapted"
+expect_line later.log 'later/adapted began with later/checkpoints/(step-[0-9]+.h5) .*the best checkpoint is now later/checkpoints/\1'
 
 # Refused before anything is trained.
 refused() { # refused PATTERN RUN [OPTION…]

@@ -45,6 +45,7 @@ struct CheckpointExample {
     info.capability = "AVX2";
     info.version = "0.1.0";
     info.train_seconds = 12.25;
+    info.start_digest = 77;
     return info;
   }
 

@@ -140,9 +140,11 @@ class ResealedCheckpoint : public HostileCheckpoint {
 
 TEST_F(ResealedCheckpoint, WithAnAttributeMissingIsRefused) {
   EXPECT_GE(content_.attributes.size(), 18u + 2u + 6u);
-  for (const Attribute& at : content_.attributes)
+  for (const Attribute& at : content_.attributes) {
+    if (at.name == "start_digest") continue;  // earlier versions did not write it
     expect_refused("without " + at.name,
                    [&](hid_t file) { H5Adelete_by_name(file, at.object.c_str(), at.name.c_str(), H5P_DEFAULT); });
+  }
 }
 
 TEST_F(ResealedCheckpoint, WithAnAttributeOfAnotherTypeIsRefused) {
@@ -245,6 +247,7 @@ TEST_F(HostileCheckpoint, EqualStatesGiveEqualDigestsAndWithEqualProvenanceEqual
   elsewhere.info.store = "/another/folder";
   elsewhere.info.options = "verbose: true\n";
   elsewhere.info.train_seconds = 99;
+  elsewhere.info.start_digest = 5;
   EXPECT_EQ(elsewhere.save(folder_ / "elsewhere.h5"), digest_);
   EXPECT_NE(testing::read_whole(folder_ / "elsewhere.h5"), testing::read_whole(file_));
 }

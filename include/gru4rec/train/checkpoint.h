@@ -36,6 +36,7 @@ struct CheckpointInfo {
   std::string capability;  // of the processor, as kernels were chosen by
   std::string version;     // of this program
   double train_seconds = 0;
+  uint64_t start_digest = 0;  // of the checkpoint whose weights it began with; 0: none, or not known
 };
 
 // Writes FOLDER/step-00000500.h5. `average`: the moving average of the weights, null without one. Returns the digest. Local.

@@ -114,6 +114,7 @@ class Trainer {
   std::optional<Gru4Rec> teacher_;
   at::Tensor teacher_table_;     // its score_table()
   uint64_t teacher_digest_ = 0;  // on rank 0; 0: none
+  uint64_t start_digest_ = 0;    // the same, of the checkpoint it began with
   Optimizer optimizer_;
   std::unique_ptr<EpochPlan> plan_;
   ItemReader items_;
