@@ -34,7 +34,7 @@ Tensor padded(const Tensor& matrix, int64_t rows, int64_t columns) {
 void multiply_in_hardware(Tensor& out, const Tensor& a, const Tensor& b, bool add) {
   const int64_t m = a.size(0), k = rounded_up(a.size(1), kDepth), n = rounded_up(b.size(1), kColumns);
   const Tensor left = padded(a, m, k), right = padded(b, k, n);
-  const bool whole = out.size(1) == n && out.is_contiguous();
+  const bool whole = out.size(1) == n && out.stride(1) == 1;
   Tensor target = whole ? out : at::empty({m, n}, at::kFloat);
   const Tensor packed = at::empty({n / kColumns, k * kColumns}, at::kBFloat16);
   const auto* from = left.const_data_ptr<at::BFloat16>();
@@ -45,9 +45,9 @@ void multiply_in_hardware(Tensor& out, const Tensor& a, const Tensor& b, bool ad
     for (int64_t block = first; block < last; ++block) {
       auto* right_block = blocks + block * k * kColumns;
       blas::pack(k, kColumns, n, kColumns, at::kBFloat16, at::kBFloat16, source + block * kColumns, right_block);
-      blas::brgemm(m, kColumns, k, k, kColumns, n, whole && add, from, right_block, to + block * kColumns);
+      blas::brgemm(m, kColumns, k, k, kColumns, target.stride(0), whole && add, from, right_block, to + block * kColumns);
     }
-    blas::brgemm_release();
+    blas::brgemm_release();  // what it has set up in this thread would not survive another library call that uses the tiles
   });
   if (whole) return;
   const Tensor result = target.narrow(1, 0, out.size(1));

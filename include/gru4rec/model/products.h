@@ -1,8 +1,8 @@
 // Matrix products with item vectors, which are where the time of training goes, in the precision that a run trains with.
 //
 // bf16 means that both operands are rounded to bf16 (8 bits of mantissa, to nearest, ties to even); their products and sums are
-// fp32, and so is the result. Processors with AVX512_BF16 or AMX multiply so, several times as fast as in fp32; elsewhere the
-// same is done in fp32 on rounded operands: no faster, but the same mathematics.
+// fp32, and so is the result. Processors with AMX multiply so, several times as fast as in fp32; elsewhere the same is done in
+// fp32 on rounded operands: no faster, but the same mathematics.
 #pragma once
 
 #include <ATen/core/Tensor.h>
