@@ -6,12 +6,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 usage() {
   cat <<'HELP'
-usage: launch/setup.sh [--cuda | --cpu] [--tests] [--results] [--no-build] [--preset NAME]
+usage: launch/setup.sh [--cuda | --cpu] [--tests] [--results] [--recbole] [--no-build] [--preset NAME]
 
   --cuda         LibTorch with CUDA into .deps/venv-cuda (4.5 GB); chosen by itself where a GPU is seen
   --cpu          LibTorch for CPUs into .deps/venv (1.4 GB); chosen by itself elsewhere
   --tests        also what some tests need, into .deps/venv-tests
   --results      also what launch/results.sh draws with, into .deps/venv-results
+  --recbole      also RecBole 1.2.1, which tests/bench/run.sh measures beside, into .deps/venv-recbole (5 GB)
   --no-build     stop after the dependencies
   --preset NAME  CMake preset to build; default: release, or cuda with --cuda
 
@@ -73,12 +74,13 @@ install_wheels() {
 
 gpu_seen() { [[ -e /dev/nvidia0 ]] || { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }; }
 
-kind='' tests=no results=no build=yes preset=''
+kind='' tests=no results=no recbole=no build=yes preset=''
 while [[ $# -gt 0 ]]; do
   case $1 in
     --cuda | --cpu) kind=${1#--} ;;
     --tests) tests=yes ;;
     --results) results=yes ;;
+    --recbole) recbole=yes ;;
     --no-build) build=no ;;
     --preset)
       [[ $# -gt 1 ]] || die 2 "--preset wants a name: release, debug, asan, tsan, cuda or ci"
@@ -112,6 +114,7 @@ else
 fi
 [[ $tests == no ]] || install_wheels "$ROOT/.deps/venv-tests" "$ROOT/launch/requirements-tests.txt"
 [[ $results == no ]] || install_wheels "$ROOT/.deps/venv-results" "$ROOT/launch/requirements-results.txt"
+[[ $recbole == no ]] || install_wheels "$ROOT/.deps/venv-recbole" "$ROOT/tests/golden/requirements.txt"
 [[ $build == yes ]] || exit 0
 
 if [[ -z $preset ]]; then
