@@ -1,12 +1,16 @@
-// A training step on one core, beside what it is made of and beside LibTorch: Google Benchmark, run by tests/bench/step.sh in
-// random interleaving.
+// A training step on one core and its two large kernels, beside what they are made of and beside LibTorch: Google Benchmark,
+// run by tests/bench/run.sh in random interleaving.
 //
-//   step       forward, backward and the optimizer's update, as the trainer does them
-//   products   the step's own matrix products, each alone: 6·N·V·E of the softmax, GRU, dense
-//   exp        one exponential a score, alone
-//   libtorch   the same batch through torch::nn::GRU (packed), a dense layer, cross_entropy and torch::optim::Adam
+//   step               forward, backward and the optimizer's update, as the trainer does them
+//   softmax            the softmax with its cross entropy, forward and backward
+//   gru                the GRU layer, forward and backward
+//   products           the step's own matrix products, each alone: 6·N·V·E of the softmax, GRU, dense
+//   softmax_products   those of the softmax
+//   gru_products       those of the GRU
+//   exp                one exponential a score, alone
+//   libtorch           the same batch through torch::nn::GRU (packed), a dense layer, cross_entropy and torch::optim::Adam
 //
-// products + exp is the roof: what the processor needs for the arithmetic that no program can leave out.
+// products + exp is the roof of the step: what the processor needs for the arithmetic that no program can leave out.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
@@ -20,7 +24,9 @@
 
 #include "gru4rec/base/freed_memory.h"
 #include "gru4rec/base/random.h"
+#include "gru4rec/model/full_softmax.h"
 #include "gru4rec/model/gru4rec.h"
+#include "gru4rec/model/gru_layer.h"
 #include "gru4rec/model/row_kernels.h"
 #include "gru4rec/train/determinism.h"
 #include "gru4rec/train/optimizer.h"
@@ -81,41 +87,102 @@ void step(benchmark::State& state, const Shape& shape) {
   count_targets(state, shape);
 }
 
-// a [m, k] · b [k, n], which is how both are read here whatever their layout.
-void product(const Tensor& a, const Tensor& b, Tensor& out) { at::mm_out(out, a, b); }
+// The matrix products of a step, on random values.
+class Products {
+ public:
+  explicit Products(const Shape& shape) : n_(shape.targets), step_sizes_(batch_of(shape).step_sizes) {
+    const int64_t n = n_, e = shape.embedding, h = shape.hidden;
+    queries_ = at::randn({n, e}), table_ = at::randn({shape.items + 1, e});
+    input_ = at::randn({n, e}), states_ = at::randn({n, h}), gates_ = at::randn({n, 3 * h});
+    w_ih_ = at::randn({3 * h, e}), w_hh_ = at::randn({3 * h, h}), dense_ = at::randn({e, h});
+    scores_ = at::empty({n, kTile}), grad_queries_ = at::empty({n, e}), grad_table_ = at::zeros_like(table_);
+    out_gates_ = at::empty({n, 3 * h}), out_states_ = at::empty({n, h}), out_input_ = at::empty({n, e});
+    grad_ih_ = at::empty_like(w_ih_), grad_hh_ = at::empty_like(w_hh_), grad_dense_ = at::empty_like(dense_);
+  }
 
-void products(benchmark::State& state, const Shape& shape) {
-  const Batch batch = batch_of(shape);
-  const int64_t n = shape.targets, e = shape.embedding, h = shape.hidden;
-  const Tensor queries = at::randn({n, e}), table = at::randn({shape.items + 1, e});
-  const Tensor input = at::randn({n, e}), states = at::randn({n, h}), gates = at::randn({n, 3 * h});
-  const Tensor w_ih = at::randn({3 * h, e}), w_hh = at::randn({3 * h, h}), dense = at::randn({e, h});
-  Tensor scores = at::empty({n, kTile}), grad_queries = at::empty({n, e}), grad_table = at::zeros_like(table);
-  Tensor out_gates = at::empty({n, 3 * h}), out_states = at::empty({n, h}), out_input = at::empty({n, e});
-  Tensor grad_ih = at::empty_like(w_ih), grad_hh = at::empty_like(w_hh), grad_dense = at::empty_like(dense);
-  for (auto _ : state) {
-    for (int64_t first = 0; first < table.size(0); first += kTile) {
-      const int64_t rows = std::min(kTile, table.size(0) - first);
-      const Tensor items = table.narrow(0, first, rows);
-      Tensor tile = scores.view({-1}).narrow(0, 0, n * rows).view({n, rows});
-      product(queries, items.t(), tile);
-      product(tile, items, grad_queries);
-      grad_table.narrow(0, first, rows).addmm_(tile.t(), queries);
+  void softmax() {
+    for (int64_t first = 0; first < table_.size(0); first += kTile) {
+      const int64_t rows = std::min(kTile, table_.size(0) - first);
+      const Tensor items = table_.narrow(0, first, rows);
+      Tensor tile = scores_.view({-1}).narrow(0, 0, n_ * rows).view({n_, rows});
+      product(queries_, items.t(), tile);
+      product(tile, items, grad_queries_);
+      grad_table_.narrow(0, first, rows).addmm_(tile.t(), queries_);
     }
-    product(input, w_ih.t(), out_gates);
-    product(gates, w_ih, out_input);
-    product(gates.t(), input, grad_ih);
+  }
+
+  void gru() {
+    product(input_, w_ih_.t(), out_gates_);
+    product(gates_, w_ih_, out_input_);
+    product(gates_.t(), input_, grad_ih_);
     int64_t row = 0;
-    for (const int64_t running : batch.step_sizes) {
-      Tensor forward = out_gates.narrow(0, row, running), backward = out_states.narrow(0, row, running);
-      product(states.narrow(0, row, running), w_hh.t(), forward);
-      product(gates.narrow(0, row, running), w_hh, backward);
+    for (const int64_t running : step_sizes_) {
+      Tensor forward = out_gates_.narrow(0, row, running), backward = out_states_.narrow(0, row, running);
+      product(states_.narrow(0, row, running), w_hh_.t(), forward);
+      product(gates_.narrow(0, row, running), w_hh_, backward);
       row += running;
     }
-    product(gates.t(), states, grad_hh);
-    product(states, dense.t(), out_input);
-    product(queries, dense, out_states);
-    product(queries.t(), states, grad_dense);
+    product(gates_.t(), states_, grad_hh_);
+  }
+
+  void dense() {
+    product(states_, dense_.t(), out_input_);
+    product(queries_, dense_, out_states_);
+    product(queries_.t(), states_, grad_dense_);
+  }
+
+ private:
+  // a [m, k] · b [k, n], which is how both are read here whatever their layout.
+  static void product(const Tensor& a, const Tensor& b, Tensor& out) { at::mm_out(out, a, b); }
+
+  int64_t n_;
+  std::vector<int64_t> step_sizes_;
+  Tensor queries_, table_, input_, states_, gates_, w_ih_, w_hh_, dense_;
+  Tensor scores_, grad_queries_, grad_table_, out_gates_, out_states_, out_input_, grad_ih_, grad_hh_, grad_dense_;
+};
+
+void products(benchmark::State& state, const Shape& shape) {
+  Products products(shape);
+  for (auto _ : state) {
+    products.softmax();
+    products.gru();
+    products.dense();
+  }
+  count_targets(state, shape);
+}
+
+void softmax_products(benchmark::State& state, const Shape& shape) {
+  Products products(shape);
+  for (auto _ : state) products.softmax();
+  count_targets(state, shape);
+}
+
+void gru_products(benchmark::State& state, const Shape& shape) {
+  Products products(shape);
+  for (auto _ : state) products.gru();
+  count_targets(state, shape);
+}
+
+void softmax(benchmark::State& state, const Shape& shape) {
+  const Tensor queries = at::randn({shape.targets, shape.embedding}).mul_(0.1);
+  const Tensor table = at::randn({shape.items + 1, shape.embedding}).mul_(0.1);
+  const Tensor labels = at::tensor(batch_of(shape).labels), weights = at::ones({shape.targets});
+  Tensor grad_table = at::zeros_like(table);
+  for (auto _ : state)
+    benchmark::DoNotOptimize(softmax_cross_entropy(queries, table, labels, weights, /*score_padding=*/true, grad_table).sum);
+  count_targets(state, shape);
+}
+
+void gru(benchmark::State& state, const Shape& shape) {
+  const Batch batch = batch_of(shape);
+  const int64_t h = shape.hidden;
+  const auto parameter = [](const at::IntArrayRef sizes) { return at::randn(sizes).mul_(0.1).set_requires_grad(true); };
+  const Tensor input = parameter({shape.targets, shape.embedding});
+  const Tensor w_ih = parameter({3 * h, shape.embedding}), w_hh = parameter({3 * h, h});
+  const Tensor grad = at::randn({shape.targets, h});
+  for (auto _ : state) {
+    gru_layer(input, batch.step_sizes, w_ih, w_hh).backward(grad);
+    for (const Tensor& tensor : {input, w_ih, w_hh}) tensor.mutable_grad().reset();
   }
   count_targets(state, shape);
 }
@@ -161,7 +228,11 @@ void register_all() {
       })->Unit(benchmark::kMillisecond);
     };
     add("step", step);
+    add("softmax", softmax);
+    add("gru", gru);
     add("products", products);
+    add("softmax_products", softmax_products);
+    add("gru_products", gru_products);
     add("exp", exponentials);
     add("libtorch", libtorch);
   }
