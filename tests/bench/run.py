@@ -1,0 +1,605 @@
+"""Measures, and makes tables and plots of what was measured; see tests/bench/run.sh --help.
+
+A section measures one thing in rounds, everything it compares in alternation on one core, and keeps what it saw as DIR/NAME.json.
+Tables and plots are made of those files alone (--tables makes them again without measuring).
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import random
+import re
+import shlex
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BENCH = pathlib.Path(__file__).resolve().parent
+PERFORMANCE = ROOT / "docs/performance.md"
+# RecBole's own best valid MRR@10 on ml-100k, mean of the seeds 2020 to 2022; "reached" is the first of three evaluations in a row
+# whose mean is that much, as one alone may be luck.
+RECBOLE_BEST = 0.0457
+IN_A_ROW = 3
+
+Row = collections.namedtuple("Row", "group what values digits")
+
+
+def fail(message):
+    sys.exit(f"run.py: {message}")
+
+
+def processor():
+    """The name and the flags of the first processor of /proc/cpuinfo."""
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+    found = {key: re.search(rf"^{key}\s*: (.*)$", text, re.MULTILINE) for key in ("model name", "flags")}
+    return {key: match.group(1) if match else "" for key, match in found.items()}
+
+
+class Bench:
+    """What the sections share: programs, folders, the core, and how a process is run on it."""
+
+    def __init__(self, arguments):
+        self.program, self.step_program = arguments.program, arguments.step_program
+        self.out = pathlib.Path(arguments.out).resolve()
+        self.quick, self.core = arguments.quick, arguments.core
+        self.rounds = arguments.rounds or (1 if arguments.quick else 5)
+        self.recbole_python, self.gru4rec_code = arguments.recbole_python, arguments.gru4rec_code
+        self.work = self.out / "work"
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def on_core(self, command):
+        return ["taskset", "-c", str(self.core)] + [str(part) for part in command]
+
+    def environment(self, extra=None):
+        one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NO_COLOR": "1"}
+        return os.environ | one_thread | (extra or {})
+
+    def run(self, name, command, environment=None):
+        """Runs it on the core; its output and its peak of resident memory in MiB."""
+        log = self.work / f"{name}.log"
+        with open(log, "w") as out:
+            process = subprocess.Popen(self.on_core(command), cwd=ROOT, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                                       env=self.environment(environment))
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        text = log.read_text()
+        if process.returncode != 0:
+            last = text.strip().splitlines()[-1:]
+            fail(f"exit {process.returncode} of {shlex.join(map(str, command))}: {last}; see {log}")
+        return text, usage.ru_maxrss / 1024
+
+    def ingest(self, name, options):
+        """A store of these options, made once; the options that name it."""
+        store = self.work / "store" / name
+        options = [*options, "--store", store]
+        if not (store / "manifest.h5").exists():
+            self.run(f"ingest-{name}", [self.program, "ingest", *options])
+        return options
+
+    def epochs(self, name, options, until=None):
+        """Trains in one process on the core; a dictionary for every epoch's line, with the seconds since the process was started and
+        its processor seconds. Goes on until training ends or until(epochs so far) is true."""
+        folder = self.work / "run" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        command = [self.program, "train", *options, "--replicas", "1", "--num_threads", "1", "--show_progress", "false",
+                   "--log_level", "info", "--run_dir", folder]
+        start, found, lines = time.monotonic(), [], []
+        process = subprocess.Popen(self.on_core(command), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                   stdin=subprocess.DEVNULL, env=self.environment())
+        for line in process.stdout:
+            lines.append(line)
+            match = re.search(r"epoch (\d+)  loss \S+  (\S+) s(?:  valid (\S+) (\S+))?", line)
+            if not match:
+                continue
+            found.append({"epoch": int(match[1]), "clock": time.monotonic() - start, "cpu": cpu_seconds(process.pid),
+                          "epoch_seconds": float(match[2]), "valid": float(match[4]) if match[4] else None})
+            if until and until(found):
+                process.send_signal(signal.SIGKILL)
+                break
+        process.stdout.close()
+        if process.wait() not in (0, -signal.SIGKILL) or not found:
+            fail(f"training failed: {lines[-1:]}, exit {process.returncode} of {shlex.join(map(str, command))}")
+        return found
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rate_between(epochs, targets, clock):
+    """Targets a second after the first epoch, by that clock."""
+    return targets * (len(epochs) - 1) / (epochs[-1][clock] - epochs[0][clock])
+
+
+def reached(valid):
+    """The number of evaluations up to and with the first of IN_A_ROW whose mean is RecBole's best; None if there is none."""
+    for i in range(IN_A_ROW, len(valid) + 1):
+        if statistics.fmean(valid[i - IN_A_ROW:i]) >= RECBOLE_BEST:
+            return i - IN_A_ROW + 1
+    return None
+
+
+def by_round(records, name):
+    """The values of one name in the order of the rounds."""
+    return [record[name] for record in records if record.get(name) is not None]
+
+
+class Step:
+    """A training step, the softmax and the GRU in it, beside their roofs and beside LibTorch."""
+
+    name, peer = "step", None
+
+    def measure(self, bench):
+        return {"benchmarks": google_benchmarks(bench, self.name, {})}
+
+    def rows(self, raw):
+        rows = []
+        for shape, rounds in by_shape(raw["benchmarks"]).items():
+            rows += [Row(shape, f"{part}, ms", by_round(rounds, part), 1) for part in PARTS if any(part in times for times in rounds)]
+            for part, roof in ROOFS.items():
+                ratios = [times[part] / sum(times[name] for name in roof) for times in rounds if {part, *roof} <= times.keys()]
+                if ratios:
+                    bold = "**" if part == "step" else ""
+                    roof_text = roof[0] if len(roof) == 1 else f"({' + '.join(roof)})"
+                    rows.append(Row(shape, f"{bold}{part} ÷ {roof_text}{bold}", ratios, 2))
+            ratios = [times["libtorch"] / times["step"] for times in rounds if {"libtorch", "step"} <= times.keys()]
+            if ratios:
+                rows.append(Row(shape, "**libtorch ÷ step**", ratios, 2))
+        return rows
+
+    def notes(self, raw):
+        return []
+
+    def draw(self, raw, plot):
+        shapes = by_shape(raw["benchmarks"])
+        figure, axes = plot.subplots(1, len(shapes), figsize=(5.5 * len(shapes), 3.6), layout="constrained", squeeze=False)
+        for axis, (shape, rounds) in zip(axes[0], shapes.items()):
+            bars = (("roof", ("products", "exp")), ("step", ("step",)), ("LibTorch", ("libtorch",)))
+            for place, (_, parts) in enumerate(bars):
+                left = 0
+                for i, part in enumerate(parts):
+                    times = by_round(rounds, part)
+                    if times:
+                        bar = axis.barh(place, statistics.median(times), left=left, color=f"C{i}", height=0.6)
+                        axis.bar_label(bar, [part] if len(parts) > 1 else [f"{statistics.median(times):.0f}"], label_type="center")
+                        left += statistics.median(times)
+            axis.set_yticks(range(len(bars)), [name for name, _ in bars])
+            axis.invert_yaxis()
+            axis.set_xlabel(f"ms a step, {shape}")
+        return figure
+
+
+# What bench_step measures, and what a part of it cannot do without.
+PARTS = ("step", "softmax", "gru", "products", "softmax_products", "gru_products", "exp", "libtorch")
+ROOFS = {"step": ("products", "exp"), "softmax": ("softmax_products", "exp"), "gru": ("gru_products",)}
+
+
+def google_benchmarks(bench, name, environment, repetitions=None, filter="."):
+    """One run of bench_step on the core, its parts in random interleaving: name, round, milliseconds
+    of processor time, which another program on the core does not lengthen."""
+    result = bench.work / f"{name}.json"
+    options = [f"--benchmark_repetitions={repetitions or bench.rounds}", "--benchmark_enable_random_interleaving=true",
+               f"--benchmark_filter={filter}", f"--benchmark_out={result}", "--benchmark_out_format=json"]
+    options += ["--benchmark_min_time=0.05"] if bench.quick else []
+    bench.run(name, [bench.step_program, *options], environment)
+    runs = [run for run in json.loads(result.read_text())["benchmarks"] if run["run_type"] == "iteration"]
+    return [{"name": run["name"].split("/repeats")[0], "round": run["repetition_index"], "ms": run["cpu_time"]} for run in runs]
+
+
+def by_shape(benchmarks):
+    """shape: one dictionary a round, part: milliseconds."""
+    shapes = collections.defaultdict(lambda: collections.defaultdict(dict))
+    for run in benchmarks:
+        shape, part = run["name"].split("/")[:2]
+        shapes[shape][run["round"]][part] = run["ms"]
+    return {shape: [rounds[i] for i in sorted(rounds)] for shape, rounds in sorted(shapes.items())}
+
+
+class RecBole:
+    """ml-100k: targets a second and time to quality beside RecBole 1.2.1. It trains an epoch and is held while ours has the core."""
+
+    name, peer = "recbole", "recbole"
+    seeds = range(2020, 2025)
+    epochs_of_rate = 4
+
+    def measure(self, bench):
+        python = bench.recbole_python
+        if not python or not pathlib.Path(python).exists():
+            fail(f"no Python with RecBole at '{python}'; launch/setup.sh --recbole makes it")
+        options = bench.ingest("ml-100k", ["--config", "configs/ml-100k.yaml", "--data_path", ".deps/data"])
+        raw = {"targets": None, "recbole": [], "rate": [], "ours": {}}
+        with open(bench.work / "recbole.log", "w") as log:
+            start = time.monotonic()
+            peer = subprocess.Popen(bench.on_core([python, "-W", "ignore", BENCH / "recbole_epochs.py", 2020, 300]), text=True,
+                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=bench.environment())
+            try:
+                raw["targets"] = self.next_line(peer, start)["targets"]
+                while self.wants_more(raw, bench):
+                    self.one_round(raw, bench, peer, start, options)
+                    save_raw(bench, self, raw)
+            finally:
+                peer.kill()
+                peer.wait()
+        return raw
+
+    def wants_more(self, raw, bench):
+        if len(raw["recbole"]) < bench.rounds:
+            return True
+        return not bench.quick and len(raw["recbole"]) < 60 and reached_after(raw["recbole"]) is None
+
+    def next_line(self, peer, start):
+        text = peer.stdout.readline()
+        if not text:
+            fail("RecBole ended; see recbole.log in the folder work")
+        line = json.loads(text)
+        line["clock"] -= start
+        return line
+
+    def one_round(self, raw, bench, peer, start, options):
+        peer.stdin.write("go\n")
+        peer.stdin.flush()
+        line = self.next_line(peer, start)
+        line["valid"] = line["valid"]["mrr@10"]
+        raw["recbole"].append(line)
+        say(f"RecBole: epoch {line['epoch']}, {line['train_seconds']:.1f} s, valid MRR@10 {line['valid']:.4f}, "
+            f"{line['clock']:.0f} s since its start")
+        if len(raw["rate"]) < bench.rounds:
+            count = 2 if bench.quick else self.epochs_of_rate
+            epochs = bench.epochs("rate", [*options, "--epochs", count, "--eval_step", 0])
+            rates = {clock: rate_between(epochs, raw["targets"], clock) for clock in ("clock", "cpu")}
+            raw["rate"].append(rates)
+            say(f"ours: {rates['clock']:.0f} targets/s, {rates['clock'] * line['train_seconds'] / raw['targets']:.1f} times as many")
+            save_raw(bench, self, raw)
+        missing = [seed for seed in self.seeds if str(seed) not in raw["ours"]]
+        if missing and not bench.quick:
+            seed = missing[0]
+            epochs = bench.epochs("quality", [*options, "--seed", seed], until=lambda found: reached_after(found) is not None)
+            raw["ours"][str(seed)] = epochs
+            when = reached_after(epochs)
+            say(f"ours, seed {seed}: " + ("not reached" if when is None else f"reached after {when['clock']:.1f} s"))
+
+    def rows(self, raw):
+        targets, rows = raw["targets"], []
+        for clock, train, what in (("clock", "train_seconds", ""), ("cpu", "train_cpu", " of processor time")):
+            theirs = [targets / line[train] for line in raw["recbole"]]
+            ours = by_round(raw["rate"], clock)
+            rows += [Row("rate", f"targets/s{what}, RecBole", theirs, 0), Row("rate", f"targets/s{what}, gru4rec", ours, 0),
+                     Row("rate", f"**gru4rec ÷ RecBole{what and ', ' + what[4:]}**", [a / b for a, b in zip(ours, theirs)], 1)]
+        found = {seed: reached_after(epochs) for seed, epochs in raw["ours"].items()}
+        peer = reached_after(raw["recbole"])
+        for clock, what in (("clock", "s"), ("cpu", "s of processor time")):
+            times = [when[clock] for when in found.values() if when]
+            if times:
+                rows.append(Row("time to quality", f"gru4rec, {what}, {len(times)} of {len(found)} seeds", times, 1))
+            if peer:
+                rows.append(Row("time to quality", f"RecBole, {what}, seed 2020", [peer[clock]], 1))
+            if times and peer:
+                rows.append(Row("time to quality", f"**RecBole ÷ gru4rec, {what}**", [peer[clock] / t for t in times], 1))
+        return rows
+
+    def notes(self, raw):
+        notes = []
+        if reached_after(raw["recbole"]) is None:
+            notes.append(f"RecBole did not reach {RECBOLE_BEST} in the {len(raw['recbole'])} epochs measured.")
+        missed = [seed for seed, epochs in raw["ours"].items() if reached_after(epochs) is None]
+        if missed:
+            notes.append(f"Seeds that did not reach {RECBOLE_BEST}: {' '.join(missed)}.")
+        return notes
+
+    def draw(self, raw, plot):
+        figure, axis = plot.subplots(figsize=(7, 4), layout="constrained")
+        curves = [("RecBole, seed 2020", raw["recbole"], "C1")]
+        curves += [(f"gru4rec, {len(raw['ours'])} seeds" if i == 0 else None, epochs, "C0") for i, epochs in enumerate(raw["ours"].values())]
+        for label, epochs, colour in curves:
+            axis.plot([line["clock"] for line in epochs], [line["valid"] for line in epochs], ".-", color=colour, label=label)
+        axis.axhline(RECBOLE_BEST, color="0.6", linewidth=1)
+        axis.set_xscale("log")
+        axis.set_xlabel("seconds since the process was started, one core")
+        axis.set_ylabel("valid MRR@10, ml-100k")
+        axis.legend()
+        return figure
+
+
+def reached_after(epochs):
+    """The epoch of `epochs` with which RecBole's best is reached, or None."""
+    count = reached([line["valid"] for line in epochs])
+    return epochs[count - 1] if count else None
+
+
+class OfficialGru4Rec:
+    """ml-100k as sessions, every next item: targets a second beside the official PyTorch code, both with a state of 128."""
+
+    name, peer = "gru4rec", "gru4rec"
+    parameters = "loss=cross-entropy,layers=128,batch_size=64,n_sample=2048,constrained_embedding=True,n_epochs=2"
+    ours = ["--embedding_size", 128, "--hidden_size", 128, "--score", "dot", "--train_batch_size", 2048, "--epochs", 4]
+
+    def measure(self, bench):
+        code = pathlib.Path(bench.gru4rec_code).resolve()
+        folder = bench.work / "sessions"
+        targets = self.write_sessions(folder)
+        options = bench.ingest("sessions", ["--config", "configs/session.yaml", "--data_path", folder])
+        raw = {"targets": targets, "rounds": []}
+        for _ in range(bench.rounds):
+            text, _ = bench.run("official", [bench.recbole_python, "-W", "ignore", code / "run.py", folder / "train.tsv", "-d", "cpu",
+                                             "-ps", self.parameters])
+            rates = re.findall(r"\| (\d+) e/s\]", text)
+            if not rates:
+                fail(f"{code}/run.py printed no rate; see {bench.work / 'official.log'}")
+            epochs = bench.epochs("rate", [*options, *self.ours])
+            raw["rounds"].append({"official": float(rates[-1]), "ours": rate_between(epochs, targets, "clock")})
+            say("official GRU4Rec {official:.0f}, gru4rec {ours:.0f} targets/s".format(**raw["rounds"][-1]))
+            save_raw(bench, self, raw)
+        return raw
+
+    def write_sessions(self, folder):
+        """A user is a session; the last twenty are for testing, which is not timed. The number of training targets."""
+        folder.mkdir(parents=True, exist_ok=True)
+        users = collections.defaultdict(list)
+        for line in (ROOT / ".deps/data/ml-100k/ml-100k.inter").read_text().splitlines()[1:]:
+            user, item, _, when = line.split("\t")
+            users[int(user)].append((int(float(when)), item))
+        order = sorted(users)
+        for file, part in (("train.tsv", order[:-20]), ("test.tsv", order[-20:])):
+            with open(folder / file, "w") as out:
+                out.write("SessionId\tItemId\tTime\n")
+                for user in part:
+                    for when, item in sorted(users[user], key=lambda event: event[0]):
+                        out.write(f"{user}\t{item}\t{when}\n")
+        return sum(len(users[user]) - 1 for user in order[:-20])
+
+    def rows(self, raw):
+        theirs, ours = by_round(raw["rounds"], "official"), by_round(raw["rounds"], "ours")
+        return [Row("rate", "targets/s, official GRU4Rec", theirs, 0), Row("rate", "targets/s, gru4rec", ours, 0),
+                Row("rate", "**gru4rec ÷ official**", [a / b for a, b in zip(ours, theirs)], 2)]
+
+    def notes(self, raw):
+        return [f"Official: `{self.parameters}`, its second epoch. gru4rec: `configs/session.yaml` with "
+                f"`{shlex.join(map(str, self.ours))}`, every item a class, its epochs after the first."]
+
+    def draw(self, raw, plot):
+        return None
+
+
+class Ranks:
+    """Two ranks on two cores against two runs of one rank side by side, by ranks.sh."""
+
+    name, peer = "ranks", None
+
+    def measure(self, bench):
+        if len(os.sched_getaffinity(0)) < 2:
+            fail("ranks wants two cores")
+        options = bench.ingest("ml-100k", ["--config", "configs/ml-100k.yaml", "--data_path", ".deps/data"])
+        done = subprocess.run([BENCH / "ranks.sh", "configs/ml-100k.yaml", str(bench.rounds), "--store", str(options[-1])], cwd=ROOT,
+                              text=True, capture_output=True, env=bench.environment({"GRU4REC": str(bench.program)}))
+        if done.returncode != 0:
+            fail(f"ranks.sh: exit {done.returncode}: {done.stderr.strip()}")
+        pattern = r"two ranks (\d+) events/s, two runs (\d+) events/s together, ratio (\S+)"
+        return {"rounds": [{"two_ranks": int(a), "two_runs": int(b), "ratio": float(c)} for a, b, c in re.findall(pattern, done.stdout)]}
+
+    def rows(self, raw):
+        rounds = raw["rounds"]
+        return [Row("ml-100k", "targets/s of two ranks", by_round(rounds, "two_ranks"), 0),
+                Row("ml-100k", "targets/s of two runs of one rank, together", by_round(rounds, "two_runs"), 0),
+                Row("ml-100k", "**two ranks ÷ two runs**", by_round(rounds, "ratio"), 2)]
+
+    def notes(self, raw):
+        return []
+
+    def draw(self, raw, plot):
+        return None
+
+
+class Catalogues:
+    """Time and peak memory of training by the number of items, on made-up sessions of ten items each."""
+
+    name, peer = "catalogues", None
+    # items: (times each item is clicked, the part of the sessions that is trained on). About 40,000 targets and fewer for the largest.
+    sizes = {1_000: (40, "1"), 10_000: (4, "1"), 100_000: (1, "1/10"), 1_000_000: (1, "1/200")}
+    options = ["--embedding_size", 64, "--hidden_size", 128, "--score", "dot", "--train_batch_size", 2048, "--epochs", 1]
+
+    def measure(self, bench):
+        sizes = {items: value for items, value in self.sizes.items() if items <= 10_000 or not bench.quick}
+        stores = {items: self.store(bench, items, clicks) for items, (clicks, _) in sizes.items()}
+        raw = {"rounds": []}
+        for _ in range(bench.rounds):
+            for items, (_, part) in sizes.items():
+                run = bench.work / "run/catalogue"
+                shutil.rmtree(run, ignore_errors=True)
+                _, peak = bench.run("catalogue", [bench.program, "train", *stores[items], *self.options, "--recent_fraction", part,
+                                                  "--replicas", 1, "--num_threads", 1, "--show_progress", "false", "--run_dir", run])
+                rate = json.loads((run / "result.json").read_text())["events_per_second"]
+                raw["rounds"].append({"items": items, "microseconds": 1e6 / rate, "mebibytes": peak})
+                say(f"{items} items: {1e6 / rate:.1f} µs a target, peak of {peak:.0f} MiB")
+                save_raw(bench, self, raw)
+        return raw
+
+    def store(self, bench, items, clicks):
+        folder = bench.work / f"catalogue-{items}"
+        if not (folder / "train.tsv").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            shuffled = random.Random(7)
+            events = []
+            for _ in range(clicks):
+                order = list(range(1, items + 1))
+                shuffled.shuffle(order)
+                events += order
+            head = "SessionId\tItemId\tTime\n"
+            tests = [f"{len(events) + i // 10}\t{item}\t{len(events) + i}\n" for i, item in enumerate(events[-20:])]
+            (folder / "test.tsv").write_text(head + "".join(tests))
+            (folder / "train.tmp").write_text(head + "".join(f"{i // 10}\t{item}\t{i}\n" for i, item in enumerate(events)))
+            (folder / "train.tmp").rename(folder / "train.tsv")
+        return bench.ingest(f"catalogue-{items}", ["--config", "configs/session.yaml", "--data_path", folder])
+
+    def rows(self, raw):
+        rows = []
+        for items in sorted({record["items"] for record in raw["rounds"]}):
+            records = [record for record in raw["rounds"] if record["items"] == items]
+            rows += [Row(f"{items:,} items", "µs a target", by_round(records, "microseconds"), 1),
+                     Row(f"{items:,} items", "peak memory of the process, MiB", by_round(records, "mebibytes"), 0)]
+        return rows
+
+    def notes(self, raw):
+        return [f"`configs/session.yaml` with `{shlex.join(map(str, self.options))}`; sessions of ten items in random order."]
+
+    def draw(self, raw, plot):
+        sizes = sorted({record["items"] for record in raw["rounds"]})
+        figure, axes = plot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+        for axis, name, label in zip(axes, ("microseconds", "mebibytes"), ("µs a target", "peak memory, MiB")):
+            values = [by_round([r for r in raw["rounds"] if r["items"] == items], name) for items in sizes]
+            middle = [statistics.median(v) for v in values]
+            axis.errorbar(sizes, middle, marker="o", capsize=3,
+                          yerr=[[m - min(v) for m, v in zip(middle, values)], [max(v) - m for m, v in zip(middle, values)]])
+            axis.set_xscale("log")
+            axis.set_yscale("log")
+            axis.set_xlabel("items")
+            axis.set_ylabel(label)
+            axis.grid(alpha=0.3)
+        return figure
+
+
+def instruction_sets(flags):
+    """The sets this processor can be held to, the widest first: name, environment. Empty if it has neither AVX-512 nor AMX."""
+    flags = set(flags.split())
+    avx512 = {"ATEN_CPU_CAPABILITY": "avx512", "MKL_CBWR": "AVX512,STRICT"}
+    sets = []
+    if "amx_tile" in flags:
+        sets.append(("AVX-512 and AMX", avx512 | {"DNNL_MAX_CPU_ISA": "AVX512_CORE_AMX"}))
+    if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags:
+        sets.append(("AVX-512", avx512 | {"DNNL_MAX_CPU_ISA": "AVX512_CORE"}))
+    if sets:
+        sets.append(("AVX2", {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2,STRICT", "DNNL_MAX_CPU_ISA": "AVX2"}))
+    return sets
+
+
+class InstructionSets:
+    """A step with and without AMX and AVX-512, by what LibTorch, MKL and oneDNN may use."""
+
+    name, peer = "instructions", None
+
+    def measure(self, bench):
+        raw = {"sets": {name: [] for name, _ in instruction_sets(processor()["flags"])}}
+        for i in range(bench.rounds if raw["sets"] else 0):
+            for name, environment in instruction_sets(processor()["flags"]):
+                once = google_benchmarks(bench, self.name, environment, repetitions=1, filter="/step$")
+                raw["sets"][name] += [run | {"round": i} for run in once]
+        return raw
+
+    def rows(self, raw):
+        return [Row(shape, f"step, ms, up to {name}", by_round(rounds, "step"), 1)
+                for name, runs in raw["sets"].items() for shape, rounds in by_shape(runs).items()]
+
+    def notes(self, raw):
+        if not raw["sets"]:
+            return ["This processor has neither AVX-512 nor AMX, so there is nothing to go without."]
+        return ["The sets are those of LibTorch's, MKL's and oneDNN's kernels; the project's own loops always take the widest. No "
+                "product of a training step is in bf16, so AMX has nothing to do in it."]
+
+    def draw(self, raw, plot):
+        return None
+
+
+SECTIONS = [Step(), RecBole(), OfficialGru4Rec(), Ranks(), Catalogues(), InstructionSets()]
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def save_raw(bench, section, raw):
+    """DIR/NAME.json, replaced whole; after every round, so that what is interrupted is not lost."""
+    path = bench.out / f"{section.name}.json"
+    record = {"processor": processor()["model name"], "rounds": bench.rounds, "quick": bench.quick, "core": bench.core}
+    path.with_suffix(".tmp").write_text(json.dumps(record | {"raw": raw}, indent=1) + "\n")
+    path.with_suffix(".tmp").rename(path)
+
+
+def table(section, raw):
+    """Lines of a Markdown table with min, median and max of every row, then its notes."""
+    lines, rows, group = [], section.rows(raw), None
+    if rows:
+        lines += ["| | | min | median | max |", "|---|---|---|---|---|"]
+    for row in rows:
+        cells = [f"{value:,.{row.digits}f}" for value in (min(row.values), statistics.median(row.values), max(row.values))]
+        if len(row.values) == 1:
+            cells = ["", cells[1], ""]
+        if row.what.startswith("**"):
+            cells[1] = f"**{cells[1]}**"
+        lines.append(f"| {'' if row.group == group else row.group} | {row.what} | {' | '.join(cells)} |")
+        group = row.group
+    notes = section.notes(raw)
+    return lines + ([""] if rows and notes else []) + notes
+
+
+def write_performance(tables):
+    """The sections of docs/performance.md between their marks."""
+    text = PERFORMANCE.read_text()
+    for name, lines in tables.items():
+        begin, end = f"<!-- run.sh {name} -->\n", "<!-- end -->\n"
+        before, found, after = text.partition(begin)
+        if not found:
+            fail(f"{PERFORMANCE} has no line {begin.strip()}")
+        text = before + begin + "\n" + "\n".join(lines) + "\n\n" + end + after.partition(end)[2]
+    PERFORMANCE.write_text(text)
+
+
+def draw(bench, section, raw):
+    try:
+        import matplotlib
+    except ImportError:
+        say("no plots: this Python has no matplotlib; launch/setup.sh --results makes one that has")
+        return
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plot
+
+    plot.rcParams["svg.hashsalt"] = "gru4rec"  # the same file for the same figures
+    figure = section.draw(raw, plot)
+    if figure is None:
+        return
+    for kind in ("svg", "png"):
+        figure.savefig(bench.out / f"{section.name}.{kind}", dpi=120, metadata={"Date": None} if kind == "svg" else None)
+    plot.close(figure)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", default="")
+    parser.add_argument("--step_program", default="")
+    parser.add_argument("--recbole_python", default="")
+    parser.add_argument("--gru4rec_code", default="")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--core", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--docs", action="store_true")
+    parser.add_argument("sections", nargs="+", choices=[section.name for section in SECTIONS])
+    arguments = parser.parse_args()
+    bench = Bench(arguments)
+    tables = {}
+    for section in (section for section in SECTIONS if section.name in arguments.sections):
+        path = bench.out / f"{section.name}.json"
+        if not arguments.tables:
+            say(f"== {section.name}: {section.__doc__}")
+            save_raw(bench, section, section.measure(bench))
+        elif not path.exists():
+            fail(f"{path} is not there: {section.name} has not been measured")
+        record = json.loads(path.read_text())
+        tables[section.name] = table(section, record["raw"])
+        draw(bench, section, record["raw"])
+    text = "\n".join(f"## {name}\n\n" + "\n".join(lines) + "\n" for name, lines in tables.items())
+    (bench.out / "tables.md").write_text(text)
+    print(text)
+    if arguments.docs:
+        write_performance(tables)
+    say(f"tables, plots and what was measured: {bench.out}")
+
+
+if __name__ == "__main__":
+    main()
