@@ -7,13 +7,13 @@ Tables and plots are made of those files alone (--tables makes them again withou
 import argparse
 import collections
 import json
+import math
 import os
 import pathlib
 import random
 import re
 import shlex
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -26,6 +26,9 @@ PERFORMANCE = ROOT / "docs/performance.md"
 # whose mean is that much, as one alone may be luck.
 RECBOLE_BEST = 0.0457
 IN_A_ROW = 3
+
+# What a time is measured by, and how a table says so: processor time is not lengthened by other work on the core.
+CLOCKS = {"clock": "", "cpu": " of processor time"}
 
 Row = collections.namedtuple("Row", "group what values digits")
 
@@ -61,18 +64,14 @@ class Bench:
         return os.environ | one_thread | (extra or {})
 
     def run(self, name, command, environment=None):
-        """Runs it on the core; its output and its peak of resident memory in MiB."""
+        """Runs it on the core, without looking at what it prints unless it fails."""
         log = self.work / f"{name}.log"
         with open(log, "w") as out:
-            process = subprocess.Popen(self.on_core(command), cwd=ROOT, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
-                                       env=self.environment(environment))
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        text = log.read_text()
-        if process.returncode != 0:
-            last = text.strip().splitlines()[-1:]
-            fail(f"exit {process.returncode} of {shlex.join(map(str, command))}: {last}; see {log}")
-        return text, usage.ru_maxrss / 1024
+            done = subprocess.run(self.on_core(command), cwd=ROOT, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                                  env=self.environment(environment))
+        if done.returncode != 0:
+            last = log.read_text().strip().splitlines()[-1:]
+            fail(f"exit {done.returncode} of {shlex.join(map(str, command))}: {last}; see {log}")
 
     def ingest(self, name, options):
         """A store of these options, made once; the options that name it."""
@@ -82,30 +81,43 @@ class Bench:
             self.run(f"ingest-{name}", [self.program, "ingest", *options])
         return options
 
+    def follow(self, name, command, pattern, until=None):
+        """Runs it on the core; a dictionary for every line of its output with the pattern: the match, the seconds since the process was
+        started, its processor seconds. Goes on until it ends or until(lines so far) is true. Then its peak of memory in MiB."""
+        start, found, enough, log = time.monotonic(), [], False, self.work / f"{name}.log"
+        process = subprocess.Popen(self.on_core(command), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                   stdin=subprocess.DEVNULL, env=self.environment({"PYTHONUNBUFFERED": "1"}))
+        with open(log, "w") as out:
+            for line in process.stdout:
+                out.write(line)
+                match = re.search(pattern, line)
+                if match:
+                    found.append({"match": match, "clock": time.monotonic() - start, "cpu": cpu_seconds(process.pid)})
+                    enough = until is not None and until(found)
+                    if enough:
+                        process.kill()
+                        break
+        process.stdout.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if (process.returncode != 0 and not enough) or not found:
+            fail(f"exit {process.returncode} of {shlex.join(map(str, command))}; see {log}")
+        return found, usage.ru_maxrss / 1024
+
     def epochs(self, name, options, until=None):
-        """Trains in one process on the core; a dictionary for every epoch's line, with the seconds since the process was started and
-        its processor seconds. Goes on until training ends or until(epochs so far) is true."""
+        """Trains in one process on the core; a dictionary an epoch, and its peak of memory in MiB."""
+
+        def described(lines):
+            return [{"epoch": int(line["match"][1]), "valid": float(line["match"][3]) if line["match"][3] else None,
+                     "clock": line["clock"], "cpu": line["cpu"]} for line in lines]
+
         folder = self.work / "run" / name
         shutil.rmtree(folder, ignore_errors=True)
         command = [self.program, "train", *options, "--replicas", "1", "--num_threads", "1", "--show_progress", "false",
                    "--log_level", "info", "--run_dir", folder]
-        start, found, lines = time.monotonic(), [], []
-        process = subprocess.Popen(self.on_core(command), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                   stdin=subprocess.DEVNULL, env=self.environment())
-        for line in process.stdout:
-            lines.append(line)
-            match = re.search(r"epoch (\d+)  loss \S+  (\S+) s(?:  valid (\S+) (\S+))?", line)
-            if not match:
-                continue
-            found.append({"epoch": int(match[1]), "clock": time.monotonic() - start, "cpu": cpu_seconds(process.pid),
-                          "epoch_seconds": float(match[2]), "valid": float(match[4]) if match[4] else None})
-            if until and until(found):
-                process.send_signal(signal.SIGKILL)
-                break
-        process.stdout.close()
-        if process.wait() not in (0, -signal.SIGKILL) or not found:
-            fail(f"training failed: {lines[-1:]}, exit {process.returncode} of {shlex.join(map(str, command))}")
-        return found
+        lines, peak = self.follow(name, command, r"epoch (\d+)  loss \S+  \S+ s(?:  valid (\S+) (\S+))?",
+                                  until and (lambda found: until(described(found))))
+        return described(lines), peak
 
 
 def cpu_seconds(pid):
@@ -113,9 +125,9 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def rate_between(epochs, targets, clock):
-    """Targets a second after the first epoch, by that clock."""
-    return targets * (len(epochs) - 1) / (epochs[-1][clock] - epochs[0][clock])
+def rates_between(epochs, targets):
+    """Targets a second after the first epoch, by the clock and by processor time."""
+    return {clock: targets * (len(epochs) - 1) / (epochs[-1][clock] - epochs[0][clock]) for clock in CLOCKS}
 
 
 def reached(valid):
@@ -207,6 +219,8 @@ class RecBole:
 
     name, peer = "recbole", "recbole"
     seeds = range(2020, 2025)
+    # The configuration, and the one option that lets it learn sooner.
+    variants = {"gru4rec": [], "gru4rec --embedding_init unit": ["--embedding_init", "unit"]}
     epochs_of_rate = 4
 
     def measure(self, bench):
@@ -214,7 +228,7 @@ class RecBole:
         if not python or not pathlib.Path(python).exists():
             fail(f"no Python with RecBole at '{python}'; launch/setup.sh --recbole makes it")
         options = bench.ingest("ml-100k", ["--config", "configs/ml-100k.yaml", "--data_path", ".deps/data"])
-        raw = {"targets": None, "recbole": [], "rate": [], "ours": {}}
+        raw = {"targets": None, "recbole": [], "rate": [], "ours": {variant: {} for variant in self.variants}}
         with open(bench.work / "recbole.log", "w") as log:
             start = time.monotonic()
             peer = subprocess.Popen(bench.on_core([python, "-W", "ignore", BENCH / "recbole_epochs.py", 2020, 300]), text=True,
@@ -252,51 +266,57 @@ class RecBole:
             f"{line['clock']:.0f} s since its start")
         if len(raw["rate"]) < bench.rounds:
             count = 2 if bench.quick else self.epochs_of_rate
-            epochs = bench.epochs("rate", [*options, "--epochs", count, "--eval_step", 0])
-            rates = {clock: rate_between(epochs, raw["targets"], clock) for clock in ("clock", "cpu")}
+            epochs, _ = bench.epochs("rate", [*options, "--epochs", count, "--eval_step", 0])
+            rates = rates_between(epochs, raw["targets"])
             raw["rate"].append(rates)
             say(f"ours: {rates['clock']:.0f} targets/s, {rates['clock'] * line['train_seconds'] / raw['targets']:.1f} times as many")
             save_raw(bench, self, raw)
-        missing = [seed for seed in self.seeds if str(seed) not in raw["ours"]]
+        missing = [seed for seed in self.seeds if str(seed) not in raw["ours"]["gru4rec"]]
         if missing and not bench.quick:
-            seed = missing[0]
-            epochs = bench.epochs("quality", [*options, "--seed", seed], until=lambda found: reached_after(found) is not None)
-            raw["ours"][str(seed)] = epochs
+            self.time_to_quality(raw, bench, options, missing[0])
+
+    def time_to_quality(self, raw, bench, options, seed):
+        for variant, more in self.variants.items():
+            epochs, _ = bench.epochs("quality", [*options, *more, "--seed", seed], until=lambda found: reached_after(found) is not None)
+            raw["ours"][variant][str(seed)] = epochs
             when = reached_after(epochs)
-            say(f"ours, seed {seed}: " + ("not reached" if when is None else f"reached after {when['clock']:.1f} s"))
+            say(f"{variant}, seed {seed}: " + ("not reached" if when is None else f"reached after {when['clock']:.1f} s"))
 
     def rows(self, raw):
-        targets, rows = raw["targets"], []
-        for clock, train, what in (("clock", "train_seconds", ""), ("cpu", "train_cpu", " of processor time")):
-            theirs = [targets / line[train] for line in raw["recbole"]]
-            ours = by_round(raw["rate"], clock)
-            rows += [Row("rate", f"targets/s{what}, RecBole", theirs, 0), Row("rate", f"targets/s{what}, gru4rec", ours, 0),
-                     Row("rate", f"**gru4rec ÷ RecBole{what and ', ' + what[4:]}**", [a / b for a, b in zip(ours, theirs)], 1)]
-        found = {seed: reached_after(epochs) for seed, epochs in raw["ours"].items()}
+        theirs = {clock: [raw["targets"] / line[train] for line in raw["recbole"]]
+                  for clock, train in (("clock", "train_seconds"), ("cpu", "train_cpu"))}
+        rows = rows_of_rates("RecBole", theirs, raw["rate"])
         peer = reached_after(raw["recbole"])
-        for clock, what in (("clock", "s"), ("cpu", "s of processor time")):
-            times = [when[clock] for when in found.values() if when]
-            if times:
-                rows.append(Row("time to quality", f"gru4rec, {what}, {len(times)} of {len(found)} seeds", times, 1))
+        for clock, suffix in CLOCKS.items():
             if peer:
-                rows.append(Row("time to quality", f"RecBole, {what}, seed 2020", [peer[clock]], 1))
-            if times and peer:
-                rows.append(Row("time to quality", f"**RecBole ÷ gru4rec, {what}**", [peer[clock] / t for t in times], 1))
+                rows.append(Row("time to quality", f"s{suffix}, RecBole, seed 2020", [peer[clock]], 1))
+            for variant, seeds in raw["ours"].items():
+                found = [reached_after(epochs) for epochs in seeds.values()]
+                times = [when[clock] if when else math.inf for when in found]
+                if times:
+                    rows.append(Row("time to quality", f"s{suffix}, {variant}, {len(times)} seeds", times, 1))
+                if times and peer:
+                    ratios = [peer[clock] / t for t in times]
+                    rows.append(Row("time to quality", f"**RecBole ÷ {variant}{suffix.replace(' of', ',')}**", ratios, 1))
         return rows
 
     def notes(self, raw):
         notes = []
         if reached_after(raw["recbole"]) is None:
-            notes.append(f"RecBole did not reach {RECBOLE_BEST} in the {len(raw['recbole'])} epochs measured.")
-        missed = [seed for seed, epochs in raw["ours"].items() if reached_after(epochs) is None]
-        if missed:
-            notes.append(f"Seeds that did not reach {RECBOLE_BEST}: {' '.join(missed)}.")
+            notes.append(f"RecBole did not reach {RECBOLE_BEST} in the {len(raw['recbole'])} epochs measured, "
+                         f"{raw['recbole'][-1]['cpu']:.0f} s of processor time.")
+        for variant, seeds in raw["ours"].items():
+            missed = [seed for seed, epochs in seeds.items() if reached_after(epochs) is None]
+            if missed:
+                notes.append(f"{variant} did not reach it with the seeds {' '.join(missed)}.")
         return notes
 
     def draw(self, raw, plot):
         figure, axis = plot.subplots(figsize=(7, 4), layout="constrained")
         curves = [("RecBole, seed 2020", raw["recbole"], "C1")]
-        curves += [(f"gru4rec, {len(raw['ours'])} seeds" if i == 0 else None, epochs, "C0") for i, epochs in enumerate(raw["ours"].values())]
+        for colour, (variant, seeds) in zip(("C0", "C2"), raw["ours"].items()):
+            label = f"{variant}, {len(seeds)} seeds"
+            curves += [(None if i else label, epochs, colour) for i, epochs in enumerate(seeds.values())]
         for label, epochs, colour in curves:
             axis.plot([line["clock"] for line in epochs], [line["valid"] for line in epochs], ".-", color=colour, label=label)
         axis.axhline(RECBOLE_BEST, color="0.6", linewidth=1)
@@ -313,6 +333,16 @@ def reached_after(epochs):
     return epochs[count - 1] if count else None
 
 
+def rows_of_rates(name, theirs, ours):
+    """Rates of both and their ratio round by round, by both clocks."""
+    rows = []
+    for clock, suffix in CLOCKS.items():
+        mine = by_round(ours, clock)
+        rows += [Row("rate", f"targets/s{suffix}, {name}", theirs[clock], 0), Row("rate", f"targets/s{suffix}, gru4rec", mine, 0),
+                 Row("rate", f"**gru4rec ÷ {name}{suffix.replace(' of', ',')}**", [a / b for a, b in zip(mine, theirs[clock])], 1)]
+    return rows
+
+
 class OfficialGru4Rec:
     """ml-100k as sessions, every next item: targets a second beside the official PyTorch code, both with a state of 128."""
 
@@ -325,16 +355,14 @@ class OfficialGru4Rec:
         folder = bench.work / "sessions"
         targets = self.write_sessions(folder)
         options = bench.ingest("sessions", ["--config", "configs/session.yaml", "--data_path", folder])
-        raw = {"targets": targets, "rounds": []}
+        raw = {"targets": targets, "official": [], "ours": []}
         for _ in range(bench.rounds):
-            text, _ = bench.run("official", [bench.recbole_python, "-W", "ignore", code / "run.py", folder / "train.tsv", "-d", "cpu",
-                                             "-ps", self.parameters])
-            rates = re.findall(r"\| (\d+) e/s\]", text)
-            if not rates:
-                fail(f"{code}/run.py printed no rate; see {bench.work / 'official.log'}")
-            epochs = bench.epochs("rate", [*options, *self.ours])
-            raw["rounds"].append({"official": float(rates[-1]), "ours": rate_between(epochs, targets, "clock")})
-            say("official GRU4Rec {official:.0f}, gru4rec {ours:.0f} targets/s".format(**raw["rounds"][-1]))
+            command = [bench.recbole_python, "-W", "ignore", code / "run.py", folder / "train.tsv", "-d", "cpu", "-ps", self.parameters]
+            official, _ = bench.follow("official", command, r"^Epoch(\d+) -->")
+            epochs, _ = bench.epochs("rate", [*options, *self.ours])
+            raw["official"].append(rates_between(official, targets))
+            raw["ours"].append(rates_between(epochs, targets))
+            say(f"official GRU4Rec {raw['official'][-1]['cpu']:.0f}, gru4rec {raw['ours'][-1]['cpu']:.0f} targets/s of processor time")
             save_raw(bench, self, raw)
         return raw
 
@@ -355,9 +383,7 @@ class OfficialGru4Rec:
         return sum(len(users[user]) - 1 for user in order[:-20])
 
     def rows(self, raw):
-        theirs, ours = by_round(raw["rounds"], "official"), by_round(raw["rounds"], "ours")
-        return [Row("rate", "targets/s, official GRU4Rec", theirs, 0), Row("rate", "targets/s, gru4rec", ours, 0),
-                Row("rate", "**gru4rec ÷ official**", [a / b for a, b in zip(ours, theirs)], 2)]
+        return rows_of_rates("official GRU4Rec", {clock: by_round(raw["official"], clock) for clock in CLOCKS}, raw["ours"])
 
     def notes(self, raw):
         return [f"Official: `{self.parameters}`, its second epoch. gru4rec: `configs/session.yaml` with "
@@ -400,23 +426,20 @@ class Catalogues:
     """Time and peak memory of training by the number of items, on made-up sessions of ten items each."""
 
     name, peer = "catalogues", None
-    # items: (times each item is clicked, the part of the sessions that is trained on). About 40,000 targets and fewer for the largest.
-    sizes = {1_000: (40, "1"), 10_000: (4, "1"), 100_000: (1, "1/10"), 1_000_000: (1, "1/200")}
-    options = ["--embedding_size", 64, "--hidden_size", 128, "--score", "dot", "--train_batch_size", 2048, "--epochs", 1]
+    # items: (times each item is clicked, one of how many sessions is trained on). 36,000 targets, 4,500 and 2,250 of the largest.
+    sizes = {1_000: (40, 1), 10_000: (4, 1), 100_000: (1, 20), 1_000_000: (1, 400)}
+    options = ["--embedding_size", 64, "--hidden_size", 128, "--score", "dot", "--train_batch_size", 2048, "--epochs", 2]
 
     def measure(self, bench):
-        sizes = {items: value for items, value in self.sizes.items() if items <= 10_000 or not bench.quick}
+        sizes = self.sizes if not bench.quick else {items: (clicks, 4) for items, (clicks, _) in self.sizes.items() if items <= 10_000}
         stores = {items: self.store(bench, items, clicks) for items, (clicks, _) in sizes.items()}
         raw = {"rounds": []}
         for _ in range(bench.rounds):
-            for items, (_, part) in sizes.items():
-                run = bench.work / "run/catalogue"
-                shutil.rmtree(run, ignore_errors=True)
-                _, peak = bench.run("catalogue", [bench.program, "train", *stores[items], *self.options, "--recent_fraction", part,
-                                                  "--replicas", 1, "--num_threads", 1, "--show_progress", "false", "--run_dir", run])
-                rate = json.loads((run / "result.json").read_text())["events_per_second"]
-                raw["rounds"].append({"items": items, "microseconds": 1e6 / rate, "mebibytes": peak})
-                say(f"{items} items: {1e6 / rate:.1f} µs a target, peak of {peak:.0f} MiB")
+            for items, (clicks, part) in sizes.items():
+                epochs, peak = bench.epochs("catalogue", [*stores[items], *self.options, "--recent_fraction", f"1/{part}"])
+                rates = rates_between(epochs, items * clicks // 10 // part * 9)
+                raw["rounds"].append({"items": items, "mebibytes": peak} | {clock: 1e6 / rate for clock, rate in rates.items()})
+                say(f"{items} items: {1e6 / rates['cpu']:.1f} µs of processor time a target, peak of {peak:.0f} MiB")
                 save_raw(bench, self, raw)
         return raw
 
@@ -441,17 +464,18 @@ class Catalogues:
         rows = []
         for items in sorted({record["items"] for record in raw["rounds"]}):
             records = [record for record in raw["rounds"] if record["items"] == items]
-            rows += [Row(f"{items:,} items", "µs a target", by_round(records, "microseconds"), 1),
-                     Row(f"{items:,} items", "peak memory of the process, MiB", by_round(records, "mebibytes"), 0)]
+            rows += [Row(f"{items:,} items", f"µs{suffix} a target", by_round(records, clock), 1) for clock, suffix in CLOCKS.items()]
+            rows += [Row(f"{items:,} items", "peak memory of the process, MiB", by_round(records, "mebibytes"), 0)]
         return rows
 
     def notes(self, raw):
-        return [f"`configs/session.yaml` with `{shlex.join(map(str, self.options))}`; sessions of ten items in random order."]
+        return [f"`configs/session.yaml` with `{shlex.join(map(str, self.options))}`; sessions of ten items in random order; the "
+                "second epoch is timed."]
 
     def draw(self, raw, plot):
         sizes = sorted({record["items"] for record in raw["rounds"]})
         figure, axes = plot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-        for axis, name, label in zip(axes, ("microseconds", "mebibytes"), ("µs a target", "peak memory, MiB")):
+        for axis, name, label in zip(axes, ("cpu", "mebibytes"), ("µs of processor time a target", "peak memory, MiB")):
             values = [by_round([r for r in raw["rounds"] if r["items"] == items], name) for items in sizes]
             middle = [statistics.median(v) for v in values]
             axis.errorbar(sizes, middle, marker="o", capsize=3,
@@ -526,7 +550,7 @@ def table(section, raw):
     if rows:
         lines += ["| | | min | median | max |", "|---|---|---|---|---|"]
     for row in rows:
-        cells = [f"{value:,.{row.digits}f}" for value in (min(row.values), statistics.median(row.values), max(row.values))]
+        cells = ["never" if value == math.inf else f"{value:,.{row.digits}f}" for value in (min(row.values), statistics.median(row.values), max(row.values))]
         if len(row.values) == 1:
             cells = ["", cells[1], ""]
         if row.what.startswith("**"):
