@@ -318,10 +318,10 @@ class RecBole:
             label = f"{variant}, {len(seeds)} seeds"
             curves += [(None if i else label, epochs, colour) for i, epochs in enumerate(seeds.values())]
         for label, epochs, colour in curves:
-            axis.plot([line["clock"] for line in epochs], [line["valid"] for line in epochs], ".-", color=colour, label=label)
+            axis.plot([line["cpu"] for line in epochs], [line["valid"] for line in epochs], ".-", color=colour, label=label)
         axis.axhline(RECBOLE_BEST, color="0.6", linewidth=1)
         axis.set_xscale("log")
-        axis.set_xlabel("seconds since the process was started, one core")
+        axis.set_xlabel("seconds of processor time since the process was started, one core")
         axis.set_ylabel("valid MRR@10, ml-100k")
         axis.legend()
         return figure
