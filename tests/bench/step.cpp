@@ -10,7 +10,8 @@
 //   exp                one exponential a score, alone
 //   libtorch           the same batch through torch::nn::GRU (packed), a dense layer, cross_entropy and torch::optim::Adam
 //
-// products + exp is the roof of the step: what the processor needs for the arithmetic that no program can leave out.
+// products + exp is the roof of the step: what the processor needs for the arithmetic that no program can leave out. The
+// softmax and its products are in bf16 where `precision: auto` would choose it.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
@@ -27,6 +28,7 @@
 #include "gru4rec/model/full_softmax.h"
 #include "gru4rec/model/gru4rec.h"
 #include "gru4rec/model/gru_layer.h"
+#include "gru4rec/model/products.h"
 #include "gru4rec/model/row_kernels.h"
 #include "gru4rec/train/determinism.h"
 #include "gru4rec/train/optimizer.h"
@@ -48,6 +50,8 @@ constexpr Shape kShapes[] = {
     {"ml-100k", 1682, 64, 128, 2048, 0},
     {"yoochoose", 17376, 128, 128, 1024, 3.2},
 };
+
+Precision precision() { return bf16_in_hardware() ? Precision::bf16 : Precision::fp32; }
 
 Batch batch_of(const Shape& shape) {
   const Stream random{7, Purpose::parameter_init};
@@ -76,6 +80,7 @@ void step(benchmark::State& state, const Shape& shape) {
   Gru4Rec model(
       {.catalogue = shape.items, .embedding_size = shape.embedding, .hidden_size = shape.hidden, .dropout_prob = 0.3});
   model.initialise(1);
+  model.set_loss(make_loss({.precision = precision()}, {}));
   Optimizer optimizer(model.layout(), {});
   std::vector<float> gradient(model.layout().gradient_floats());
   int64_t steps = 0;
@@ -101,6 +106,7 @@ class Products {
   }
 
   void softmax() {
+    if (precision() == Precision::bf16) return softmax_in_bf16();
     for (int64_t first = 0; first < table_.size(0); first += kTile) {
       const int64_t rows = std::min(kTile, table_.size(0) - first);
       const Tensor items = table_.narrow(0, first, rows);
@@ -108,6 +114,18 @@ class Products {
       product(queries_, items.t(), tile);
       product(tile, items, grad_queries_);
       grad_table_.narrow(0, first, rows).addmm_(tile.t(), queries_);
+    }
+  }
+
+  void softmax_in_bf16() {
+    const Tensor table = table_.to(at::kBFloat16), queries = queries_.to(at::kBFloat16), transposed = queries.t().contiguous();
+    const Tensor matrix = at::ones({n_, kTile}, at::kBFloat16);
+    for (int64_t first = 0; first + kTile <= table.size(0); first += kTile) {
+      const Tensor items = table.narrow(0, first, kTile);
+      Tensor grad = at::empty({table.size(1), kTile}, at::kFloat);
+      bf16_product(scores_, queries, items.t().contiguous());
+      bf16_product(grad_queries_, matrix, items);
+      bf16_product(grad, transposed, matrix);
     }
   }
 
@@ -167,9 +185,10 @@ void softmax(benchmark::State& state, const Shape& shape) {
   const Tensor queries = at::randn({shape.targets, shape.embedding}).mul_(0.1);
   const Tensor table = at::randn({shape.items + 1, shape.embedding}).mul_(0.1);
   const Tensor labels = at::tensor(batch_of(shape).labels), weights = at::ones({shape.targets});
+  const SoftmaxOptions options{.score_padding = true, .schedule = softmax_schedule(table.size(0)), .precision = precision()};
   Tensor grad_table = at::zeros_like(table);
   for (auto _ : state)
-    benchmark::DoNotOptimize(softmax_cross_entropy(queries, table, labels, weights, /*score_padding=*/true, grad_table).sum);
+    benchmark::DoNotOptimize(softmax_cross_entropy(queries, table, labels, weights, options, grad_table).sum);
   count_targets(state, shape);
 }
 
