@@ -11,6 +11,8 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <type_traits>
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/nearest.h"
@@ -29,6 +31,11 @@ template <typename T>
 T value_of(arrow::Result<T> result, const fs::path& path) {
   if (result.ok()) return std::move(result).ValueUnsafe();
   throw SurroundingsError("cannot read {}: {}. Check the file and the disk.", path.string(), result.status().message());
+}
+
+int64_t units_per_second(const arrow::TimestampArray& array) {
+  static constexpr int64_t kPerSecond[] = {1, 1000, 1'000'000, 1'000'000'000};
+  return kPerSecond[static_cast<const arrow::TimestampType&>(*array.type()).unit()];
 }
 
 // One column of a batch as text, whatever its type.
@@ -92,8 +99,7 @@ class TextColumn {
   }
   // Seconds since the epoch, as text with up to six decimals.
   std::string_view seconds(const arrow::TimestampArray& array, int64_t row) {
-    static constexpr int64_t kPerSecond[] = {1, 1000, 1'000'000, 1'000'000'000};
-    const int64_t per_second = kPerSecond[static_cast<const arrow::TimestampType&>(*array.type()).unit()];
+    const int64_t per_second = units_per_second(array);
     const int64_t whole = array.Value(row) / per_second, rest = array.Value(row) % per_second;
     buffer_ = rest == 0 ? fmt::format("{}", whole)
                         : fmt::format("{:.6f}", static_cast<double>(array.Value(row)) / static_cast<double>(per_second));
@@ -104,6 +110,60 @@ class TextColumn {
   std::unique_ptr<TextColumn> values_;
   std::string buffer_;
 };
+
+// A whole number, if the double at `row` is one that prints as int64_t would print it.
+std::optional<int64_t> whole(const arrow::DoubleArray& array, int64_t row) {
+  const double value = array.Value(row);
+  if (!(std::abs(value) < 0x1p53) || value != std::floor(value) || (value == 0 && std::signbit(value))) return std::nullopt;
+  return static_cast<int64_t>(value);
+}
+std::optional<int64_t> whole(const arrow::TimestampArray& array, int64_t row) {
+  const int64_t value = array.Value(row), per_second = units_per_second(array);
+  return value % per_second == 0 ? std::optional(value / per_second) : std::nullopt;
+}
+template <typename Integers>
+std::optional<int64_t> whole(const Integers& array, int64_t row) {
+  return static_cast<int64_t>(array.Value(row));
+}
+
+// Calls use(value) with the first `rows` values of a column: whole numbers as int64_t where the column's type has them, all
+// else as text, which is empty for null.
+template <typename Use>
+void for_each_value(const std::shared_ptr<arrow::Array>& column, int64_t rows, Use use) {
+  TextColumn text(column);
+  const auto each = [&](const auto& numbers) {
+    for (int64_t row = 0; row < rows; ++row) {
+      const auto number = numbers.IsNull(row) ? std::nullopt : whole(numbers, row);
+      if (number) {
+        use(*number);
+      } else {
+        use(text.at(row));
+      }
+    }
+  };
+  switch (column->type_id()) {
+    case arrow::Type::INT8:
+      return each(static_cast<const arrow::Int8Array&>(*column));
+    case arrow::Type::INT16:
+      return each(static_cast<const arrow::Int16Array&>(*column));
+    case arrow::Type::INT32:
+      return each(static_cast<const arrow::Int32Array&>(*column));
+    case arrow::Type::INT64:
+      return each(static_cast<const arrow::Int64Array&>(*column));
+    case arrow::Type::UINT8:
+      return each(static_cast<const arrow::UInt8Array&>(*column));
+    case arrow::Type::UINT16:
+      return each(static_cast<const arrow::UInt16Array&>(*column));
+    case arrow::Type::UINT32:
+      return each(static_cast<const arrow::UInt32Array&>(*column));
+    case arrow::Type::DOUBLE:
+      return each(static_cast<const arrow::DoubleArray&>(*column));
+    case arrow::Type::TIMESTAMP:
+      return each(static_cast<const arrow::TimestampArray&>(*column));
+    default:
+      for (int64_t row = 0; row < rows; ++row) use(text.at(row));
+  }
+}
 
 using BlankRows = std::vector<uint64_t>;  // their numbers, rising
 
@@ -158,9 +218,7 @@ class RowSink {
         part_(part),
         format_(format),
         header_rows_(header_rows),
-        table_(table) {
-    for (const auto& [column, interval] : format.val_interval) intervals_.push_back(interval);
-  }
+        table_(table) {}
 
   // The columns a batch must have, in order: session, item, time, then those of val_interval.
   static std::vector<std::string> columns(const EventFormat& format) {
@@ -169,13 +227,19 @@ class RowSink {
     return names;
   }
 
+  // One column after the other, each only up to the first row that a column before it could not be read in: what is reported is
+  // the first bad row, and the first bad value in it.
   void add(const arrow::RecordBatch& batch, const std::vector<int>& indices) {
-    std::vector<TextColumn> columns;
-    for (int index : indices) columns.emplace_back(batch.column(index));
-    for (int64_t i = 0; i < batch.num_rows(); ++i) {
-      ++rows_;
-      add_row(columns, i);
-    }
+    Columns columns;
+    for (int index : indices) columns.push_back(batch.column(index));
+    int64_t rows = batch.num_rows();
+    rows = add_ids(columns[0], rows, format_.session_column, table_.sessions[static_cast<size_t>(part_)], table_.session);
+    rows = add_ids(columns[1], rows, format_.item_column, table_.items, table_.item);
+    rows = read(columns[2], rows, format_.time_column, [&](auto value) { table_.time.push_back(parse_time(value)); });
+    rows = add_in_range(columns, rows);
+    table_.part.insert(table_.part.end(), static_cast<size_t>(rows), part_);
+    rows_ += static_cast<uint64_t>(rows);
+    if (fault_) fail(columns, rows);
   }
   uint64_t rows() const { return rows_; }
   const std::shared_ptr<BlankRows>& blank_rows() const { return blank_rows_; }
@@ -189,45 +253,69 @@ class RowSink {
   }
 
  private:
-  void add_row(std::vector<TextColumn>& columns, int64_t i) {
-    columns_ = &columns;
-    index_ = i;
-    const std::string_view session = columns[0].at(i);
-    if (session.empty()) fail(format_.session_column, "is empty, wanted an id");
-    const uint32_t session_code = table_.sessions[static_cast<size_t>(part_)].code(session);
-    const std::string_view item = columns[1].at(i);
-    if (item.empty()) fail(format_.item_column, "is empty, wanted an id");
-    const uint32_t item_code = table_.items.code(item);
-    const int64_t time = parse_time(columns[2].at(i));
-    bool in_range = true;
-    for (size_t k = 0; k < intervals_.size(); ++k) in_range &= contained(parse_value(columns[3 + k].at(i), k), intervals_[k]);
-    table_.session.push_back(session_code);
-    table_.item.push_back(item_code);
-    table_.time.push_back(time);
-    table_.part.push_back(part_);
-    table_.in_range.push_back(in_range);
+  using Columns = std::vector<std::shared_ptr<arrow::Array>>;
+
+  struct BadValue {
+    std::string what;
+  };
+
+  // Calls use(value) for the first `rows` values of a column. Returns how many it took: all, or those before the one it threw
+  // BadValue for, which is noted.
+  template <typename Use>
+  int64_t read(const Columns::value_type& column, int64_t rows, const std::string& name, Use use) {
+    int64_t row = 0;
+    try {
+      for_each_value(column, rows, [&](auto value) {
+        use(value);
+        ++row;
+      });
+    } catch (const BadValue& bad) {
+      fault_ = {name, bad.what};
+    }
+    return row;
   }
 
-  double parse_double(std::string_view text, const std::string& column) const {
+  int64_t add_ids(const Columns::value_type& column, int64_t rows, const std::string& name, Interner& ids,
+                  std::vector<uint32_t>& codes) {
+    return read(column, rows, name, [&](auto value) {
+      if constexpr (std::is_same_v<decltype(value), std::string_view>)
+        if (value.empty()) throw BadValue{"is empty, wanted an id"};
+      codes.push_back(ids.code(value));
+    });
+  }
+
+  int64_t add_in_range(const Columns& columns, int64_t rows) {
+    const size_t first = table_.in_range.size();
+    table_.in_range.resize(first + static_cast<size_t>(rows), true);
+    size_t k = 3;
+    for (const auto& [name, interval] : format_.val_interval) {
+      size_t event = first;
+      rows = read(columns[k++], rows, name,
+                  [&](auto value) { table_.in_range[event++] &= contained(parse_value(value), interval); });
+    }
+    return rows;
+  }
+
+  static double parse_double(std::string_view text) {
     double value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
-      fail(column, fmt::format("is '{}', wanted a number", text));
+      throw BadValue{fmt::format("is '{}', wanted a number", text)};
     return value;
   }
   // NaN, which no interval contains, for a missing value: RecBole drops such rows, too.
-  double parse_value(std::string_view text, size_t k) const {
-    if (text.empty()) return std::numeric_limits<double>::quiet_NaN();
-    return parse_double(text, std::next(format_.val_interval.begin(), static_cast<std::ptrdiff_t>(k))->first);
+  static double parse_value(std::string_view text) {
+    return text.empty() ? std::numeric_limits<double>::quiet_NaN() : parse_double(text);
   }
+  static double parse_value(int64_t number) { return static_cast<double>(number); }
 
   // Whole numbers exactly; from the first one with a fraction on, all times are held in millionths.
   int64_t parse_time(std::string_view text) {
-    int64_t whole = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), whole);
-    if (error == std::errc() && end == text.data() + text.size()) return scaled(whole);
-    const double value = parse_double(text, format_.time_column);
-    if (value == std::floor(value) && std::abs(value) < 0x1p53) return scaled(static_cast<int64_t>(value));
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc() && end == text.data() + text.size()) return parse_time(number);
+    const double value = parse_double(text);
+    if (value == std::floor(value) && std::abs(value) < 0x1p53) return parse_time(static_cast<int64_t>(value));
     if (table_.time_scale == 1) {
       for (int64_t& time : table_.time) time = in_millionths(time);
       table_.time_scale = kFractionScale;
@@ -235,22 +323,22 @@ class RowSink {
     check_size(value);
     return std::llround(value * kFractionScale);
   }
-  int64_t scaled(int64_t whole) const { return table_.time_scale == 1 ? whole : in_millionths(whole); }
-  int64_t in_millionths(int64_t whole) const {
-    check_size(static_cast<double>(whole));
-    return whole * kFractionScale;
+  int64_t parse_time(int64_t number) const { return table_.time_scale == 1 ? number : in_millionths(number); }
+  static int64_t in_millionths(int64_t number) {
+    check_size(static_cast<double>(number));
+    return number * kFractionScale;
   }
-  void check_size(double value) const {
+  static void check_size(double value) {
     if (std::abs(value) * kFractionScale >= 0x1p62)
-      fail(format_.time_column,
-           "is too large, or an earlier one is, to be held in millionths, which the fractions in the file ask for");
+      throw BadValue{"is too large, or an earlier one is, to be held in millionths, which the fractions in the file ask for"};
   }
 
-  [[noreturn]] void fail(const std::string& column, const std::string& what) const {
+  // Of the row that follows those that were added.
+  [[noreturn]] void fail(const Columns& columns, int64_t row) const {
     std::vector<std::string> content;
-    for (TextColumn& cell : *columns_) content.emplace_back(cell.at(index_).substr(0, 80));
-    throw UserError("{}, row {}: column '{}' {}. The row has '{}': correct or remove it.", path_.string(), row_number(), column,
-                    what, fmt::join(content, " | "));
+    for (const auto& column : columns) content.emplace_back(TextColumn(column).at(row).substr(0, 80));
+    throw UserError("{}, row {}: column '{}' {}. The row has '{}': correct or remove it.", path_.string(),
+                    number_among_blanks(rows_ + 1 + header_rows_), fault_->column, fault_->what, fmt::join(content, " | "));
   }
 
   std::shared_ptr<BlankRows> blank_rows_;
@@ -259,10 +347,11 @@ class RowSink {
   const EventFormat& format_;
   uint64_t header_rows_;
   EventTable& table_;
-  std::vector<Intervals> intervals_;
   uint64_t rows_ = 0;
-  std::vector<TextColumn>* columns_ = nullptr;  // the row that is being read, for messages
-  int64_t index_ = 0;
+  struct Fault {
+    std::string column, what;
+  };
+  std::optional<Fault> fault_;  // of the row after the last one that could be read
 };
 
 // Positions of the wanted columns among those there are.

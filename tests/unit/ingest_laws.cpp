@@ -185,6 +185,46 @@ TEST_F(Ingest, EveryFormatOfTheSameEventsGivesTheSameStore) {
     EXPECT_EQ(digest_of(name), digest) << name;
 }
 
+TEST_F(Ingest, TimesAndIdsOfParquetThatAreNoIntegersAreTheTextTheyPrintAs) {
+  arrow::DoubleBuilder ids;
+  for (double id : {-0.0, 0.0, 2.5, 9007199254740991.0, 1e16, -3.0}) ASSERT_TRUE(ids.Append(id).ok());
+  const auto all = events("-0:x@1250 0:x@2000 2.5:x@2500 9007199254740991:x@4000 1e+16:x@5000 -3:x@6000");
+  write_parquet(folder_ / "a.parquet", ids.Finish().ValueOrDie(), text_column(all, &Event::item),
+                time_column(all)->View(arrow::timestamp(arrow::TimeUnit::MILLI)).ValueOrDie());
+  write("a.tsv",
+        "user_id\titem_id\ttimestamp\n-0\tx\t1.25\n0\tx\t2\n2.5\tx\t2.5\n9007199254740991\tx\t4\n1e+16\tx\t5\n-3\tx\t6\n");
+  options_.min_session_length = 1;
+  EXPECT_EQ(digest_of("a.parquet"), digest_of("a.tsv"));
+}
+
+TEST(Interner, IdsAreEqualJustWhereTheirTextsAre) {
+  Interner ids;
+  std::vector<std::string> texts = {"7",
+                                    "07",
+                                    "7.0",
+                                    "+7",
+                                    " 7",
+                                    "-7",
+                                    "-07",
+                                    "0",
+                                    "-0",
+                                    "00",
+                                    "-",
+                                    "item",
+                                    "9223372036854775807",
+                                    "-9223372036854775808",
+                                    "9223372036854775808",
+                                    "18446744073709551615"};
+  for (int64_t number = 1000; number < 3003; ++number)
+    texts.push_back(number % 3 == 0 ? fmt::format("i{}", number) : std::to_string(number * number));
+  for (int round = 0; round < 2; ++round)
+    for (uint32_t code = 0; code < texts.size(); ++code) ASSERT_EQ(ids.code(texts[code]), code) << texts[code];
+  for (uint32_t code = 0; code < texts.size(); ++code) ASSERT_EQ(ids.text(code), texts[code]);
+  for (int64_t number : {int64_t{7}, int64_t{-7}, int64_t{0}, INT64_MAX, INT64_MIN, int64_t{1000} * 1000})
+    EXPECT_EQ(ids.code(number), ids.code(std::to_string(number))) << number;
+  EXPECT_EQ(ids.size(), texts.size());
+}
+
 TEST_F(Ingest, AByteOrderMarkCarriageReturnsAndAMissingLastNewlineChangeNothing) {
   const std::string text = tsv("1:x@1 1:y@2 2:y@3 2:x@4");
   write("a.tsv", text);
@@ -473,6 +513,19 @@ TEST_F(Ingest, ABadFieldIsNamedWithItsRow) {
                 AllOf(HasSubstr("row 4"), HasSubstr(fmt::format("'timestamp' is '{}', wanted a number", time))));
   EXPECT_THAT(error_of(tsv("a:x@4611686018427387904") + "a\ty\t0.5\n"), AllOf(HasSubstr("row 3"), HasSubstr("too large")));
   EXPECT_THAT(error_of(tsv("a:x@1") + "a\ty\t1e300\n"), AllOf(HasSubstr("row 3"), HasSubstr("too large")));
+}
+
+TEST_F(Ingest, TheFirstBadRowIsNamedAndTheFirstBadFieldInIt) {
+  const std::string start = tsv("a:x@1 a:y@2");
+  EXPECT_THAT(error_of(start + "b\tx\tsoon\n\tx\t3\n"),
+              AllOf(HasSubstr("row 4"), HasSubstr("'timestamp'"), HasSubstr("b | x")));
+  EXPECT_THAT(error_of(start + "b\t\t3\n\tx\tsoon\n"),
+              AllOf(HasSubstr("row 4"), HasSubstr("'item_id'"), HasSubstr("b |  | 3")));
+  EXPECT_THAT(error_of(start + "b\t\tsoon\n"), AllOf(HasSubstr("row 4"), HasSubstr("'item_id'"), HasSubstr("b |  | soon")));
+  options_.val_interval = {{"price", {{0, 9, true, true}}}};
+  const std::string priced = "user_id\titem_id\ttimestamp\tprice\na\tx\t1\t5\n";
+  EXPECT_THAT(error_of(priced + "a\ty\t2\tmuch\na\ty\tsoon\t5\n"), AllOf(HasSubstr("row 3"), HasSubstr("'price' is 'much'")));
+  EXPECT_THAT(error_of(priced + "a\ty\tsoon\tmuch\n"), AllOf(HasSubstr("row 3"), HasSubstr("'timestamp' is 'soon'")));
 }
 
 TEST_F(Ingest, ARowWithAnotherNumberOfFieldsIsNamed) {

@@ -5,21 +5,38 @@
 #include <deque>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <variant>
 #include <vector>
 
 namespace gru4rec {
 
-// Texts numbered 0, 1, 2 … by first appearance; each is kept once. Local; one thread.
+// Texts numbered 0, 1, 2 … by first appearance; each is kept once. Most ids are whole numbers: a text that is just what an
+// int64_t prints as is kept as that number, and a number is the text it prints as.
+//
+//   ids.code("7") == ids.code(7);      ids.text(ids.code(7)) == "7";      ids.code("07") != ids.code(7);
+//
+// A table of open addresses with places for at least twice the texts, of 16 bytes each: finding a number touches one cache
+// line. Local; one thread.
 class Interner {
  public:
   uint32_t code(std::string_view text);
-  const std::string& text(uint32_t code) const { return texts_[code]; }
-  size_t size() const { return texts_.size(); }
+  uint32_t code(int64_t number);
+  std::string text(uint32_t code) const;
+  size_t size() const { return ids_.size(); }
 
  private:
-  std::deque<std::string> texts_;  // never moves a text
-  std::unordered_map<std::string_view, uint32_t> codes_;
+  static constexpr uint32_t kFree = UINT32_MAX;
+  struct Place {
+    uint64_t hash = 0;
+    uint32_t code = kFree;
+    bool is_number = false;
+  };
+
+  Place& find_or_take(uint64_t hash, bool is_number, std::string_view text);
+  void make_room();
+
+  std::vector<Place> places_;                           // their number is a power of two
+  std::deque<std::variant<int64_t, std::string>> ids_;  // [code]
 };
 
 // Which file, and so which part of the data, an event came from.
