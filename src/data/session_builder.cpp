@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 #include <tuple>
+#include <utility>
 
 #include "gru4rec/base/error.h"
 
@@ -67,8 +68,49 @@ void filter_by_counts(const EventTable& table, const Options& options, std::vect
   note(dropped, "item_inter_num_interval", by_item);
 }
 
+// Rows by the session's key, those of one session in the order they came in: counts, then each row to its place.
+std::vector<uint64_t> grouped_by_session(const EventTable& table, const std::vector<uint64_t>& rows) {
+  std::vector<uint64_t> next[kParts];  // [part][code] how many rows, then where its next row goes
+  for (size_t part = 0; part < kParts; ++part) next[part].resize(table.sessions[part].size());
+  const auto of = [&](uint64_t row) -> uint64_t& { return next[static_cast<size_t>(table.part[row])][table.session[row]]; };
+  for (uint64_t row : rows) ++of(row);
+  uint64_t first = 0;
+  for (std::vector<uint64_t>& part : next)
+    for (uint64_t& place : part) first += std::exchange(place, first);
+  std::vector<uint64_t> grouped(rows.size());
+  for (uint64_t row : rows) grouped[of(row)++] = row;
+  return grouped;
+}
+
+void sort_by_time(const TimeRank& time, std::vector<uint64_t>& rows, uint64_t first, uint64_t end) {
+  const auto begin = rows.begin() + static_cast<int64_t>(first), stop = rows.begin() + static_cast<int64_t>(end);
+  const auto earlier = [&](uint64_t a, uint64_t b) { return time.of(a) < time.of(b); };
+  if (!std::is_sorted(begin, stop, earlier)) std::stable_sort(begin, stop, earlier);
+}
+
+// Spans by what they are ordered by: a time, and for equal ones the place of the last event in the file.
+struct SpanPlace {
+  int64_t time;
+  uint64_t last_row;
+  uint64_t span;
+  auto operator<=>(const SpanPlace&) const = default;
+};
+
+uint64_t last_row(const Sessions& sessions, const SessionSpan& span) { return sessions.events[span.first + span.count - 1]; }
+
+template <typename TimeOf>
+std::vector<SpanPlace> places_of(const Sessions& sessions, Part part, TimeOf time_of) {
+  std::vector<SpanPlace> places;
+  for (uint64_t i = 0; i < sessions.spans.size(); ++i) {
+    if (sessions.spans[i].part != part) continue;
+    const uint64_t row = last_row(sessions, sessions.spans[i]);
+    places.push_back({time_of(row), row, i});
+  }
+  return places;
+}
+
 int64_t end_time(const EventTable& table, const Sessions& sessions, const SessionSpan& span) {
-  return table.time[sessions.events[span.first + span.count - 1]];
+  return table.time[last_row(sessions, span)];
 }
 
 // The last sessions by end time among those in training so far become `part`: those that end after `limit`.
@@ -86,21 +128,6 @@ void check_seconds(const Options& options, int64_t time) {
         "a split by days needs {} in seconds; {} looks like milli- or microseconds. Convert the column, or split by a fraction "
         "of the sessions.",
         options.TIME_FIELD, time);
-}
-
-// Indices of the training sessions by end time, ties by the place of the last event in the file.
-std::vector<size_t> training_by_end(const EventTable& table, const Sessions& sessions) {
-  std::vector<size_t> order;
-  for (size_t i = 0; i < sessions.spans.size(); ++i)
-    if (sessions.spans[i].part == Part::train) order.push_back(i);
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    const auto key = [&](size_t i) {
-      const SessionSpan& span = sessions.spans[i];
-      return std::pair(end_time(table, sessions, span), sessions.events[span.first + span.count - 1]);
-    };
-    return key(a) < key(b);
-  });
-  return order;
 }
 
 // Compacts spans and events: keep_event says which rows stay; sessions shorter than `shortest` go.
@@ -138,14 +165,6 @@ TimeRank::TimeRank(const EventTable& table, TimeOrder order, const std::vector<u
   width_ = table.time[*high] == table.time[*low] ? 1.0 : static_cast<double>(table.time[*high]) - low_;
 }
 
-bool TimeRank::before(uint64_t a, uint64_t b) const {
-  if (order_ == TimeOrder::exact) return table_.time[a] < table_.time[b];
-  const auto normalised = [&](uint64_t row) {
-    return static_cast<float>((static_cast<double>(table_.time[row]) - low_) / width_);
-  };
-  return normalised(a) < normalised(b);
-}
-
 std::vector<uint64_t> filter_events(const EventTable& table, const Options& options, Dropped& dropped) {
   std::vector<uint64_t> rows(table.events());
   std::iota(rows.begin(), rows.end(), 0);
@@ -160,21 +179,23 @@ std::vector<uint64_t> filter_events(const EventTable& table, const Options& opti
 }
 
 Sessions form_sessions(const EventTable& table, const Options& options, const TimeRank& time, std::vector<uint64_t> rows) {
-  std::stable_sort(rows.begin(), rows.end(), [&](uint64_t a, uint64_t b) {
-    const uint64_t key_a = session_key(table, a), key_b = session_key(table, b);
-    return key_a != key_b ? key_a < key_b : time.before(a, b);
-  });
   Sessions sessions;
+  sessions.events = grouped_by_session(table, std::move(rows));
+  const std::vector<uint64_t>& events = sessions.events;
   const double gap = options.session_gap * static_cast<double>(table.time_scale);
-  for (uint64_t i = 0; i < rows.size(); ++i) {
-    const bool same_id = i > 0 && session_key(table, rows[i]) == session_key(table, rows[i - 1]);
-    const bool near =
-        !(gap > 0) ||
-        (same_id && static_cast<double>(table.time[rows[i]]) - static_cast<double>(table.time[rows[i - 1]]) <= gap);
-    if (!same_id || !near) sessions.spans.push_back({table.session[rows[i]], table.part[rows[i]], i, 0});
-    ++sessions.spans.back().count;
+  const auto far = [&](uint64_t a, uint64_t b) {
+    return gap > 0 && static_cast<double>(table.time[b]) - static_cast<double>(table.time[a]) > gap;
+  };
+  for (uint64_t first = 0, end = 0; first < events.size(); first = end) {
+    const uint64_t key = session_key(table, events[first]);
+    while (end < events.size() && session_key(table, events[end]) == key) ++end;
+    sort_by_time(time, sessions.events, first, end);
+    for (uint64_t i = first; i < end; ++i) {
+      if (i == first || far(events[i - 1], events[i]))
+        sessions.spans.push_back({table.session[events[i]], table.part[events[i]], i, 0});
+      ++sessions.spans.back().count;
+    }
   }
-  sessions.events = std::move(rows);
   return sessions;
 }
 
@@ -198,12 +219,16 @@ void assign_parts(const EventTable& table, const Options& options, Sessions& ses
     if (split.temporal_valid > 0) move_to(Part::valid, sessions, after(split.temporal_test + split.temporal_valid));
     return;
   }
-  const std::vector<size_t> order = training_by_end(table, sessions);
-  const auto total = static_cast<double>(order.size());
-  const auto test = static_cast<size_t>(total * split.temporal_test);
-  const auto valid = static_cast<size_t>(total * split.temporal_valid);
-  for (size_t i = 0; i < test; ++i) sessions.spans[order[order.size() - 1 - i]].part = Part::test;
-  for (size_t i = test; i < test + valid; ++i) sessions.spans[order[order.size() - 1 - i]].part = Part::valid;
+  std::vector<SpanPlace> places = places_of(sessions, Part::train, [&](uint64_t row) { return table.time[row]; });
+  const auto total = static_cast<double>(places.size());
+  const auto move_last = [&](Part part, double share) {  // and forgets them
+    const auto first = places.end() - static_cast<int64_t>(total * share);
+    std::nth_element(places.begin(), first, places.end());
+    std::for_each(first, places.end(), [&](const SpanPlace& place) { sessions.spans[place.span].part = part; });
+    places.erase(first, places.end());
+  };
+  move_last(Part::test, split.temporal_test);
+  move_last(Part::valid, split.temporal_valid);
 }
 
 void filter_sessions(const EventTable& table, const Options& options, Sessions& sessions, Dropped& dropped) {
@@ -237,34 +262,39 @@ void filter_sessions(const EventTable& table, const Options& options, Sessions& 
 }
 
 void order_sessions(const TimeRank& time, Sessions& sessions) {
-  const auto last = [&](const SessionSpan& span) { return sessions.events[span.first + span.count - 1]; };
-  std::sort(sessions.spans.begin(), sessions.spans.end(), [&](const SessionSpan& a, const SessionSpan& b) {
-    if (a.part != b.part) return a.part < b.part;
-    if (time.before(last(a), last(b))) return true;
-    if (time.before(last(b), last(a))) return false;
-    return last(a) < last(b);
-  });
+  std::vector<SessionSpan> ordered;
+  ordered.reserve(sessions.spans.size());
+  for (Part part : {Part::whole, Part::train, Part::valid, Part::test}) {
+    std::vector<SpanPlace> places = places_of(sessions, part, [&](uint64_t row) { return time.of(row); });
+    std::sort(places.begin(), places.end());
+    for (const SpanPlace& place : places) ordered.push_back(sessions.spans[place.span]);
+  }
+  sessions.spans = std::move(ordered);
 }
 
 std::vector<uint32_t> number_items(const EventTable& table, const TimeRank& time, const Sessions& sessions,
                                    std::vector<std::string>& names) {
-  constexpr uint64_t kNever = std::numeric_limits<uint64_t>::max();
-  const auto earlier = [&](uint64_t a, uint64_t b) { return time.before(a, b) || (!time.before(b, a) && a < b); };
-  std::vector<uint64_t> first(table.items.size(), kNever);  // row of each item's first event in training
+  struct First {
+    int64_t time;
+    uint64_t row = UINT64_MAX;  // of no event in training
+    auto operator<=>(const First&) const = default;
+  };
+  std::vector<First> firsts(table.items.size(), {std::numeric_limits<int64_t>::max()});
   for (const SessionSpan& span : sessions.spans) {
     if (!in_training(span)) continue;
     for (uint64_t i = span.first; i < span.first + span.count; ++i) {
       const uint64_t row = sessions.events[i];
-      uint64_t& so_far = first[table.item[row]];
-      if (so_far == kNever || earlier(row, so_far)) so_far = row;
+      First& first = firsts[table.item[row]];
+      first = std::min(first, {time.of(row), row});
     }
   }
-  std::erase(first, kNever);
-  std::sort(first.begin(), first.end(), earlier);
+  std::erase_if(firsts, [](const First& first) { return first.row == UINT64_MAX; });
+  std::sort(firsts.begin(), firsts.end());
   std::vector<uint32_t> ids(table.items.size(), 0);
-  for (uint64_t row : first) {
-    names.push_back(table.items.text(table.item[row]));
-    ids[table.item[row]] = static_cast<uint32_t>(names.size());
+  for (const First& first : firsts) {
+    const uint32_t item = table.item[first.row];
+    names.push_back(table.items.text(item));
+    ids[item] = static_cast<uint32_t>(names.size());
   }
   return ids;
 }

@@ -1,6 +1,7 @@
 // The steps of ingest between reading and writing, on an EventTable. Internal to data/ingest. Local.
 #pragma once
 
+#include <bit>
 #include <map>
 #include <string>
 #include <vector>
@@ -27,13 +28,17 @@ struct Sessions {
 // Events dropped, by reason, in the order of the steps.
 using Dropped = std::vector<std::pair<std::string, uint64_t>>;
 
-// Position of an event in the order of time that `order` asks for: rows sorted by it, stable. With TimeOrder::recbole two
-// times are equal if they are after normalisation to [0, 1] in float32, which is what RecBole sorts by; its bounds are those of
-// the `rows` that the filters left.
+// Where an event comes in the order of time that `order` asks for; those with equal places stay in the order of the file. With
+// TimeOrder::recbole two times are equal if they are after normalisation to [0, 1] in float32, which is what RecBole sorts by;
+// its bounds are those of the `rows` that the filters left.
 class TimeRank {
  public:
   TimeRank(const EventTable& table, TimeOrder order, const std::vector<uint64_t>& rows);
-  bool before(uint64_t a, uint64_t b) const;  // false for equal times
+  int64_t of(uint64_t row) const {
+    if (order_ == TimeOrder::exact) return table_.time[row];
+    const auto normalised = static_cast<float>((static_cast<double>(table_.time[row]) - low_) / width_);
+    return std::bit_cast<int32_t>(normalised);  // rises with it, as it is not negative
+  }
 
  private:
   const EventTable& table_;
