@@ -69,7 +69,7 @@ void filter_by_counts(const EventTable& table, const Options& options, std::vect
 }
 
 // Rows by the session's key, those of one session in the order they came in: counts, then each row to its place.
-std::vector<uint64_t> grouped_by_session(const EventTable& table, const std::vector<uint64_t>& rows) {
+std::vector<uint64_t> grouped_by_session(const EventTable& table, std::vector<uint64_t> rows) {
   std::vector<uint64_t> next[kParts];  // [part][code] how many rows, then where its next row goes
   for (size_t part = 0; part < kParts; ++part) next[part].resize(table.sessions[part].size());
   const auto of = [&](uint64_t row) -> uint64_t& { return next[static_cast<size_t>(table.part[row])][table.session[row]]; };
@@ -130,24 +130,24 @@ void check_seconds(const Options& options, int64_t time) {
         options.TIME_FIELD, time);
 }
 
-// Compacts spans and events: keep_event says which rows stay; sessions shorter than `shortest` go.
+// Drops events and sessions, each session within its own range of the events: keep_event says which rows stay, given the one
+// kept before it in the session or null; sessions shorter than `shortest` go. Returns whether anything went.
 template <typename Keep>
 bool compact(Sessions& sessions, uint64_t shortest, Keep keep_event) {
-  Sessions kept;
-  kept.events.reserve(sessions.events.size());
-  for (const SessionSpan& span : sessions.spans) {
-    SessionSpan copy{span.id, span.part, kept.events.size(), 0};
-    for (uint64_t i = span.first; i < span.first + span.count; ++i)
-      if (keep_event(span, i, copy.first < kept.events.size() ? &kept.events.back() : nullptr))
-        kept.events.push_back(sessions.events[i]);
-    copy.count = kept.events.size() - copy.first;
-    if (copy.count >= shortest && copy.count > 0)
-      kept.spans.push_back(copy);
-    else
-      kept.events.erase(kept.events.begin() + static_cast<int64_t>(copy.first), kept.events.end());
+  auto& [spans, events] = sessions;
+  uint64_t spans_kept = 0;
+  bool changed = false;
+  for (const SessionSpan& span : spans) {
+    const uint64_t end = span.first + span.count;
+    uint64_t kept = span.first;
+    for (uint64_t i = span.first; i < end; ++i)
+      if (keep_event(span, events[i], kept > span.first ? &events[kept - 1] : nullptr)) events[kept++] = events[i];
+    const uint64_t count = kept - span.first;
+    const bool stays = count >= shortest && count > 0;
+    changed = changed || !stays || kept < end;
+    if (stays) spans[spans_kept++] = {span.id, span.part, span.first, count};
   }
-  const bool changed = kept.events.size() != sessions.events.size() || kept.spans.size() != sessions.spans.size();
-  sessions = std::move(kept);
+  spans.resize(spans_kept);
   return changed;
 }
 
@@ -155,7 +155,11 @@ bool in_training(const SessionSpan& span) { return span.part == Part::whole || s
 
 }  // namespace
 
-uint64_t Sessions::event_count() const { return events.size(); }
+uint64_t Sessions::event_count() const {
+  uint64_t count = 0;
+  for (const SessionSpan& span : spans) count += span.count;
+  return count;
+}
 
 TimeRank::TimeRank(const EventTable& table, TimeOrder order, const std::vector<uint64_t>& rows) : table_(table), order_(order) {
   if (order_ == TimeOrder::exact || rows.empty()) return;
@@ -234,16 +238,18 @@ void assign_parts(const EventTable& table, const Options& options, Sessions& ses
 void filter_sessions(const EventTable& table, const Options& options, Sessions& sessions, Dropped& dropped) {
   uint64_t merged = 0, rare = 0, total = sessions.event_count();
   const uint64_t before = total;
-  while (true) {
+  const auto least_support = static_cast<uint64_t>(options.min_item_support);
+  bool again = true;
+  while (again) {
     std::vector<uint64_t> support(table.items.size());
     for (const SessionSpan& span : sessions.spans)
-      if (in_training(span))
+      if (in_training(span) && least_support > 1)
         for (uint64_t i = span.first; i < span.first + span.count; ++i) ++support[table.item[sessions.events[i]]];
     // Items of valid and test that training has too rarely are unseen there, not dropped: drop_unseen decides about them.
     const bool changed = compact(sessions, static_cast<uint64_t>(options.min_session_length),
-                                 [&](const SessionSpan& span, uint64_t i, const uint64_t* previous) {
-                                   const uint32_t item = table.item[sessions.events[i]];
-                                   if (in_training(span) && support[item] < static_cast<uint64_t>(options.min_item_support)) {
+                                 [&](const SessionSpan& span, uint64_t row, const uint64_t* previous) {
+                                   const uint32_t item = table.item[row];
+                                   if (least_support > 1 && in_training(span) && support[item] < least_support) {
                                      ++rare;
                                      return false;
                                    }
@@ -253,7 +259,7 @@ void filter_sessions(const EventTable& table, const Options& options, Sessions& 
                                    }
                                    return true;
                                  });
-    if (!changed) break;
+    again = changed && least_support > 1;  // what goes changes nothing but the support of others
   }
   total = before - sessions.event_count();
   note(dropped, "merge_repeats", merged);
@@ -304,8 +310,8 @@ void drop_unseen_events(const EventTable& table, const Options& options, const s
   const uint64_t before = sessions.event_count();
   // Training sessions have no unseen items; what their neighbours leave behind in valid and test obeys the filters of step 5.
   compact(sessions, static_cast<uint64_t>(options.min_session_length),
-          [&](const SessionSpan&, uint64_t i, const uint64_t* previous) {
-            const uint32_t item = table.item[sessions.events[i]];
+          [&](const SessionSpan&, uint64_t row, const uint64_t* previous) {
+            const uint32_t item = table.item[row];
             return item_ids[item] != 0 && !(options.merge_repeats && previous && table.item[*previous] == item);
           });
   note(dropped, "drop_unseen", before - sessions.event_count());

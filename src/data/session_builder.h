@@ -21,8 +21,8 @@ struct SessionSpan {
 
 struct Sessions {
   std::vector<SessionSpan> spans;
-  std::vector<uint64_t> events;  // rows
-  uint64_t event_count() const;
+  std::vector<uint64_t> events;  // rows; those that no span holds were dropped
+  uint64_t event_count() const;  // of the spans
 };
 
 // Events dropped, by reason, in the order of the steps.
