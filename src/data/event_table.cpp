@@ -35,6 +35,17 @@ uint32_t Interner::code(int64_t number) {
   return place.code;
 }
 
+void Interner::expect(std::string_view text) const {
+  if (const auto number = number_printed_as(text)) return expect(*number);
+  fetch(hash_bytes(text.data(), text.size()));
+}
+
+void Interner::expect(int64_t number) const { fetch(mix64(static_cast<uint64_t>(number))); }
+
+void Interner::fetch(uint64_t hash) const {
+  if (!places_.empty()) __builtin_prefetch(&places_[hash & (places_.size() - 1)]);
+}
+
 std::string Interner::text(uint32_t code) const {
   const auto* number = std::get_if<int64_t>(&ids_[code]);
   return number ? std::to_string(*number) : std::get<std::string>(ids_[code]);
@@ -59,6 +70,14 @@ void Interner::make_room() {
     while (places_[at & (places_.size() - 1)].code != kFree) ++at;
     places_[at & (places_.size() - 1)] = place;
   }
+}
+
+void EventTable::reserve(size_t events) {
+  session.reserve(events);
+  item.reserve(events);
+  time.reserve(events);
+  part.reserve(events);
+  in_range.reserve(events);
 }
 
 }  // namespace gru4rec

@@ -21,6 +21,9 @@ class Interner {
  public:
   uint32_t code(std::string_view text);
   uint32_t code(int64_t number);
+  // Fetches into the cache what code() will look at.
+  void expect(std::string_view text) const;
+  void expect(int64_t number) const;
   std::string text(uint32_t code) const;
   size_t size() const { return ids_.size(); }
 
@@ -33,6 +36,7 @@ class Interner {
   };
 
   Place& find_or_take(uint64_t hash, bool is_number, std::string_view text);
+  void fetch(uint64_t hash) const;
   void make_room();
 
   std::vector<Place> places_;                           // their number is a power of two
@@ -54,6 +58,7 @@ struct EventTable {
   int64_t time_scale = 1;  // 1, or 1,000,000 once a time with a fraction was read
 
   size_t events() const { return item.size(); }
+  void reserve(size_t events);
 };
 
 }  // namespace gru4rec
