@@ -1,11 +1,21 @@
 #include "gru4rec/eval/evaluator.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <bit>
+#include <span>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/model/device.h"
 #include "gru4rec/model/table_blocks.h"
 
 namespace gru4rec {
@@ -59,6 +69,14 @@ Count count_not_below(const float* scores, int64_t size, float threshold) {
   return {not_below, non_finite == 0};
 }
 
+void require_finite(bool finite, const RowRange& rows) {
+  if (finite) return;
+  throw SurroundingsError(
+      "evaluation met a score that is NaN or infinite (rows {}…{} of the item table). The model has diverged: resume from an "
+      "earlier checkpoint with a smaller learning_rate or with clip_grad_norm.",
+      rows.first, rows.last - 1);
+}
+
 int64_t rank_of(const std::vector<BlockScores>& blocks, int64_t query, int64_t label) {
   if (label == 0) return 0;
   const BlockScores* home = nullptr;
@@ -70,15 +88,37 @@ int64_t rank_of(const std::vector<BlockScores>& blocks, int64_t query, int64_t l
   for (const BlockScores& block : blocks) {
     const Count count =
         count_not_below(block.scores.const_data_ptr<float>() + query * block.rows.size(), block.rows.size(), target);
-    if (!count.finite)
-      throw SurroundingsError(
-          "evaluation met a score that is NaN or infinite (rows {}…{} of the item table). The model has diverged: resume from "
-          "an "
-          "earlier checkpoint with a smaller learning_rate or with clip_grad_norm.",
-          block.rows.first, block.rows.last - 1);
+    require_finite(count.finite, block.rows);
     rank += count.not_below;
   }
   return rank;
+}
+
+// rank_of() of all queries, on the device of the scores; fetched from there at once.
+std::vector<int64_t> ranks_on_device(const std::vector<BlockScores>& blocks, std::span<const int64_t> labels) {
+  for (const int64_t label : labels)
+    if (label < 0 || label >= blocks.back().rows.last) throw BugError("target {} is outside the table", label);
+  const auto queries = static_cast<int64_t>(labels.size());
+  const at::Tensor label =
+      uploaded(at::from_blob(const_cast<int64_t*>(labels.data()), {queries}, at::kLong), blocks.front().scores.device());
+  const at::Tensor missed = label.eq(0);
+  at::Tensor target = at::zeros({queries}, blocks.front().scores.options());
+  for (const BlockScores& block : blocks) {
+    const at::Tensor place = label - block.rows.first;
+    const at::Tensor score = block.scores.gather(1, place.clamp(0, block.rows.size() - 1).unsqueeze(1)).squeeze(1);
+    target = at::where(place.ge(0).logical_and_(place.lt(block.rows.size())), score, target);
+  }
+  at::Tensor rank = at::zeros_like(label);
+  std::vector<at::Tensor> finite;  // by block
+  for (const BlockScores& block : blocks) {
+    rank.add_(block.scores.ge(target.unsqueeze(1)).sum(1));
+    finite.push_back(at::isfinite(block.scores).all(1).logical_or_(missed).all());
+  }
+  rank.masked_fill_(missed, 0);
+  const at::Tensor fetched = downloaded(at::cat({rank, at::stack(finite).to(at::kLong)}));
+  const int64_t* value = fetched.const_data_ptr<int64_t>();
+  for (size_t block = 0; block < blocks.size(); ++block) require_finite(value[labels.size() + block] != 0, blocks[block].rows);
+  return {value, value + labels.size()};
 }
 
 }  // namespace
@@ -90,6 +130,12 @@ std::vector<int64_t> rank_targets(const at::Tensor& queries, const at::Tensor& t
   for (int64_t first = 0; first < queries.size(0); first += chunk) {
     const int64_t rows = std::min(chunk, queries.size(0) - first);
     const std::vector<BlockScores> blocks = score_blocks(queries.narrow(0, first, rows), table);
+    if (uses_tensor_kernels(queries)) {
+      const auto of_chunk = std::span(labels).subspan(static_cast<size_t>(first), static_cast<size_t>(rows));
+      const std::vector<int64_t> some = ranks_on_device(blocks, of_chunk);
+      ranks.insert(ranks.end(), some.begin(), some.end());
+      continue;
+    }
     for (int64_t i = 0; i < rows; ++i) ranks.push_back(rank_of(blocks, i, labels[first + i]));
   }
   return ranks;
@@ -139,7 +185,7 @@ RankHistogram Evaluator::run_part(const Gru4Rec& model, int rank, int world,
                                   const std::function<void(const TargetRank&)>& each) const {
   RankHistogram histogram(options_.max_k);
   ItemReader items(store_);
-  const at::Tensor table = model.score_table();
+  const Scorer scorer(model);
   const size_t first = tiles_.size() * rank / world;
   const size_t last = tiles_.size() * (rank + 1) / world;
   std::vector<Batch> ahead;
@@ -149,7 +195,7 @@ RankHistogram Evaluator::run_part(const Gru4Rec& model, int rank, int world,
     targets_ahead += ahead.back().targets();
     if (targets_ahead < options_.batch_targets && t + 1 < last) continue;
     for (const Batch& batch : ahead) {
-      const std::vector<int64_t> ranks = rank_targets(model.queries(batch), table, batch.labels);
+      const std::vector<int64_t> ranks = rank_targets(scorer.queries(batch), scorer.table(), batch.labels);
       for (size_t i = 0; i < ranks.size(); ++i) {
         histogram.add(ranks[i]);
         if (each) each({batch.sessions[i], ranks[i]});

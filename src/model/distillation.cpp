@@ -10,9 +10,12 @@
 #include <map>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/model/device.h"
+#include "gru4rec/model/loss_total.h"
 #include "gru4rec/model/products.h"
 #include "gru4rec/model/row_kernels.h"
 #include "gru4rec/model/table_blocks.h"
+#include "gru4rec/model/tensor_kernels.h"
 
 namespace gru4rec {
 
@@ -24,13 +27,17 @@ namespace {
 struct Exponentials {
   Tensor max, sum;  // [rows]
   explicit Exponentials(const Tensor& scores) : max(at::empty({scores.size(0)}, scores.options())), sum(at::empty_like(max)) {
-    exp_rows(scores.data_ptr<float>(), scores.size(0), scores.size(1), max.data_ptr<float>(), sum.data_ptr<float>());
+    if (uses_tensor_kernels(scores))
+      tensor_kernels::exp_rows(scores, max, sum);
+    else
+      exp_rows(scores.data_ptr<float>(), scores.size(0), scores.size(1), max.data_ptr<float>(), sum.data_ptr<float>());
   }
   Tensor log_sum() const { return sum.log().add_(max); }
 };
 
 // a_i · b_i for each row; [rows].
 Tensor row_dots(const Tensor& a, const Tensor& b) {
+  if (uses_tensor_kernels(a)) return (a * b).sum(1);
   Tensor dots = at::empty({a.size(0)}, a.options());
   const int64_t size = a.size(1);
   for (int64_t i = 0; i < a.size(0); ++i)
@@ -40,7 +47,7 @@ Tensor row_dots(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
-TeacherView view_of_teacher(const Gru4Rec& teacher, const Tensor& table, const Batch& batch, const Batch& backward) {
+TeacherView view_of_teacher(const Scorer& teacher, const Batch& batch, const Batch& backward) {
   std::map<std::pair<uint64_t, uint32_t>, int64_t> place;  // of a target, by session and position, in the backward batch
   for (int64_t i = 0; i < backward.targets(); ++i) place[{backward.sessions[i], backward.positions[i]}] = i;
   std::vector<int64_t> rows;
@@ -52,16 +59,20 @@ TeacherView view_of_teacher(const Gru4Rec& teacher, const Tensor& table, const B
     rows.push_back(found->second);
     has_future.push_back(backward.target_rows[found->second] < backward.inputs() ? 1.0f : 0.0f);
   }
-  return {teacher.queries(backward).index_select(0, at::tensor(rows)), table, at::tensor(has_future)};
+  const at::Device device = teacher.table().device();
+  return {teacher.queries(backward).index_select(0, uploaded(at::tensor(rows), device)), teacher.table(),
+          uploaded(at::tensor(has_future), device)};
 }
 
 SoftmaxLoss DistilledLoss::operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
                                       Tensor& grad_table) const {
   const int64_t first_class = options_.score_padding ? 0 : 1, classes = table.size(0) - first_class;
   const Tensor items = table.narrow(0, first_class, classes), teacher_items = teacher_.table.narrow(0, first_class, classes);
-  const Tensor labels = at::tensor(batch.labels) - first_class, weights = at::tensor(batch.weights, at::kFloat);
+  const Tensor labels = uploaded(at::tensor(batch.labels) - first_class, queries.device());
+  const Tensor weights = uploaded(at::tensor(batch.weights, at::kFloat), queries.device());
   const double t = options_.temperature, factor = options_.t_squared ? t * t : 1.0;
 
+  LossTotal total;
   SoftmaxLoss result;
   result.grad_queries = at::empty_like(queries);
   const int64_t chunk = std::max<int64_t>(1, score_rows_at_once(table.size(0)) / 2);  // two or three matrices are alive
@@ -80,8 +91,7 @@ SoftmaxLoss DistilledLoss::operator()(const Tensor& queries, const Tensor& table
     const Exponentials of_scores(scores);
     const Exponentials of_softened = t == 1 ? of_scores : Exponentials(softened);
 
-    const Tensor loss = of_label * (of_scores.log_sum() - label_score) + of_teacher * (of_softened.log_sum() - taught_score);
-    for (int64_t i = 0; i < rows; ++i) result.sum += loss.const_data_ptr<float>()[i];
+    total.add(of_label * (of_scores.log_sum() - label_score) + of_teacher * (of_softened.log_sum() - taught_score));
 
     const auto per_row = [](const Tensor& values) { return values.unsqueeze(1); };
     Tensor grad = scores;  // by the scores, in their place
@@ -97,6 +107,7 @@ SoftmaxLoss DistilledLoss::operator()(const Tensor& queries, const Tensor& table
     Tensor grad_items = grad_table.narrow(0, first_class, classes);
     add_product(grad_items, grad.t(), query, options_.precision);
   }
+  result.sum = total.value();
   return result;
 }
 

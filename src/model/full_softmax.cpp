@@ -4,14 +4,20 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/exp.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/maximum.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <map>
 
+#include "gru4rec/model/device.h"
+#include "gru4rec/model/loss_total.h"
 #include "gru4rec/model/row_kernels.h"
+#include "gru4rec/model/table_rows.h"
+#include "gru4rec/model/tensor_kernels.h"
 #include "tile_products.h"
 
 namespace gru4rec {
@@ -27,12 +33,67 @@ constexpr int64_t kMostRows = 1024;
 
 // Memory that outlives a step: given back to the system and faulted in again, it would cost as much as much of the arithmetic.
 // The same one for the same owner and thread.
-Tensor exponentials_buffer(size_t owner, int64_t rows, int64_t columns) {
+Tensor exponentials_buffer(size_t owner, int64_t rows, int64_t columns, at::Device device) {
   thread_local std::map<size_t, Tensor> buffers;
   Tensor& all = buffers[owner];
-  if (!all.defined() || all.numel() < rows * columns) all = at::empty({rows * columns}, at::kFloat);
+  if (!all.defined() || all.numel() < rows * columns || all.device() != device)
+    all = at::empty({rows * columns}, at::TensorOptions(at::kFloat).device(device));
   return all.narrow(0, 0, rows * columns).view({rows, columns});
 }
+
+// Scores of one tile become exp(score - max).
+void exp_tile(Tensor& scores, Tensor& max, Tensor& sum) {
+  if (uses_tensor_kernels(scores)) return tensor_kernels::exp_rows(scores, max, sum);
+  exp_rows(scores.data_ptr<float>(), scores.size(0), scores.size(1), max.data_ptr<float>(), sum.data_ptr<float>());
+}
+
+// Of each row, its score of the target where the tile holds it, else 0.
+Tensor target_scores(const Tensor& scores, const RowRange& tile, const Tensor& labels) {
+  if (uses_tensor_kernels(scores)) {
+    const Tensor place = labels - tile.first;
+    const Tensor score = scores.gather(1, place.clamp(0, tile.size() - 1).unsqueeze(1)).squeeze(1);
+    return at::where(place.ge(0).logical_and_(place.lt(tile.size())), score, 0.0);
+  }
+  Tensor targets = at::zeros({scores.size(0)}, at::kFloat);
+  const int64_t* label = labels.const_data_ptr<int64_t>();
+  const float* score = scores.const_data_ptr<float>();
+  for (int64_t i = 0; i < scores.size(0); ++i)
+    if (label[i] >= tile.first && label[i] < tile.last)
+      targets.data_ptr<float>()[i] = score[i * tile.size() + label[i] - tile.first];
+  return targets;
+}
+
+// What is subtracted for the targets among the owned rows: weight · item from the gradient of the query, and the other way
+// round.
+struct TargetGradients {
+  const Tensor &queries, &table, &labels, &weights;
+  RowRange owned;
+  void subtract(Tensor& grad_query, Tensor& grad_table) const {
+    uses_tensor_kernels(queries) ? subtract_tensors(grad_query, grad_table) : subtract_rows(grad_query, grad_table);
+  }
+
+ private:
+  void subtract_tensors(Tensor& grad_query, Tensor& grad_table) const {
+    const Tensor is_owned = labels.ge(owned.first).logical_and_(labels.lt(owned.last));
+    const Tensor weight = at::where(is_owned, weights, 0.0).unsqueeze(1);
+    grad_query.addcmul_(table.index_select(0, labels), weight, -1);
+    if (grad_table.defined()) add_rows(queries * weight.neg(), labels, grad_table);
+  }
+  void subtract_rows(Tensor& grad_query, Tensor& grad_table) const {
+    const int64_t rows = queries.size(0), size = queries.size(1);
+    const int64_t* label = labels.const_data_ptr<int64_t>();
+    const float* weight = weights.const_data_ptr<float>();
+    for (int64_t i = 0; i < rows; ++i) {
+      if (label[i] < owned.first || label[i] >= owned.last) continue;
+      float* item_grad = grad_table.defined() ? grad_table.data_ptr<float>() + label[i] * size : nullptr;
+      float* out = grad_query.data_ptr<float>() + i * size;
+      const float* item = table.const_data_ptr<float>() + label[i] * size;
+      const float* query = queries.const_data_ptr<float>() + i * size;
+      for (int64_t e = 0; e < size; ++e) out[e] -= weight[i] * item[e];
+      for (int64_t e = 0; item_grad && e < size; ++e) item_grad[e] -= weight[i] * query[e];
+    }
+  }
+};
 
 }  // namespace
 
@@ -66,10 +127,11 @@ std::vector<RowRange> SoftmaxOwner::tiles_of(int64_t block) const {
 
 Tensor SoftmaxOwner::place_of(const RowRange& tile) const {
   const int64_t rows = queries_.size(0);
-  if (!options_.schedule.stored) return exponentials_buffer(number_, rows, tile.size());
+  const at::Device device = queries_.device();
+  if (!options_.schedule.stored) return exponentials_buffer(number_, rows, tile.size(), device);
   const int64_t first = blocks_.first * kTableBlockRows;
   const int64_t last = std::min(blocks_.last * kTableBlockRows, table_.size(0));
-  const Tensor all = exponentials_buffer(number_, last - first, rows);  // tile after tile
+  const Tensor all = exponentials_buffer(number_, last - first, rows, device);  // tile after tile
   return all.narrow(0, tile.first - first, tile.size()).view({rows, tile.size()});
 }
 
@@ -78,20 +140,15 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
   labels_ = labels;
   products_ = tile_products(queries, options_.precision);
   tile_max_.clear();
-  const int64_t rows = queries.size(0);
-  const int64_t* label = labels.const_data_ptr<int64_t>();
   std::vector<BlockStatistics> blocks;
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
     std::vector<BlockStatistics> tiles;
     for (const RowRange& tile : tiles_of(block)) {
       Tensor scores = place_of(tile);
       products_->scores(items(tile), scores);
-      BlockStatistics statistics{at::empty({rows}, at::kFloat), at::empty({rows}, at::kFloat), at::zeros({rows}, at::kFloat)};
-      float* score = scores.data_ptr<float>();
-      for (int64_t i = 0; i < rows; ++i)
-        if (label[i] >= tile.first && label[i] < tile.last)
-          statistics.target.data_ptr<float>()[i] = score[i * tile.size() + label[i] - tile.first];
-      exp_rows(score, rows, tile.size(), statistics.max.data_ptr<float>(), statistics.sum_exp.data_ptr<float>());
+      const Tensor target = target_scores(scores, tile, labels);  // before they are overwritten
+      BlockStatistics statistics{at::empty_like(target), at::empty_like(target), target};
+      exp_tile(scores, statistics.max, statistics.sum_exp);
       if (options_.schedule.stored) tile_max_.push_back(statistics.max);
       tiles.push_back(statistics);
     }
@@ -104,9 +161,6 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
 // single rows, in fp32.
 std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table) {
   std::vector<Tensor> grad_queries;
-  const int64_t rows = queries_.size(0), size = queries_.size(1);
-  const int64_t* label = labels_.const_data_ptr<int64_t>();
-  const float* weight = weights.const_data_ptr<float>();
   auto stored_max = tile_max_.begin();
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
     Tensor grad_query = at::zeros_like(queries_);
@@ -119,21 +173,12 @@ std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tens
         products_->scores(items(tile), exponentials);
         max = at::empty_like(log_sum_exp);
         Tensor sum_exp = at::empty_like(log_sum_exp);
-        exp_rows(exponentials.data_ptr<float>(), rows, tile.size(), max.data_ptr<float>(), sum_exp.data_ptr<float>());
+        exp_tile(exponentials, max, sum_exp);
       }
       products_->gradients(items(tile), exponentials, (max - log_sum_exp).exp_().mul_(weights), grad_query,
                            grad_table.defined() ? grad_table.narrow(0, tile.first, tile.size()) : Tensor());
     }
-    const RowRange owned = rows_of(block);
-    for (int64_t i = 0; i < rows; ++i) {
-      if (label[i] < owned.first || label[i] >= owned.last) continue;
-      float* item_grad = grad_table.defined() ? grad_table.data_ptr<float>() + label[i] * size : nullptr;
-      float* out = grad_query.data_ptr<float>() + i * size;
-      const float* item = table_.const_data_ptr<float>() + label[i] * size;
-      const float* query = queries_.const_data_ptr<float>() + i * size;
-      for (int64_t e = 0; e < size; ++e) out[e] -= weight[i] * item[e];
-      for (int64_t e = 0; item_grad && e < size; ++e) item_grad[e] -= weight[i] * query[e];
-    }
+    TargetGradients{queries_, table_, labels_, weights, rows_of(block)}.subtract(grad_query, grad_table);
     grad_queries.push_back(grad_query);
   }
   return grad_queries;
@@ -157,6 +202,7 @@ SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, co
   for (size_t i = 0; i < owners.size(); ++i)
     parts.emplace_back(table, BlockRange{owners[i], i + 1 < owners.size() ? owners[i + 1] : blocks}, options, i);
 
+  LossTotal total;
   SoftmaxLoss loss;
   loss.grad_queries = at::empty_like(queries);
   for (int64_t first = 0; first < queries.size(0); first += options.schedule.chunk_rows) {
@@ -169,14 +215,13 @@ SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, co
       for (BlockStatistics& block : part.statistics(chunk_queries, chunk_labels)) statistics.push_back(block);
     const BlockStatistics all = combined(statistics);
     const Tensor log_sum_exp = all.sum_exp.log().add_(all.max);
-    const Tensor losses = (log_sum_exp - all.target).mul_(chunk_weights);
-    const float* value = losses.const_data_ptr<float>();
-    for (int64_t i = 0; i < rows; ++i) loss.sum += value[i];
+    total.add((log_sum_exp - all.target).mul_(chunk_weights));
 
     Tensor grad_queries = loss.grad_queries.narrow(0, first, rows).zero_();
     for (SoftmaxOwner& part : parts)
       for (const Tensor& grad : part.gradient(log_sum_exp, chunk_weights, grad_table)) grad_queries.add_(grad);
   }
+  loss.sum = total.value();
   return loss;
 }
 

@@ -16,6 +16,7 @@
 #include <cmath>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/model/device.h"
 #include "gru4rec/model/gru_layer.h"
 #include "gru4rec/model/table_rows.h"
 #include "gru4rec/model/unit_rows.h"
@@ -39,15 +40,21 @@ bool every_row_once(const Batch& batch) {
   return true;
 }
 
+// The part of a flat gradient buffer that begins at `offset`, in the shape of a parameter.
+Tensor part_of(const Tensor& gradient, int64_t offset, const ParameterInfo& info) {
+  return gradient.narrow(0, offset, info.size()).view(info.shape);
+}
+
 void fill_uniform(std::span<float> values, double bound, const Stream& stream) {
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(bound * (2.0 * stream.uniform(i) - 1.0));
 }
 
 }  // namespace
 
-Gru4Rec::Gru4Rec(const ModelShape& shape)
-    : shape_(shape), layout_(shape), loss_(make_loss({.score_padding = shape.score_padding}, {})) {
+Gru4Rec::Gru4Rec(const ModelShape& shape, at::Device device)
+    : shape_(shape), layout_(shape), device_(device), loss_(make_loss({.score_padding = shape.score_padding}, {})) {
   flat_ = at::zeros({layout_.parameter_floats()}, at::kFloat);
+  if (!device_.is_cpu()) flat_ = flat_.pin_memory();  // from where a copy to the device is fast
 }
 
 std::span<float> Gru4Rec::parameters() { return {flat_.data_ptr<float>(), static_cast<size_t>(flat_.size(0))}; }
@@ -55,9 +62,17 @@ std::span<const float> Gru4Rec::parameters() const {
   return {flat_.const_data_ptr<float>(), static_cast<size_t>(flat_.size(0))};
 }
 
-Tensor Gru4Rec::parameter(const std::string& name) const {
+Tensor Gru4Rec::parameter(const std::string& name) const { return parameter(name, flat_); }
+
+Tensor Gru4Rec::parameter(const std::string& name, const Tensor& flat) const {
   const ParameterInfo& info = layout_.find(name);
-  return flat_.narrow(0, info.offset, info.size()).view(info.shape);
+  return flat.narrow(0, info.offset, info.size()).view(info.shape);
+}
+
+bool Gru4Rec::computes_apart() const { return uses_tensor_kernels(device_); }
+
+Tensor Gru4Rec::working_copy() const {
+  return computes_apart() ? flat_.to(device_, at::kFloat, /*non_blocking=*/false, /*copy=*/true) : flat_;
 }
 
 void Gru4Rec::initialise(uint64_t seed, EmbeddingInit table) {
@@ -105,17 +120,17 @@ Tensor dropout_mask(const Batch& batch, int64_t size, double p, Purpose purpose,
 }
 
 void Gru4Rec::probe(const std::string& name, const Tensor& tensor) const {
-  if (probe_) probe_(name, tensor);
+  if (probe_) probe_(name, downloaded(tensor));
 }
 
-Tensor Gru4Rec::embed(const Batch& batch) const {
-  return parameter(layout_.table().name).index_select(0, int64_tensor(batch.items));
+Tensor Gru4Rec::embed(const Batch& batch, const Tensor& flat) const {
+  return parameter(layout_.table().name, flat).index_select(0, uploaded(int64_tensor(batch.items), device_));
 }
 
-std::vector<Tensor> Gru4Rec::encoder_weights() const {
+std::vector<Tensor> Gru4Rec::encoder_weights(const Tensor& flat) const {
   std::vector<Tensor> weights;
   for (const ParameterInfo& info : layout_.parameters())
-    if (info.name != layout_.table().name && info.name != kScoreScale) weights.push_back(parameter(info.name));
+    if (info.name != layout_.table().name && info.name != kScoreScale) weights.push_back(parameter(info.name, flat));
   return weights;
 }
 
@@ -123,19 +138,11 @@ double Gru4Rec::score_scale() const {
   return shape_.learn_score_scale ? parameter(kScoreScale).const_data_ptr<float>()[0] : shape_.score_scale;
 }
 
-Tensor Gru4Rec::score_table() const {
-  const Tensor table = parameter(layout_.table().name);
-  return shape_.cosine ? UnitRows(table).unit : table;
-}
-
-SoftmaxLoss Gru4Rec::output_loss(const OutputLoss& loss_of, const Tensor& queries, const Batch& batch, const StepKey& key,
-                                 std::span<float> gradient) const {
-  const auto view = [&](int64_t offset, const ParameterInfo& info) {
-    return at::from_blob(gradient.data() + offset, info.shape, at::kFloat);
-  };
-  const Tensor table = parameter(layout_.table().name);
+SoftmaxLoss Gru4Rec::output_loss(const OutputLoss& loss_of, const Tensor& queries, const Tensor& flat, const Batch& batch,
+                                 const StepKey& key, const Tensor& gradient) const {
+  const Tensor table = parameter(layout_.table().name, flat);
   Tensor table_grad;  // stays undefined where the table is constant
-  if (!table_is_constant(gradient)) table_grad = view(layout_.table_output_gradient(), layout_.table());
+  if (!table_is_constant(gradient)) table_grad = part_of(gradient, layout_.table_output_gradient(), layout_.table());
   if (!shape_.cosine || loss_of.makes_cosines()) return loss_of(queries, table, batch, key, table_grad);
 
   const UnitRows query(queries), item(table);
@@ -145,14 +152,14 @@ SoftmaxLoss Gru4Rec::output_loss(const OutputLoss& loss_of, const Tensor& querie
   if (table_grad.defined()) item.add_gradient(unit_grad, table_grad);
   if (shape_.learn_score_scale) {
     const ParameterInfo& info = layout_.find(kScoreScale);
-    view(info.offset, info).add_(loss.grad_queries.mul(query.unit).sum());
+    part_of(gradient, info.offset, info).add_(loss.grad_queries.mul(query.unit).sum());
   }
   loss.grad_queries = query.gradient(loss.grad_queries.mul_(scale));
   return loss;
 }
 
-bool Gru4Rec::table_is_constant(std::span<const float> gradient) const {
-  return static_cast<int64_t>(gradient.size()) == layout_.gradient_floats(/*frozen_table=*/true);
+bool Gru4Rec::table_is_constant(const Tensor& gradient) const {
+  return gradient.size(0) == layout_.gradient_floats(/*frozen_table=*/true);
 }
 
 std::vector<Tensor> Gru4Rec::state_masks(const Batch& batch, const StepKey& key) const {
@@ -161,7 +168,9 @@ std::vector<Tensor> Gru4Rec::state_masks(const Batch& batch, const StepKey& key)
     const bool last = layer + 1 == shape_.num_layers;
     const double p = last ? shape_.output_dropout_prob : shape_.hidden_dropout_prob;
     const Purpose purpose = last ? Purpose::output_dropout : Purpose::hidden_dropout;
-    if (p > 0) masks[layer] = dropout_mask(batch, shape_.hidden_size, p, purpose, key, last ? 0 : static_cast<uint64_t>(layer));
+    if (p == 0) continue;
+    const Tensor mask = dropout_mask(batch, shape_.hidden_size, p, purpose, key, last ? 0 : static_cast<uint64_t>(layer));
+    masks[layer] = uploaded(mask, device_);
   }
   return masks;
 }
@@ -178,8 +187,8 @@ Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::ve
     }
   }
   if (!every_row_once(batch)) {
-    const Tensor zero_state = at::zeros({1, shape_.hidden_size}, at::kFloat);
-    states = at::cat({states, zero_state}).index_select(0, int64_tensor(batch.target_rows));
+    const Tensor zero_state = at::zeros({1, shape_.hidden_size}, states.options());
+    states = at::cat({states, zero_state}).index_select(0, uploaded(int64_tensor(batch.target_rows), device_));
   }
   if (!shape_.dense_layer) return states;
   const Tensor& weight = weights[weights.size() - 2];
@@ -192,42 +201,57 @@ Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::ve
 LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient,
                                   const OutputLoss* loss_of) {
   if (batch.targets() == 0) return {};
-  auto gradient_view = [&](int64_t offset, const ParameterInfo& info) {
-    return at::from_blob(gradient.data() + offset, info.shape, at::kFloat);
-  };
+  const Tensor sum = at::from_blob(gradient.data(), {static_cast<int64_t>(gradient.size())}, at::kFloat);
+  const Tensor flat = working_copy();
+  const Tensor working_gradient = computes_apart() ? at::zeros(sum.sizes(), flat.options()) : sum;
+  const double loss = add_gradient(batch, key, loss_of ? *loss_of : *loss_, flat, working_gradient);
+  if (computes_apart()) sum.add_(downloaded(working_gradient));
+  return {loss, batch.count()};
+}
 
-  Tensor embedded = embed(batch);
+double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const Tensor& flat,
+                             const Tensor& gradient) const {
+  Tensor embedded = embed(batch, flat);
   probe("item_embedding", embedded);
   Tensor mask;
   if (shape_.dropout_prob > 0) {
-    mask = dropout_mask(batch, shape_.embedding_size, shape_.dropout_prob, Purpose::embedding_dropout, key);
+    mask = uploaded(dropout_mask(batch, shape_.embedding_size, shape_.dropout_prob, Purpose::embedding_dropout, key), device_);
     embedded.mul_(mask);
     probe("emb_dropout", embedded);
   }
   embedded.set_requires_grad(!table_is_constant(gradient));
-  std::vector<Tensor> weights = encoder_weights();
+  std::vector<Tensor> weights = encoder_weights(flat);
   for (size_t i = 0; i < weights.size(); ++i) {
     weights[i] = weights[i].detach().set_requires_grad(true);
-    weights[i].mutable_grad() = gradient_view(layout_.parameters()[i].offset, layout_.parameters()[i]);
+    weights[i].mutable_grad() = part_of(gradient, layout_.parameters()[i].offset, layout_.parameters()[i]);
   }
   const Tensor queries = encode(batch, embedded, weights, state_masks(batch, key));
 
-  const SoftmaxLoss loss = output_loss(loss_of ? *loss_of : *loss_, queries.detach(), batch, key, gradient);
+  const SoftmaxLoss loss = output_loss(loss_of, queries.detach(), flat, batch, key, gradient);
   probe("loss.grad_queries", loss.grad_queries);
 
   queries.backward(loss.grad_queries);
-  if (table_is_constant(gradient)) return {loss.sum, batch.count()};
+  if (table_is_constant(gradient)) return loss.sum;
   Tensor embedded_grad = embedded.grad();
   if (mask.defined()) embedded_grad = embedded_grad.mul(mask);
   probe("item_embedding.grad", embedded_grad);
-  add_rows(embedded_grad, batch.items.data(), gradient.data() + layout_.table_input_gradient());
-  return {loss.sum, batch.count()};
+  Tensor table_grad = part_of(gradient, layout_.table_input_gradient(), layout_.table());
+  add_rows(embedded_grad, uploaded(int64_tensor(batch.items), device_), table_grad);
+  return loss.sum;
 }
 
-Tensor Gru4Rec::queries(const Batch& batch) const {
+Tensor Gru4Rec::queries(const Batch& batch) const { return Scorer(*this).queries(batch); }
+Tensor Gru4Rec::score_table() const { return Scorer(*this).table(); }
+
+Scorer::Scorer(const Gru4Rec& model) : model_(model), flat_(model.working_copy()) {
+  const Tensor table = model_.parameter(model_.layout().table().name, flat_);
+  table_ = model_.shape().cosine ? UnitRows(table).unit : table;
+}
+
+Tensor Scorer::queries(const Batch& batch) const {
   const at::NoGradGuard no_grad;
-  const Tensor queries = encode(batch, embed(batch), encoder_weights(), {});
-  return shape_.cosine ? UnitRows(queries).unit.mul_(score_scale()) : queries;
+  const Tensor queries = model_.encode(batch, model_.embed(batch, flat_), model_.encoder_weights(flat_), {});
+  return model_.shape().cosine ? UnitRows(queries).unit.mul_(model_.score_scale()) : queries;
 }
 
 }  // namespace gru4rec

@@ -6,7 +6,9 @@
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "gru4rec/model/device.h"
 #include "gru4rec/model/gru_kernels.h"
+#include "gru4rec/model/tensor_kernels.h"
 
 namespace gru4rec {
 namespace {
@@ -39,14 +41,24 @@ Tensor forward_steps(const Tensor& input, const std::vector<int64_t>& step_sizes
       recurrent = products.narrow(0, 0, running);
       at::mm_out(recurrent, states.narrow(0, previous_row, running), weight_hh_t);
     }
-    gru_forward_step({.rows = running,
-                      .hidden = hidden,
-                      .gates = trace.gates.data_ptr<float>() + 3 * row * hidden,
-                      .recurrent = step > 0 ? recurrent.const_data_ptr<float>() : nullptr,
-                      .before = step > 0 ? states.const_data_ptr<float>() + previous_row * hidden : nullptr,
-                      .recurrent_n = trace.recurrent_n.data_ptr<float>() + row * hidden,
-                      .kept_before = trace.before.data_ptr<float>() + row * hidden,
-                      .after = states.data_ptr<float>() + row * hidden});
+    if (uses_tensor_kernels(states)) {
+      const auto rows = [&](const Tensor& all) { return all.narrow(0, row, running); };
+      tensor_kernels::gru_forward_step({.gates = rows(trace.gates),
+                                        .recurrent = recurrent,
+                                        .before = step > 0 ? states.narrow(0, previous_row, running) : Tensor(),
+                                        .recurrent_n = rows(trace.recurrent_n),
+                                        .kept_before = rows(trace.before),
+                                        .after = rows(states)});
+    } else {
+      gru_forward_step({.rows = running,
+                        .hidden = hidden,
+                        .gates = trace.gates.data_ptr<float>() + 3 * row * hidden,
+                        .recurrent = step > 0 ? recurrent.const_data_ptr<float>() : nullptr,
+                        .before = step > 0 ? states.const_data_ptr<float>() + previous_row * hidden : nullptr,
+                        .recurrent_n = trace.recurrent_n.data_ptr<float>() + row * hidden,
+                        .kept_before = trace.before.data_ptr<float>() + row * hidden,
+                        .after = states.data_ptr<float>() + row * hidden});
+    }
     previous_row = row;
     row += running;
   }
@@ -70,16 +82,29 @@ GateGradients backward_steps(const Tensor& grad_of_states, const std::vector<int
   for (size_t step = step_sizes.size(); step-- > 0;) {
     const int64_t running = step_sizes[step];
     row -= running;
-    gru_backward_step({.rows = running,
-                       .hidden = hidden,
-                       .gates = trace.gates.const_data_ptr<float>() + 3 * row * hidden,
-                       .recurrent_n = trace.recurrent_n.const_data_ptr<float>() + row * hidden,
-                       .before = trace.before.const_data_ptr<float>() + row * hidden,
-                       .grad = grad_states.const_data_ptr<float>() + row * hidden,
-                       .carried = carried.data_ptr<float>(),
-                       .carried_rows = step + 1 < step_sizes.size() ? step_sizes[step + 1] : 0,
-                       .grad_input = grads.input.data_ptr<float>() + 3 * row * hidden,
-                       .grad_recurrent = grads.recurrent.data_ptr<float>() + 3 * row * hidden});
+    const int64_t carried_rows = step + 1 < step_sizes.size() ? step_sizes[step + 1] : 0;
+    if (uses_tensor_kernels(grad_states)) {
+      const auto rows = [&](const Tensor& all) { return all.narrow(0, row, running); };
+      tensor_kernels::gru_backward_step({.gates = rows(trace.gates),
+                                         .recurrent_n = rows(trace.recurrent_n),
+                                         .before = rows(trace.before),
+                                         .grad = rows(grad_states),
+                                         .carried = carried.narrow(0, 0, running),
+                                         .carried_rows = carried_rows,
+                                         .grad_input = rows(grads.input),
+                                         .grad_recurrent = rows(grads.recurrent)});
+    } else {
+      gru_backward_step({.rows = running,
+                         .hidden = hidden,
+                         .gates = trace.gates.const_data_ptr<float>() + 3 * row * hidden,
+                         .recurrent_n = trace.recurrent_n.const_data_ptr<float>() + row * hidden,
+                         .before = trace.before.const_data_ptr<float>() + row * hidden,
+                         .grad = grad_states.const_data_ptr<float>() + row * hidden,
+                         .carried = carried.data_ptr<float>(),
+                         .carried_rows = carried_rows,
+                         .grad_input = grads.input.data_ptr<float>() + 3 * row * hidden,
+                         .grad_recurrent = grads.recurrent.data_ptr<float>() + 3 * row * hidden});
+    }
     if (step > 0) carried.narrow(0, 0, running).addmm_(grads.recurrent.narrow(0, row, running), weight_hh);
   }
   return grads;

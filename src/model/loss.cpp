@@ -8,6 +8,7 @@
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/data/negatives.h"
+#include "gru4rec/model/device.h"
 #include "gru4rec/model/sampled_losses.h"
 
 namespace gru4rec {
@@ -15,10 +16,14 @@ namespace {
 
 using at::Tensor;
 
-Tensor labels_of(const Batch& batch) {
-  return at::from_blob(const_cast<int64_t*>(batch.labels.data()), {batch.targets()}, at::kLong);
+// On the device of `queries`, as all that a loss works with.
+Tensor labels_of(const Batch& batch, const Tensor& queries) {
+  const Tensor labels = at::from_blob(const_cast<int64_t*>(batch.labels.data()), {batch.targets()}, at::kLong);
+  return uploaded(labels, queries.device());
 }
-Tensor weights_of(const Batch& batch) { return at::tensor(batch.weights, at::kFloat); }
+Tensor weights_of(const Batch& batch, const Tensor& queries) {
+  return uploaded(at::tensor(batch.weights, at::kFloat), queries.device());
+}
 
 class FullSoftmax : public OutputLoss {
  public:
@@ -26,7 +31,7 @@ class FullSoftmax : public OutputLoss {
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
                          Tensor& grad_table) const override {
     const SoftmaxOptions options{score_padding_, softmax_schedule(table.size(0)), precision_};
-    return softmax_cross_entropy(queries, table, labels_of(batch), weights_of(batch), options, grad_table);
+    return softmax_cross_entropy(queries, table, labels_of(batch, queries), weights_of(batch, queries), options, grad_table);
   }
 
  private:
@@ -45,7 +50,8 @@ class Bpr : public OutputLoss {
       const Stream stream{key.seed, Purpose::negatives, key.epoch, batch.sessions[i], batch.positions[i]};
       for (int64_t j = 0; j < each_; ++j) *out++ = sampler_.draw_except(stream, static_cast<uint64_t>(j), batch.labels[i]);
     }
-    return bpr_loss(queries, table, labels_of(batch), negatives, weights_of(batch), grad_table);
+    return bpr_loss(queries, table, labels_of(batch, queries), uploaded(negatives, queries.device()),
+                    weights_of(batch, queries), grad_table);
   }
 
  private:
@@ -59,23 +65,24 @@ class SharedNegatives : public OutputLoss {
   SharedNegatives(const LossOptions& options, NegativeSampler sampler) : options_(options), sampler_(std::move(sampler)) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key,
                          Tensor& grad_table) const override {
-    const Tensor negatives = at::empty({options_.n_sample}, at::kLong);
-    const Tensor correction = at::empty({options_.n_sample}, at::kFloat);
+    const Tensor items = at::empty({options_.n_sample}, at::kLong);
+    const Tensor expectations = at::empty({options_.n_sample}, at::kFloat);
     const Stream stream{key.seed, Purpose::shared_negatives, static_cast<uint64_t>(key.step)};
     for (int64_t j = 0; j < options_.n_sample; ++j) {
       const int64_t item = sampler_.draw(stream, static_cast<uint64_t>(j));
       const double expected = static_cast<double>(options_.n_sample) * sampler_.probability(item);
-      negatives.data_ptr<int64_t>()[j] = item;
-      correction.data_ptr<float>()[j] = options_.logq_correction ? static_cast<float>(std::log(expected)) : 0.0f;
+      items.data_ptr<int64_t>()[j] = item;
+      expectations.data_ptr<float>()[j] = options_.logq_correction ? static_cast<float>(std::log(expected)) : 0.0f;
     }
+    const Tensor negatives = uploaded(items, queries.device()), correction = uploaded(expectations, queries.device());
     if (options_.type == LossType::bpr_max)
-      return bpr_max_loss(queries, table, labels_of(batch), negatives, options_.bpreg, weights_of(batch), grad_table,
-                          options_.precision);
+      return bpr_max_loss(queries, table, labels_of(batch, queries), negatives, options_.bpreg, weights_of(batch, queries),
+                          grad_table, options_.precision);
     if (options_.type == LossType::cosine_ranking)
-      return cosine_ranking_loss(queries, table, labels_of(batch), negatives, options_.ranking_margin, weights_of(batch),
-                                 grad_table, options_.precision);
-    return sampled_softmax_loss(queries, table, labels_of(batch), negatives, correction, weights_of(batch), grad_table,
-                                options_.precision);
+      return cosine_ranking_loss(queries, table, labels_of(batch, queries), negatives, options_.ranking_margin,
+                                 weights_of(batch, queries), grad_table, options_.precision);
+    return sampled_softmax_loss(queries, table, labels_of(batch, queries), negatives, correction, weights_of(batch, queries),
+                                grad_table, options_.precision);
   }
   bool makes_cosines() const override { return options_.type == LossType::cosine_ranking; }
 
@@ -89,7 +96,7 @@ class CosineEmbedding : public OutputLoss {
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
                          Tensor& grad_table) const override {
     if (grad_table.defined()) throw BugError("the cosine embedding loss is for a table that is constant");
-    return cosine_embedding_loss(queries, table, labels_of(batch), weights_of(batch));
+    return cosine_embedding_loss(queries, table, labels_of(batch, queries), weights_of(batch, queries));
   }
   bool makes_cosines() const override { return true; }
 };

@@ -8,6 +8,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/remainder.h>
+#include <torch/version.h>
 
 #include <algorithm>
 
@@ -73,7 +74,14 @@ bool bf16_in_hardware() {
 }
 
 void bf16_product(Tensor& out, const Tensor& a, const Tensor& b, bool add) {
-  if (bf16_in_hardware()) return multiply_in_hardware(out, a, b, add);
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 8
+  if (out.is_cuda()) {  // with sums and results in fp32, which at::mm has there only
+    const Tensor result = at::mm(a, b, at::kFloat);
+    add ? out.add_(result) : out.copy_(result);
+    return;
+  }
+#endif
+  if (out.is_cpu() && bf16_in_hardware()) return multiply_in_hardware(out, a, b, add);
   const Tensor left = a.to(at::kFloat), right = b.to(at::kFloat);
   if (add)
     out.addmm_(left, right);
@@ -83,7 +91,7 @@ void bf16_product(Tensor& out, const Tensor& a, const Tensor& b, bool add) {
 
 Tensor product(const Tensor& a, const Tensor& b, Precision precision) {
   if (precision == Precision::fp32) return at::mm(a, b);
-  Tensor out = at::empty({a.size(0), b.size(1)}, at::kFloat);
+  Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
   bf16_product(out, a.to(at::kBFloat16), b.to(at::kBFloat16));
   return out;
 }

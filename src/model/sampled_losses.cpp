@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "gru4rec/model/loss_total.h"
 #include "gru4rec/model/products.h"
 #include "gru4rec/model/table_rows.h"
 #include "gru4rec/model/unit_rows.h"
@@ -20,18 +21,10 @@ namespace {
 
 using at::Tensor;
 
-double sum_in_order(const Tensor& values) {
-  const Tensor plain = values.contiguous();
-  const float* value = plain.const_data_ptr<float>();
-  double sum = 0;
-  for (int64_t i = 0; i < plain.numel(); ++i) sum += value[i];
-  return sum;
-}
-
 Tensor row_dots(const Tensor& a, const Tensor& b) { return (a * b).sum(1, /*keepdim=*/true); }
 
 void add_rows_if_wanted(const Tensor& rows, const Tensor& ids, Tensor& grad_table) {
-  if (grad_table.defined()) add_rows(rows, ids.const_data_ptr<int64_t>(), grad_table.data_ptr<float>());
+  if (grad_table.defined()) add_rows(rows, ids, grad_table);
 }
 
 // Loss and its derivatives by the scores of some targets: target [rows, 1], shared negatives [rows, S].
@@ -61,6 +54,7 @@ struct VectorLoss {
 template <typename OfScores>
 VectorLoss shared_negatives_loss(const Tensor& queries, const Compared& items, const Tensor& weights, Precision precision,
                                  OfScores&& of_scores) {
+  LossTotal total;
   VectorLoss result{0, at::empty_like(queries), at::empty_like(queries), at::zeros_like(items.negative_rows)};
   const int64_t chunk = std::clamp<int64_t>(kScoresAtOnce / std::max<int64_t>(1, items.negatives.size(0)), 16, 1024);
   for (int64_t first = 0; first < queries.size(0); first += chunk) {
@@ -70,7 +64,7 @@ VectorLoss shared_negatives_loss(const Tensor& queries, const Compared& items, c
     const Tensor target = items.targets.narrow(0, first, rows);
     const ScoreLoss part = of_scores(row_dots(query, target), product(query, items.negative_rows.t(), precision),
                                      label.unsqueeze(1).eq(items.negatives.unsqueeze(0)));
-    result.sum += sum_in_order(part.loss * weight);
+    total += LossTotal(part.loss * weight);
     const Tensor by_target = part.by_target * weight, by_negative = part.by_negative * weight;
     Tensor grad_query = result.grad_queries.narrow(0, first, rows);
     grad_query.copy_(product(by_negative, items.negative_rows, precision).addcmul_(target, by_target));
@@ -78,6 +72,7 @@ VectorLoss shared_negatives_loss(const Tensor& queries, const Compared& items, c
     result.grad_targets.narrow(0, first, rows).copy_(query * by_target);
     add_product(result.grad_negatives, by_negative.t(), query, precision);
   }
+  result.sum = total.value();
   return result;
 }
 
@@ -101,6 +96,7 @@ SoftmaxLoss bpr_loss(const Tensor& queries, const Tensor& table, const Tensor& l
   const int64_t each = negatives.size(1);
   const Tensor item = table.index_select(0, labels);
   const Tensor target = row_dots(queries, item);
+  LossTotal total;
   SoftmaxLoss result;
   result.grad_queries = at::zeros_like(queries);
   Tensor by_target = at::zeros_like(target);
@@ -109,7 +105,7 @@ SoftmaxLoss bpr_loss(const Tensor& queries, const Tensor& table, const Tensor& l
     const Tensor other = table.index_select(0, ids);
     const Tensor won = at::sigmoid(target - row_dots(queries, other));  // [targets, 1]
     const Tensor weight = weights.unsqueeze(1) / static_cast<double>(each);
-    result.sum += sum_in_order(at::log(won + kGamma).neg_() * weight);
+    total += LossTotal(at::log(won + kGamma).neg_() * weight);
     const Tensor by_difference = won * (1 - won) / (won + kGamma) * -weight;
     by_target.add_(by_difference);
     result.grad_queries.addcmul_(other, by_difference, -1);
@@ -117,6 +113,7 @@ SoftmaxLoss bpr_loss(const Tensor& queries, const Tensor& table, const Tensor& l
   }
   result.grad_queries.addcmul_(item, by_target);
   add_rows_if_wanted(queries * by_target, labels, grad_table);
+  result.sum = total.value();
   return result;
 }
 
@@ -158,7 +155,8 @@ SoftmaxLoss bpr_max_loss(const Tensor& queries, const Tensor& table, const Tenso
 SoftmaxLoss cosine_embedding_loss(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& weights) {
   const UnitRows query(queries), item(table.index_select(0, labels));
   const Tensor weight = weights.unsqueeze(1);
-  return {sum_in_order((1 - row_dots(query.unit, item.unit)) * weight), query.gradient(item.unit * -weight)};
+  const LossTotal total((1 - row_dots(query.unit, item.unit)) * weight);
+  return {total.value(), query.gradient(item.unit * -weight)};
 }
 
 SoftmaxLoss cosine_ranking_loss(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& negatives,

@@ -5,6 +5,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
 
+#include "gru4rec/model/device.h"
 #include "gru4rec/model/products.h"
 #include "gru4rec/model/row_kernels.h"
 
@@ -49,18 +50,24 @@ class Bf16Products : public TileProducts {
 
   void gradients(const Tensor& items, const Tensor& exponentials, const Tensor& factor, Tensor& grad_queries,
                  Tensor grad_items) override {
-    const int64_t rows = exponentials.size(0), tile = exponentials.size(1);
-    const Tensor gradient = at::empty({rows, tile}, at::kBFloat16);
-    scale_rows_to_bf16(exponentials.const_data_ptr<float>(), rows, tile, factor.const_data_ptr<float>(),
-                       gradient.data_ptr<at::BFloat16>());
+    const Tensor gradient = scaled_to_bf16(exponentials, factor);
     bf16_product(grad_queries, gradient, items.to(at::kBFloat16), /*add=*/true);
     if (!grad_items.defined()) return;
-    Tensor transposed = at::empty({items.size(1), tile}, at::kFloat);
+    Tensor transposed = at::empty({items.size(1), items.size(0)}, items.options());
     bf16_product(transposed, transposed_queries_, gradient);
     grad_items.add_(transposed.t());
   }
 
  private:
+  static Tensor scaled_to_bf16(const Tensor& exponentials, const Tensor& factor) {
+    if (uses_tensor_kernels(exponentials)) return at::mul(exponentials, factor.unsqueeze(1)).to(at::kBFloat16);
+    const int64_t rows = exponentials.size(0), tile = exponentials.size(1);
+    Tensor scaled = at::empty({rows, tile}, at::kBFloat16);
+    scale_rows_to_bf16(exponentials.const_data_ptr<float>(), rows, tile, factor.const_data_ptr<float>(),
+                       scaled.data_ptr<at::BFloat16>());
+    return scaled;
+  }
+
   Tensor queries_;             // [rows, E] bf16
   Tensor transposed_queries_;  // [E, rows] bf16
 };

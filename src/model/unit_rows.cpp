@@ -1,12 +1,14 @@
 #include "gru4rec/model/unit_rows.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "gru4rec/model/device.h"
 #include "gru4rec/model/row_kernels.h"
 
 namespace gru4rec {
@@ -17,6 +19,11 @@ int64_t rows_of_a_thread(int64_t size) { return 1 + 32768 / std::max<int64_t>(1,
 }  // namespace
 
 UnitRows::UnitRows(const at::Tensor& x) {
+  if (uses_tensor_kernels(x)) {
+    length = (x * x).sum(1).sqrt_().clamp_min_(1e-12);
+    unit = x / length.unsqueeze(1);
+    return;
+  }
   const at::Tensor plain = x.contiguous();
   const int64_t rows = plain.size(0), size = plain.size(1);
   unit = at::empty({rows, size}, plain.options());
@@ -39,6 +46,11 @@ at::Tensor UnitRows::gradient(const at::Tensor& grad_unit) const {
 }
 
 void UnitRows::add_gradient(const at::Tensor& grad_unit, at::Tensor& grad) const {
+  if (uses_tensor_kernels(unit)) {
+    const at::Tensor along = (unit * grad_unit).sum(1, /*keepdim=*/true);
+    grad.add_((grad_unit - unit * along).div_(length.unsqueeze(1)));
+    return;
+  }
   const int64_t rows = unit.size(0), size = unit.size(1);
   at::parallel_for(0, rows, rows_of_a_thread(size), [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {

@@ -538,7 +538,7 @@ void Trainer::load_teacher() {
   teacher_.emplace(teacher.info.shape);
   if (comm_.rank() == 0) load_weights(teacher.file, *teacher_);
   comm_.broadcast(0, teacher_->parameters());
-  teacher_table_ = teacher_->score_table();
+  teacher_scorer_.emplace(*teacher_);
 }
 
 // The loss of a batch where it is not the one that the model has: with a teacher.
@@ -550,7 +550,7 @@ std::unique_ptr<OutputLoss> Trainer::loss_of(const std::vector<Segment>& segment
                                                              .t_squared = options_.distill_t_squared,
                                                              .score_padding = options_.score_padding,
                                                              .precision = options_.precision},
-                                         view_of_teacher(*teacher_, teacher_table_, batch, backward));
+                                         view_of_teacher(*teacher_scorer_, batch, backward));
 }
 
 void Trainer::restore(int64_t step) {

@@ -50,6 +50,8 @@ enum class EmbeddingInit { xavier_normal, unit };   // what the item table is dr
 enum class Schedule { constant, cosine, plateau };  // of the learning rate
 enum class Precision { automatic, fp32, bf16 };     // of products with item vectors
 
+enum class DeviceKind { cpu, cuda };  // that computes
+
 // eval_args: how sessions are divided into train, valid and test.
 struct SplitOptions {
   SplitKind kind = SplitKind::leave_one_out;

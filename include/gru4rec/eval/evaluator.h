@@ -72,7 +72,7 @@ class Evaluator {
 };
 
 // Ranks of the labels among rows 1…items of the table; one per query, 0 for label 0. queries [targets, E]. Throws Error if a
-// score is NaN or infinite. Local.
+// score is NaN or infinite; queries and table are on one device. Local.
 std::vector<int64_t> rank_targets(const at::Tensor& queries, const at::Tensor& table, const std::vector<int64_t>& labels);
 
 }  // namespace gru4rec

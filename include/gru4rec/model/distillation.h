@@ -30,9 +30,8 @@ struct TeacherView {
   at::Tensor has_future;  // [targets] fp32: 1, or 0 where the teacher has seen nothing
 };
 
-// The teacher's view of `batch`. `table` is teacher.score_table(), which does not change; `backward` is the same segments
-// packed backward. Local.
-TeacherView view_of_teacher(const Gru4Rec& teacher, const at::Tensor& table, const Batch& batch, const Batch& backward);
+// The teacher's view of `batch`; `backward` is the same segments packed backward. Local.
+TeacherView view_of_teacher(const Scorer& teacher, const Batch& batch, const Batch& backward);
 
 // The loss above, for one batch. Scores of student and teacher are made chunk by chunk. Local.
 class DistilledLoss : public OutputLoss {

@@ -48,7 +48,7 @@ struct SoftmaxOptions {
 
 class TileProducts;
 
-// The block loop of one owner for one chunk of queries. Local. Tensors are fp32 on the CPU.
+// The block loop of one owner for one chunk of queries. Local. Tensors are fp32, all on one device.
 class SoftmaxOwner {
  public:
   // table   [items + 1, E]; row 0 is the padding row

@@ -6,9 +6,13 @@
 //   Gru4Rec model(shape);
 //   model.initialise(seed);
 //   LossSum loss = model.forward_backward(batch, {seed, epoch}, gradient);
+//
+// On a GPU (model/device.h) the flat buffer and the gradient stay where they are, in the memory of the host: a step begins with
+// a copy of the former to the device and ends with one of the latter back, and everything between is on the device.
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 
 #include <functional>
 #include <memory>
@@ -40,9 +44,11 @@ class Gru4Rec {
   // Called with each intermediate tensor and its name ("gru_layers.0", "dense", …): debug mode checks and prints through it.
   using Probe = std::function<void(const std::string& name, const at::Tensor& tensor)>;
 
-  explicit Gru4Rec(const ModelShape& shape);  // parameters are zero until initialise() or a checkpoint fills them
+  // Parameters are zero until initialise() or a checkpoint fills them. `device`: where it computes.
+  explicit Gru4Rec(const ModelShape& shape, at::Device device = at::kCPU);
 
   const ModelShape& shape() const { return shape_; }
+  at::Device device() const { return device_; }
   const ParameterLayout& layout() const { return layout_; }
   std::span<float> parameters();  // the flat buffer
   std::span<const float> parameters() const;
@@ -58,9 +64,8 @@ class Gru4Rec {
   // `loss`: for this batch, instead of the one that is set.
   LossSum forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient, const OutputLoss* loss = nullptr);
 
-  // Without dropout: the vectors whose dot products with the rows of score_table() are the scores, [targets, embedding].
+  // Those of a Scorer made now.
   at::Tensor queries(const Batch& batch) const;
-  // The item table, or its rows at unit length for cosine scores; [items + 1, embedding].
   at::Tensor score_table() const;
 
   // Another loss than cross-entropy over all items.
@@ -69,25 +74,48 @@ class Gru4Rec {
   void set_probe(Probe probe) { probe_ = std::move(probe); }
 
  private:
-  at::Tensor embed(const Batch& batch) const;  // [inputs, E]
+  friend class Scorer;
+  bool computes_apart() const;      // from the memory of the host
+  at::Tensor working_copy() const;  // the flat buffer where the model computes: itself, or a copy made now
+  at::Tensor parameter(const std::string& name, const at::Tensor& flat) const;  // view of `flat`
+  at::Tensor embed(const Batch& batch, const at::Tensor& flat) const;           // [inputs, E]
   // masks[layer] multiplies the states of that layer; undefined or missing: no dropout.
   at::Tensor encode(const Batch& batch, const at::Tensor& embedded, const std::vector<at::Tensor>& weights,
                     const std::vector<at::Tensor>& masks) const;
+  // The loss of a batch; adds its gradient to `gradient`, which is where `flat` is.
+  double add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const at::Tensor& flat,
+                      const at::Tensor& gradient) const;
   // The loss of queries against the table; adds to the gradients of the table, if it has one, and of score_scale. grad_queries
   // is that of `queries`, whatever the score.
-  SoftmaxLoss output_loss(const OutputLoss& loss_of, const at::Tensor& queries, const Batch& batch, const StepKey& key,
-                          std::span<float> gradient) const;
-  bool table_is_constant(std::span<const float> gradient) const;  // the gradient has no part for the table, which is constant
+  SoftmaxLoss output_loss(const OutputLoss& loss_of, const at::Tensor& queries, const at::Tensor& flat, const Batch& batch,
+                          const StepKey& key, const at::Tensor& gradient) const;
+  bool table_is_constant(const at::Tensor& gradient) const;  // the gradient has no part for the table, which is constant
   double score_scale() const;
   std::vector<at::Tensor> state_masks(const Batch& batch, const StepKey& key) const;  // by layer
-  std::vector<at::Tensor> encoder_weights() const;                                    // views, in the order of the layout
+  std::vector<at::Tensor> encoder_weights(const at::Tensor& flat) const;              // views, in the order of the layout
   void probe(const std::string& name, const at::Tensor& tensor) const;
 
   ModelShape shape_;
   ParameterLayout layout_;
-  at::Tensor flat_;  // [layout_.parameter_floats()]
+  at::Device device_;
+  at::Tensor flat_;  // [layout_.parameter_floats()], in the memory of the host
   std::shared_ptr<const OutputLoss> loss_;
   Probe probe_;
+};
+
+// What scores are products of, without dropout, with the parameters that the model has when this is made. While it lives they
+// must not change, nor may the model move. Local.
+class Scorer {
+ public:
+  explicit Scorer(const Gru4Rec& model);
+  // The item table, or its rows at unit length for cosine scores; [items + 1, embedding].
+  const at::Tensor& table() const { return table_; }
+  // The vectors whose dot products with the rows of table() are the scores, [targets, embedding].
+  at::Tensor queries(const Batch& batch) const;
+
+ private:
+  const Gru4Rec& model_;
+  at::Tensor flat_, table_;
 };
 
 // Mask of inverted dropout for a batch: 0 or 1 / (1 - p); [inputs, size]. A pure function of purpose, key, session, segment and

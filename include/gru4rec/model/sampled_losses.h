@@ -12,8 +12,8 @@
 //   cosine ranking    mean_j max(0, margin - r + s_j)            r and s_j are cosines
 //
 // In those with S negatives all targets of a step share them; one that is the target itself counts for nothing. Nothing larger
-// than targets × negatives of a chunk is held. Local; fp32 on the CPU; sums in a fixed order. `precision` is that of the
-// products with shared negatives, fp32 or bf16.
+// than targets × negatives of a chunk is held. Local; fp32, all on one device; sums in a fixed order. `precision` is that of
+// the products with shared negatives, fp32 or bf16.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -112,7 +112,7 @@ class Trainer {
   Gru4Rec model_;
   std::unique_ptr<Gru4Rec> average_;  // with ema_decay
   std::optional<Gru4Rec> teacher_;
-  at::Tensor teacher_table_;     // its score_table()
+  std::optional<Scorer> teacher_scorer_;
   uint64_t teacher_digest_ = 0;  // on rank 0; 0: none
   uint64_t start_digest_ = 0;    // the same, of the checkpoint it began with
   Optimizer optimizer_;
