@@ -317,6 +317,10 @@ void add_surroundings(std::vector<OptionRow>& rows) {
   const auto add = [&](const char* key, Origin origin, bool numbers, Codec codec, const char* help) {
     rows.push_back({key, Section::surroundings, origin, numbers, std::move(codec), help});
   };
+  add("device", Origin::ours, kNeutral, choice<DeviceKind>(&O::device, {{"cpu", DeviceKind::cpu}, {"cuda", DeviceKind::cuda}}),
+      "What forward, backward and scores are computed on. cuda: a GPU for each rank, in turn where a host has fewer than "
+      "ranks; wants a program that was built with the CUDA build of LibTorch. The last bits of a result depend on it. Has not "
+      "been run on a GPU yet.");
   add("comm_timeout", Origin::ours, kNeutral, real(&O::comm_timeout, above(0)),
       "Seconds without progress after which a rank is taken for lost and the job ends. Smaller notices sooner, and may take a "
       "slow disk for a dead rank.");

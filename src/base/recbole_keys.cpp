@@ -48,9 +48,9 @@ void add_general(std::vector<RecBoleKey>& keys) {
   const auto translated = [&](const char* key, const char* reason, auto translate) {
     keys.push_back({key, kOverall, Treatment::translated, {}, reason, translate});
   };
-  ignored("gpu_id", "this version trains on CPUs");
+  ignored("gpu_id", "the ranks of a host take its GPUs in turn; CUDA_VISIBLE_DEVICES says which there are");
   ignored("worker", "batches are packed by the rank that uses them, without worker processes");
-  ignored("use_gpu", "this version trains on CPUs");
+  ignored("use_gpu", "the option device says what computes");
   translated("state", "sets log_level", set_log_level);
   translated("reproducibility", "True sets deterministic to strict, False to relaxed", set_deterministic);
   ignored("save_dataset", "ingest always writes a session store");

@@ -49,9 +49,9 @@ void add_table(CLI::App& command, Collected& collected) {
 
 // What may differ from the run that wrote the checkpoint; model and data are that run's.
 bool concerns_evaluation(const OptionRow& row) {
-  static const std::set<std::string> keys = {"store",         "eval_batch_size",      "topk",
-                                             "metrics",       "metric_decimal_place", "num_threads",
-                                             "deterministic", "comm_timeout",         "log_level"};
+  static const std::set<std::string> keys = {
+      "store",       "eval_batch_size", "topk",         "metrics", "metric_decimal_place",
+      "num_threads", "deterministic",   "comm_timeout", "device",  "log_level"};
   return keys.contains(row.key);
 }
 

@@ -8,6 +8,7 @@
 #include "gru4rec/base/error.h"
 #include "gru4rec/comm/watchdog.h"
 #include "gru4rec/eval/evaluator.h"
+#include "gru4rec/model/device.h"
 #include "gru4rec/train/checkpoint.h"
 #include "results.h"
 #include "world.h"
@@ -42,7 +43,7 @@ int run_evaluate(EvaluateRequest request, MpiEnvironment& environment) {
         "cannot evaluate: {} was trained on a catalogue of {} items, the store {} has {}. Pass the store of that run ({}).",
         request.checkpoint.string(), info.shape.catalogue, options.store, store.info().catalogue, info.store);
   comm->broadcast(0, std::span<ModelShape>(&info.shape, 1));
-  Gru4Rec model(info.shape);
+  Gru4Rec model(info.shape, compute_device(options.device, comm->local_rank()));
   if (comm->rank() == 0) load_weights(request.checkpoint, model);
   comm->broadcast(0, model.parameters());
 

@@ -6,6 +6,7 @@
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/version.h"
 #include "gru4rec/comm/ordered_sum.h"
+#include "gru4rec/model/device.h"
 #include "gru4rec/model/full_softmax.h"
 #include "gru4rec/model/products.h"
 #include "gru4rec/model/sampled_losses.h"
@@ -62,13 +63,16 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
 
 void print_startup(const Options& options, const RunStart& start, const Store& store, Communicator& comm) {
   const MemoryEstimate memory = estimate_memory(options, start, store.info(), comm.rank(), comm.size());
+  const at::Device device = compute_device(options.device, comm.local_rank());
   struct Line {
     int32_t capability;
     int32_t threads;
+    int32_t gpu;  // -1: the processor
     uint64_t memory;
   };
-  const std::vector<Line> lines = comm.all_gather(
-      Line{static_cast<int32_t>(processor_capability()), static_cast<int32_t>(options.num_threads), memory.total()});
+  const std::vector<Line> lines =
+      comm.all_gather(Line{static_cast<int32_t>(processor_capability()), static_cast<int32_t>(options.num_threads),
+                           device.is_cpu() ? -1 : static_cast<int32_t>(device.index()), memory.total()});
   if (comm.rank() != 0) return;
   const StoreInfo& info = store.info();
   const ReplicaLayout layout(static_cast<int>(start.replicas), comm.size());
@@ -76,7 +80,7 @@ void print_startup(const Options& options, const RunStart& start, const Store& s
   const bool bf16 = start.precision == Precision::bf16;
   spdlog::info("gru4rec {}: {} rank(s) over {}, {} replica(s), products in {}", kVersion, comm.size(), comm.name(),
                start.replicas, bf16 ? "bf16" : "fp32");
-  if (bf16 && !bf16_in_hardware())
+  if (bf16 && device.is_cpu() && !bf16_in_hardware())
     spdlog::warn(
         "precision bf16: this processor does not multiply bf16, which is done in fp32 on rounded numbers, slower than fp32");
   spdlog::info("store {} (digest {}): {} sessions, {} events, {} items; targets: {} train, {} valid, {} test", options.store,
@@ -84,9 +88,10 @@ void print_startup(const Options& options, const RunStart& start, const Store& s
                info.test_targets);
   for (int rank = 0; rank < comm.size(); ++rank) {
     const auto own = layout.replicas_of(rank);
-    spdlog::info("{}: replicas {}…{}, about {} targets an epoch, {} thread(s), {}, memory about {}", comm.describe(rank),
+    const std::string gpu = lines[rank].gpu < 0 ? "" : fmt::format(" and GPU {}", lines[rank].gpu);
+    spdlog::info("{}: replicas {}…{}, about {} targets an epoch, {} thread(s), {}{}, memory about {}", comm.describe(rank),
                  own.first, own.last - 1, train_targets * own.size() / start.replicas, lines[rank].threads,
-                 capability_name(static_cast<Capability>(lines[rank].capability)), mebibytes(lines[rank].memory));
+                 capability_name(static_cast<Capability>(lines[rank].capability)), gpu, mebibytes(lines[rank].memory));
   }
   const ParameterLayout parameters(shape_of(options, info));
   spdlog::info("parameters: {} trained{}", parameters.trained_parameters(options.freeze_item_embeddings),

@@ -13,6 +13,7 @@
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/version.h"
 #include "gru4rec/data/negatives.h"
+#include "gru4rec/model/device.h"
 #include "gru4rec/model/products.h"
 #include "gru4rec/train/checkpoint_broadcast.h"
 #include "gru4rec/train/debug_checks.h"
@@ -184,7 +185,10 @@ NamedCheckpoint checkpoint_named(const char* option, const std::string& path) {
 
 RunStart look_for_start(const Options& options, const StoreInfo& store) {
   RunStart start{options.replicas, -1, options.precision};
-  if (start.precision == Precision::automatic) start.precision = bf16_in_hardware() ? Precision::bf16 : Precision::fp32;
+  if (start.precision == Precision::automatic) {
+    const bool fast_bf16 = options.device == DeviceKind::cpu && bf16_in_hardware();  // of GPUs nothing has been measured
+    start.precision = fast_bf16 ? Precision::bf16 : Precision::fp32;
+  }
   const CheckpointFolder checkpoints(options.checkpoint_dir, options.keep_checkpoints);
   if (!options.resume) {
     if (!checkpoints.steps().empty())
@@ -239,7 +243,7 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
       folder_(folder),
       listener_(listener),
       layout_(static_cast<int>(options_.replicas), comm.size()),
-      model_(shape_of(options, store.info())),
+      model_(shape_of(options, store.info()), compute_device(options.device, comm.local_rank())),
       optimizer_(model_.layout(), optimizer_options(options)),
       plan_(std::make_unique<EpochPlan>(store, plan_options(options_))),
       items_(store),
@@ -259,7 +263,7 @@ Trainer::Trainer(const Options& options, const RunStart& start, const Store& sto
         "it with a split that makes some (eval_args), or set learning_rate_schedule to constant or cosine.",
         options.store);
   model_.set_loss(loss_for(options_, store));
-  if (options.ema_decay > 0) average_ = std::make_unique<Gru4Rec>(model_.shape());
+  if (options.ema_decay > 0) average_ = std::make_unique<Gru4Rec>(model_.shape(), model_.device());
   load_teacher();
   state_.best_histogram = RankHistogram(evaluator_options(options).max_k);
   if (start.resume_step >= 0)
@@ -455,7 +459,7 @@ CheckpointInfo Trainer::checkpoint_info() const {
   info.store = options_.store;
   info.world_size = comm_.size();
   info.threads = options_.num_threads;
-  info.capability = capability_name(processor_capability());
+  info.capability = model_.device().is_cpu() ? capability_name(processor_capability()) : "cuda";
   info.version = kVersion;
   info.train_seconds = seconds();
   info.start_digest = start_digest_;
@@ -535,7 +539,7 @@ void Trainer::load_teacher() {
     teacher_digest_ = info.digest;
   }
   comm_.broadcast(0, std::span<ModelShape>(&teacher.info.shape, 1));
-  teacher_.emplace(teacher.info.shape);
+  teacher_.emplace(teacher.info.shape, model_.device());
   if (comm_.rank() == 0) load_weights(teacher.file, *teacher_);
   comm_.broadcast(0, teacher_->parameters());
   teacher_scorer_.emplace(*teacher_);

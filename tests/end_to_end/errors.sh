@@ -38,6 +38,8 @@ refused "debug is one process" "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" -
 refused "got random ones, wanted trained ones.*item_embeddings_from" "$P" train "${OPTIONS[@]}" --run_dir random --loss_type cosine_embedding --score cosine --freeze_item_embeddings
 refused "item embeddings of .*embedding_size 16, this run has .*embedding_size 17" "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --run_dir sizes --item_embeddings_from run --embedding_size 17
 refused "evaluate has no option '--learning_rate'" "$P" evaluate --checkpoint run --learning_rate 0.1
+refused "device: got cuda.*set device to cpu" env CUDA_VISIBLE_DEVICES= "$P" evaluate --checkpoint run --device cuda
+refused "device: got cuda.*set device to cpu" env CUDA_VISIBLE_DEVICES= "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --run_dir gpu --device cuda
 refused "does not exist" "$P" inspect nothing
 refused "neither a session store" "$P" inspect data
 refused "has no valid targets|no .* targets" bash -c "mkdir -p data/two; printf 'user_id:token\titem_id:token\ttimestamp:float\n1\ta\t1\n1\tb\t2\n' >data/two/two.inter; $P ingest ${OPTIONS[*]} --dataset two >/dev/null 2>&1; $P train ${OPTIONS[*]} --dataset two --run_dir two >/dev/null 2>&1; exec $P evaluate --checkpoint two"

@@ -12,6 +12,7 @@
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
 #include "gru4rec/comm/threads.h"
+#include "gru4rec/model/device.h"
 #include "gru4rec/train/trainer.h"
 #include "support/temporary_folder.h"
 #include "support/training_example.h"
@@ -51,6 +52,8 @@ class Training : public ::testing::Test {
     Outcome outcome;
     std::mutex mutex;
     run_ranks(ranks, [&](Communicator& comm) {
+      std::optional<TensorKernelsScope> scope;
+      if (by_tensor_operations_) scope.emplace();
       const Store store(options.store);
       std::optional<RunFolder> run;
       if (comm.rank() == 0) run.emplace(options.run_dir);
@@ -87,6 +90,7 @@ class Training : public ::testing::Test {
   static std::vector<int64_t> steps(const Options& options) { return CheckpointFolder(options.checkpoint_dir, 1).steps(); }
 
   TemporaryFolder folder_;
+  bool by_tensor_operations_ = false;  // as on another device
 };
 
 TEST_F(Training, GivesTheSameDigestOnOneTwoThreeAndFourRanks) {
@@ -99,6 +103,28 @@ TEST_F(Training, GivesTheSameDigestOnOneTwoThreeAndFourRanks) {
   }
   EXPECT_THAT(digests, ::testing::Each(digests.front()));
   EXPECT_THAT(tests, ::testing::Each(tests.front()));
+}
+
+TEST_F(Training, ByTensorOperationsHasTheSameBitsOnAnyNumberOfRanksAndEndsNearTheLoops) {
+  const auto run = [&](const std::string& name, int ranks, bool by_tensor_operations) {
+    Options o = options(name);
+    o.num_layers = 2;
+    o.ema_decay = 0.5;
+    o.precision = Precision::fp32;
+    by_tensor_operations_ = by_tensor_operations;
+    const Outcome outcome = train(o, ranks);
+    EXPECT_GT(outcome.test->targets, 0);
+    return newest_file(o);
+  };
+  const fs::path one = run("one", 1, true), three = run("three", 3, true), loops = run("loops", 1, false);
+  const auto digest = [](const fs::path& file) { return hex_text(read_checkpoint_info(file).digest); };
+  EXPECT_EQ(digest(one), digest(three));
+  EXPECT_NE(digest(one), digest(loops));
+  const Gru4Rec got = model_of(one), expected = model_of(loops);
+  double largest = 0;
+  for (size_t i = 0; i < got.parameters().size(); ++i)
+    largest = std::max(largest, std::abs(double{got.parameters()[i]} - double{expected.parameters()[i]}));
+  EXPECT_LT(largest, 0.01);
 }
 
 TEST_F(Training, UnevenReplicasKeepTheDigestToo) {

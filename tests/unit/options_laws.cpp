@@ -281,6 +281,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"keep_checkpoints", "1"},
     {"resume", "on"},
     {"debug", "1"},
+    {"device", "CUDA"},
     {"comm_timeout", "0.5"},
     {"stop_timeout", "1.25"},
     {"deterministic", "relaxed"},

@@ -153,6 +153,7 @@ struct Options {
   bool resume = false;
   bool debug = false;
   // Surroundings -------------------------------------------------------------------------------------------------------
+  DeviceKind device = DeviceKind::cpu;
   double comm_timeout = 600.0;           // seconds without progress after which a rank is taken for lost
   double stop_timeout = 30.0;            // seconds a stopping rank waits for the others before it leaves with 3
   std::string deterministic = "strict";  // strict: same bits on any number of ranks; relaxed: fastest kernels

@@ -41,10 +41,10 @@ ModelShape shape_of(const Options& options, const StoreInfo& store);
 
 // Where a run begins.
 struct RunStart {
-  int64_t replicas = 0;      // of the checkpoint, else options.replicas, else the number of ranks
-  int64_t resume_step = -1;  // the checkpoint to go on from; -1: from the beginning
-  Precision precision =
-      Precision::fp32;  // of the checkpoint, else options.precision, else bf16 where rank 0 has it in hardware
+  int64_t replicas = 0;                   // of the checkpoint, else options.replicas, else the number of ranks
+  int64_t resume_step = -1;               // the checkpoint to go on from; -1: from the beginning
+  Precision precision = Precision::fp32;  // of the checkpoint, else options.precision, else bf16 where the processor of rank 0
+                                          // computes and has it
 };
 
 // Collective. Looks for the newest checkpoint that holds if options.resume is set, and shows loudly which newer ones do not.
