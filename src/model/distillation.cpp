@@ -15,7 +15,6 @@
 #include "gru4rec/model/products.h"
 #include "gru4rec/model/row_kernels.h"
 #include "gru4rec/model/table_blocks.h"
-#include "gru4rec/model/tensor_kernels.h"
 
 namespace gru4rec {
 
@@ -27,10 +26,7 @@ namespace {
 struct Exponentials {
   Tensor max, sum;  // [rows]
   explicit Exponentials(const Tensor& scores) : max(at::empty({scores.size(0)}, scores.options())), sum(at::empty_like(max)) {
-    if (uses_tensor_kernels(scores))
-      tensor_kernels::exp_rows(scores, max, sum);
-    else
-      exp_rows(scores.data_ptr<float>(), scores.size(0), scores.size(1), max.data_ptr<float>(), sum.data_ptr<float>());
+    exp_rows(scores, max, sum);
   }
   Tensor log_sum() const { return sum.log().add_(max); }
 };

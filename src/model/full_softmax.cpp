@@ -17,7 +17,6 @@
 #include "gru4rec/model/loss_total.h"
 #include "gru4rec/model/row_kernels.h"
 #include "gru4rec/model/table_rows.h"
-#include "gru4rec/model/tensor_kernels.h"
 #include "tile_products.h"
 
 namespace gru4rec {
@@ -39,12 +38,6 @@ Tensor exponentials_buffer(size_t owner, int64_t rows, int64_t columns, at::Devi
   if (!all.defined() || all.numel() < rows * columns || all.device() != device)
     all = at::empty({rows * columns}, at::TensorOptions(at::kFloat).device(device));
   return all.narrow(0, 0, rows * columns).view({rows, columns});
-}
-
-// Scores of one tile become exp(score - max).
-void exp_tile(Tensor& scores, Tensor& max, Tensor& sum) {
-  if (uses_tensor_kernels(scores)) return tensor_kernels::exp_rows(scores, max, sum);
-  exp_rows(scores.data_ptr<float>(), scores.size(0), scores.size(1), max.data_ptr<float>(), sum.data_ptr<float>());
 }
 
 // Of each row, its score of the target where the tile holds it, else 0.
@@ -148,7 +141,7 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
       products_->scores(items(tile), scores);
       const Tensor target = target_scores(scores, tile, labels);  // before they are overwritten
       BlockStatistics statistics{at::empty_like(target), at::empty_like(target), target};
-      exp_tile(scores, statistics.max, statistics.sum_exp);
+      exp_rows(scores, statistics.max, statistics.sum_exp);
       if (options_.schedule.stored) tile_max_.push_back(statistics.max);
       tiles.push_back(statistics);
     }
@@ -173,7 +166,7 @@ std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tens
         products_->scores(items(tile), exponentials);
         max = at::empty_like(log_sum_exp);
         Tensor sum_exp = at::empty_like(log_sum_exp);
-        exp_tile(exponentials, max, sum_exp);
+        exp_rows(exponentials, max, sum_exp);
       }
       products_->gradients(items(tile), exponentials, (max - log_sum_exp).exp_().mul_(weights), grad_query,
                            grad_table.defined() ? grad_table.narrow(0, tile.first, tile.size()) : Tensor());

@@ -65,24 +65,23 @@ class SharedNegatives : public OutputLoss {
   SharedNegatives(const LossOptions& options, NegativeSampler sampler) : options_(options), sampler_(std::move(sampler)) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key,
                          Tensor& grad_table) const override {
-    const Tensor items = at::empty({options_.n_sample}, at::kLong);
-    const Tensor expectations = at::empty({options_.n_sample}, at::kFloat);
+    const Tensor drawn = at::empty({options_.n_sample}, at::kLong);
+    const Tensor log_expected = at::empty({options_.n_sample}, at::kFloat);
     const Stream stream{key.seed, Purpose::shared_negatives, static_cast<uint64_t>(key.step)};
     for (int64_t j = 0; j < options_.n_sample; ++j) {
       const int64_t item = sampler_.draw(stream, static_cast<uint64_t>(j));
       const double expected = static_cast<double>(options_.n_sample) * sampler_.probability(item);
-      items.data_ptr<int64_t>()[j] = item;
-      expectations.data_ptr<float>()[j] = options_.logq_correction ? static_cast<float>(std::log(expected)) : 0.0f;
+      drawn.data_ptr<int64_t>()[j] = item;
+      log_expected.data_ptr<float>()[j] = options_.logq_correction ? static_cast<float>(std::log(expected)) : 0.0f;
     }
-    const Tensor negatives = uploaded(items, queries.device()), correction = uploaded(expectations, queries.device());
+    const Tensor negatives = uploaded(drawn, queries.device()), correction = uploaded(log_expected, queries.device());
+    const Tensor labels = labels_of(batch, queries), weights = weights_of(batch, queries);
     if (options_.type == LossType::bpr_max)
-      return bpr_max_loss(queries, table, labels_of(batch, queries), negatives, options_.bpreg, weights_of(batch, queries),
-                          grad_table, options_.precision);
+      return bpr_max_loss(queries, table, labels, negatives, options_.bpreg, weights, grad_table, options_.precision);
     if (options_.type == LossType::cosine_ranking)
-      return cosine_ranking_loss(queries, table, labels_of(batch, queries), negatives, options_.ranking_margin,
-                                 weights_of(batch, queries), grad_table, options_.precision);
-    return sampled_softmax_loss(queries, table, labels_of(batch, queries), negatives, correction, weights_of(batch, queries),
-                                grad_table, options_.precision);
+      return cosine_ranking_loss(queries, table, labels, negatives, options_.ranking_margin, weights, grad_table,
+                                 options_.precision);
+    return sampled_softmax_loss(queries, table, labels, negatives, correction, weights, grad_table, options_.precision);
   }
   bool makes_cosines() const override { return options_.type == LossType::cosine_ranking; }
 
@@ -110,6 +109,7 @@ bool LossOptions::needs_popularity() const {
 }
 
 std::shared_ptr<const OutputLoss> make_loss(const LossOptions& options, std::span<const uint64_t> popularity) {
+  if (options.precision == Precision::automatic) throw BugError("the precision of a loss was left open");
   switch (options.type) {
     case LossType::ce:
       return std::make_shared<FullSoftmax>(options.score_padding, options.precision);

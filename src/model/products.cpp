@@ -90,14 +90,14 @@ void bf16_product(Tensor& out, const Tensor& a, const Tensor& b, bool add) {
 }
 
 Tensor product(const Tensor& a, const Tensor& b, Precision precision) {
-  if (precision == Precision::fp32) return at::mm(a, b);
+  if (precision != Precision::bf16) return at::mm(a, b);
   Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
   bf16_product(out, a.to(at::kBFloat16), b.to(at::kBFloat16));
   return out;
 }
 
 void add_product(Tensor& sum, const Tensor& a, const Tensor& b, Precision precision) {
-  if (precision == Precision::fp32)
+  if (precision != Precision::bf16)
     sum.addmm_(a, b);
   else
     bf16_product(sum, a.to(at::kBFloat16), b.to(at::kBFloat16), /*add=*/true);

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <limits>
 
+#include "gru4rec/model/device.h"
+#include "gru4rec/model/tensor_kernels.h"
 #include "vector_math.h"
 
 namespace gru4rec {
@@ -98,6 +100,11 @@ void exp_rows(float* scores, int64_t rows, int64_t columns, float* max, float* s
   at::parallel_for(0, rows, rows_of_a_thread, [&](int64_t first, int64_t last) {
     chosen.exp_rows(scores + first * columns, last - first, columns, max + first, sum + first);
   });
+}
+
+void exp_rows(const at::Tensor& scores, at::Tensor& max, at::Tensor& sum) {
+  if (uses_tensor_kernels(scores)) return tensor_kernels::exp_rows(scores, max, sum);
+  exp_rows(scores.data_ptr<float>(), scores.size(0), scores.size(1), max.data_ptr<float>(), sum.data_ptr<float>());
 }
 
 void scale_rows_to_bf16(const float* scores, int64_t rows, int64_t columns, const float* factor, c10::BFloat16* out) {

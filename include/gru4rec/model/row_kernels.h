@@ -4,6 +4,7 @@
 // multiply-adds: the same bits with AVX-512, AVX2 and neither.
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <c10/util/BFloat16.h>
 
 #include <cstdint>
@@ -15,6 +16,8 @@ namespace gru4rec {
 // and sum[i] their sum. exp is a polynomial of degree 7 after reduction by ln 2 (Cephes, expf), within 2 ulp; below exp(-87) it
 // is 0. A NaN in a row makes its sum NaN. Local.
 void exp_rows(float* scores, int64_t rows, int64_t columns, float* max, float* sum);
+// The same for tensors of any device (model/device.h): scores [rows, columns], max and sum [rows].
+void exp_rows(const at::Tensor& scores, at::Tensor& max, at::Tensor& sum);
 
 // out[i, j] = scores[i, j] · factor[i] as bf16, to nearest, ties to even; [rows, columns], contiguous. Local.
 void scale_rows_to_bf16(const float* scores, int64_t rows, int64_t columns, const float* factor, c10::BFloat16* out);
