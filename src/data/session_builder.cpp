@@ -153,6 +153,15 @@ bool compact(Sessions& sessions, uint64_t shortest, Keep keep_event) {
 
 bool in_training(const SessionSpan& span) { return span.part == Part::whole || span.part == Part::train; }
 
+// [item] events in training.
+std::vector<uint64_t> training_support(const EventTable& table, const Sessions& sessions) {
+  std::vector<uint64_t> support(table.items.size());
+  for (const SessionSpan& span : sessions.spans)
+    if (in_training(span))
+      for (uint64_t i = span.first; i < span.first + span.count; ++i) ++support[table.item[sessions.events[i]]];
+  return support;
+}
+
 }  // namespace
 
 uint64_t Sessions::event_count() const {
@@ -239,17 +248,15 @@ void filter_sessions(const EventTable& table, const Options& options, Sessions& 
   uint64_t merged = 0, rare = 0, total = sessions.event_count();
   const uint64_t before = total;
   const auto least_support = static_cast<uint64_t>(options.min_item_support);
+  const bool by_support = least_support > 1;
   bool again = true;
   while (again) {
-    std::vector<uint64_t> support(table.items.size());
-    for (const SessionSpan& span : sessions.spans)
-      if (in_training(span) && least_support > 1)
-        for (uint64_t i = span.first; i < span.first + span.count; ++i) ++support[table.item[sessions.events[i]]];
+    const std::vector<uint64_t> support = by_support ? training_support(table, sessions) : std::vector<uint64_t>();
     // Items of valid and test that training has too rarely are unseen there, not dropped: drop_unseen decides about them.
     const bool changed = compact(sessions, static_cast<uint64_t>(options.min_session_length),
                                  [&](const SessionSpan& span, uint64_t row, const uint64_t* previous) {
                                    const uint32_t item = table.item[row];
-                                   if (least_support > 1 && in_training(span) && support[item] < least_support) {
+                                   if (by_support && in_training(span) && support[item] < least_support) {
                                      ++rare;
                                      return false;
                                    }
@@ -259,7 +266,7 @@ void filter_sessions(const EventTable& table, const Options& options, Sessions& 
                                    }
                                    return true;
                                  });
-    again = changed && least_support > 1;  // what goes changes nothing but the support of others
+    again = changed && by_support;  // what goes changes nothing but the support of others
   }
   total = before - sessions.event_count();
   note(dropped, "merge_repeats", merged);

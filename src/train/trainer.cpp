@@ -234,38 +234,38 @@ RunStart find_start(const Options& options, const StoreInfo& store, Communicator
   return start;
 }
 
-Trainer::Trainer(const Options& options, const RunStart& start, const Store& store, Communicator& comm, const StopFlag& stop,
+Trainer::Trainer(const Options& given, const RunStart& start, const Store& store, Communicator& comm, const StopFlag& stop,
                  RunFolder* folder, TrainListener* listener)
-    : options_(settled(options, start)),
+    : options_(settled(given, start)),
       store_(store),
       comm_(comm),
       stop_(stop),
       folder_(folder),
       listener_(listener),
       layout_(static_cast<int>(options_.replicas), comm.size()),
-      model_(shape_of(options, store.info()), compute_device(options.device, comm.local_rank())),
-      optimizer_(model_.layout(), optimizer_options(options)),
+      model_(shape_of(options_, store.info()), compute_device(options_.device, comm.local_rank())),
+      optimizer_(model_.layout(), optimizer_options(options_)),
       plan_(std::make_unique<EpochPlan>(store, plan_options(options_))),
       items_(store),
-      gradient_(layout_, comm.rank(), static_cast<size_t>(model_.layout().gradient_floats(options.freeze_item_embeddings))),
-      valid_(store, Split::valid, evaluator_options(options)),
-      early_stopping_{options.stopping_step, options.metric_decimal_place},
-      checkpoints_(options.checkpoint_dir, options.keep_checkpoints),
+      gradient_(layout_, comm.rank(), static_cast<size_t>(model_.layout().gradient_floats(options_.freeze_item_embeddings))),
+      valid_(store, Split::valid, evaluator_options(options_)),
+      early_stopping_{options_.stopping_step, options_.metric_decimal_place},
+      checkpoints_(options_.checkpoint_dir, options_.keep_checkpoints),
       started_at_(now()),
       epoch_started_at_(started_at_) {
-  if (options.direction == Direction::backward && store.info().protocol == Protocol::leave_one_out && options.eval_step != 0)
+  if (options_.direction == Direction::backward && store.info().protocol == Protocol::leave_one_out && options_.eval_step != 0)
     throw UserError(
         "direction backward cannot be evaluated on a store that was split leave one out: its targets have no future. Set "
         "eval_step to 0, or ingest with a split of whole sessions.");
-  if (options.learning_rate_schedule == Schedule::plateau && valid_.targets() == 0)
+  if (options_.learning_rate_schedule == Schedule::plateau && valid_.targets() == 0)
     throw UserError(
         "learning_rate_schedule plateau lowers the rate by evaluations on valid, and the store {} has no valid targets. Ingest "
         "it with a split that makes some (eval_args), or set learning_rate_schedule to constant or cosine.",
-        options.store);
+        options_.store);
   model_.set_loss(loss_for(options_, store));
-  if (options.ema_decay > 0) average_ = std::make_unique<Gru4Rec>(model_.shape(), model_.device());
+  if (options_.ema_decay > 0) average_ = std::make_unique<Gru4Rec>(model_.shape(), model_.device());
   load_teacher();
-  state_.best_histogram = RankHistogram(evaluator_options(options).max_k);
+  state_.best_histogram = RankHistogram(evaluator_options(options_).max_k);
   if (start.resume_step >= 0)
     restore(start.resume_step);
   else
