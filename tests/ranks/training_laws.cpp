@@ -679,6 +679,27 @@ TEST_F(Training, AResumedRunKeepsItsPrecision) {
   }
 }
 
+TEST_F(Training, ACheckpointFromBeforeThereWasAChoiceOfPrecisionIsOfFp32) {
+  Options whole = options("whole"), stopped = options("stopped");
+  train(whole, 1);
+  stopped.epochs = 1;
+  train(stopped, 1);
+  const fs::path file = newest_file(stopped);
+  Gru4Rec model = model_of(file);
+  Optimizer optimizer(model.layout(), {});
+  CheckpointInfo info = load_checkpoint(file, model, optimizer);
+  const std::string line = "precision: fp32\n";
+  const size_t at = info.number_options.find(line);
+  ASSERT_NE(at, std::string::npos);
+  info.number_options.erase(at, line.size());
+  save_checkpoint(file, info, model, optimizer);
+  stopped.epochs = whole.epochs;
+  stopped.resume = true;
+  stopped.precision = Precision::automatic;
+  train(stopped, 1);
+  EXPECT_EQ(newest_digest(stopped), newest_digest(whole));
+}
+
 TEST_F(Training, RefusesWhatDoesNotFitTheCheckpoint) {
   Options o = options("run");
   o.epochs = 1;

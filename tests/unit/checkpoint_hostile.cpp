@@ -93,13 +93,18 @@ struct Content {
 
 class ResealedCheckpoint : public HostileCheckpoint {
  protected:
+  // Lets `change` have the file open, and seals it again.
+  void reseal(const std::function<void(hid_t file)>& change) const {
+    const hid_t file = H5Fopen(file_.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+    change(file);
+    ASSERT_GE(H5Fclose(file), 0);
+    seal_file(file_, FileKind::checkpoint, {});
+  }
   // The refusal of the file after `change` had it open and it was sealed again. Empty if it was loaded.
   void expect_refused(const std::string& what, const std::function<void(hid_t file)>& change) const {
     const std::string good = testing::read_whole(file_);
-    const hid_t file = H5Fopen(file_.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
-    change(file);
-    ASSERT_GE(H5Fclose(file), 0) << what;
-    seal_file(file_, FileKind::checkpoint, {});
+    SCOPED_TRACE(what);
+    ASSERT_NO_FATAL_FAILURE(reseal(change));
     HostileFile::Faults faults;
     const std::string changed = testing::read_whole(file_);
     ASSERT_NE(changed, good) << what << " changed nothing";
@@ -145,6 +150,13 @@ TEST_F(ResealedCheckpoint, WithAnAttributeMissingIsRefused) {
     expect_refused("without " + at.name,
                    [&](hid_t file) { H5Adelete_by_name(file, at.object.c_str(), at.name.c_str(), H5P_DEFAULT); });
   }
+}
+
+TEST_F(ResealedCheckpoint, OfAnEarlierVersionHasNoStartDigestAndTheSameDigest) {
+  reseal([](hid_t file) { H5Adelete_by_name(file, "/provenance", "start_digest", H5P_DEFAULT); });
+  const CheckpointInfo info = read_checkpoint_info(file_);
+  EXPECT_EQ(info.start_digest, 0u);
+  EXPECT_EQ(info.digest, digest_);
 }
 
 TEST_F(ResealedCheckpoint, WithAnAttributeOfAnotherTypeIsRefused) {
@@ -258,6 +270,7 @@ TEST_F(HostileCheckpoint, WhatWasSavedIsRead) {
   EXPECT_EQ(info.digest, digest_);
   EXPECT_EQ(info.state.best, example_.info.state.best);
   EXPECT_EQ(info.options, example_.info.options);
+  EXPECT_EQ(info.start_digest, example_.info.start_digest);
   target.info = info;
   EXPECT_EQ(target.save(folder_ / "again.h5"), digest_);
   EXPECT_EQ(testing::read_whole(folder_ / "again.h5"), testing::read_whole(file_))
