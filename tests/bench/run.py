@@ -48,7 +48,8 @@ class Bench:
     """What the sections share: programs, folders, the core, and how a process is run on it."""
 
     def __init__(self, arguments):
-        self.program, self.step_program = arguments.program, arguments.step_program
+        self.program, self.step_program, self.event_files = arguments.program, arguments.step_program, arguments.event_files
+        self.former = arguments.former
         self.out = pathlib.Path(arguments.out).resolve()
         self.quick, self.core = arguments.quick, arguments.core
         self.rounds = arguments.rounds or (1 if arguments.quick else 5)
@@ -83,7 +84,8 @@ class Bench:
 
     def follow(self, name, command, pattern, until=None):
         """Runs it on the core; a dictionary for every line of its output with the pattern: the match, the seconds since the process was
-        started, its processor seconds. Goes on until it ends or until(lines so far) is true. Then its peak of memory in MiB."""
+        started, its processor seconds. Goes on until it ends or until(lines so far) is true. Then the same of its end, with its peak of
+        memory in MiB."""
         start, found, enough, log = time.monotonic(), [], False, self.work / f"{name}.log"
         process = subprocess.Popen(self.on_core(command), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                    stdin=subprocess.DEVNULL, env=self.environment({"PYTHONUNBUFFERED": "1"}))
@@ -99,10 +101,11 @@ class Bench:
                         break
         process.stdout.close()
         _, status, usage = os.wait4(process.pid, 0)
+        end = {"clock": time.monotonic() - start, "cpu": usage.ru_utime + usage.ru_stime, "mebibytes": usage.ru_maxrss / 1024}
         process.returncode = os.waitstatus_to_exitcode(status)
         if (process.returncode != 0 and not enough) or not found:
             fail(f"exit {process.returncode} of {shlex.join(map(str, command))}; see {log}")
-        return found, usage.ru_maxrss / 1024
+        return found, end
 
     def epochs(self, name, options, until=None):
         """Trains in one process on the core; a dictionary an epoch, and its peak of memory in MiB."""
@@ -115,9 +118,9 @@ class Bench:
         shutil.rmtree(folder, ignore_errors=True)
         command = [self.program, "train", *options, "--replicas", "1", "--num_threads", "1", "--show_progress", "false",
                    "--log_level", "info", "--run_dir", folder]
-        lines, peak = self.follow(name, command, r"epoch (\d+)  loss \S+  \S+ s(?:  valid (\S+) (\S+))?",
+        lines, end = self.follow(name, command, r"epoch (\d+)  loss \S+  \S+ s(?:  valid (\S+) (\S+))?",
                                   until and (lambda found: until(described(found))))
-        return described(lines), peak
+        return described(lines), end["mebibytes"]
 
 
 def cpu_seconds(pid):
@@ -219,7 +222,6 @@ class RecBole:
 
     name, peer = "recbole", "recbole"
     seeds = range(2020, 2025)
-    variants = {"gru4rec": []}  # the configuration, and options on top of it
     epochs_of_rate = 4
 
     def measure(self, bench):
@@ -227,7 +229,7 @@ class RecBole:
         if not python or not pathlib.Path(python).exists():
             fail(f"no Python with RecBole at '{python}'; launch/setup.sh --recbole makes it")
         options = bench.ingest("ml-100k", ["--config", "configs/ml-100k.yaml", "--data_path", ".deps/data"])
-        raw = {"targets": None, "recbole": [], "rate": [], "ours": {variant: {} for variant in self.variants}}
+        raw = {"targets": None, "recbole": [], "rate": [], "ours": {}}
         with open(bench.work / "recbole.log", "w") as log:
             start = time.monotonic()
             peer = subprocess.Popen(bench.on_core([python, "-W", "ignore", BENCH / "recbole_epochs.py", 2020, 300]), text=True,
@@ -270,16 +272,15 @@ class RecBole:
             raw["rate"].append(rates)
             say(f"ours: {rates['clock']:.0f} targets/s, {rates['clock'] * line['train_seconds'] / raw['targets']:.1f} times as many")
             save_raw(bench, self, raw)
-        missing = [seed for seed in self.seeds if str(seed) not in raw["ours"]["gru4rec"]]
+        missing = [seed for seed in self.seeds if str(seed) not in raw["ours"]]
         if missing and not bench.quick:
             self.time_to_quality(raw, bench, options, missing[0])
 
     def time_to_quality(self, raw, bench, options, seed):
-        for variant, more in self.variants.items():
-            epochs, _ = bench.epochs("quality", [*options, *more, "--seed", seed], until=lambda found: reached_after(found) is not None)
-            raw["ours"][variant][str(seed)] = epochs
-            when = reached_after(epochs)
-            say(f"{variant}, seed {seed}: " + ("not reached" if when is None else f"reached after {when['clock']:.1f} s"))
+        epochs, _ = bench.epochs("quality", [*options, "--seed", seed], until=lambda found: reached_after(found) is not None)
+        raw["ours"][str(seed)] = epochs
+        when = reached_after(epochs)
+        say(f"ours, seed {seed}: " + ("not reached" if when is None else f"reached after {when['clock']:.1f} s"))
 
     def rows(self, raw):
         theirs = {clock: [raw["targets"] / line[train] for line in raw["recbole"]]
@@ -289,14 +290,13 @@ class RecBole:
         for clock, suffix in CLOCKS.items():
             if peer:
                 rows.append(Row("time to quality", f"s{suffix}, RecBole, seed 2020", [peer[clock]], 1))
-            for variant, seeds in raw["ours"].items():
-                found = [reached_after(epochs) for epochs in seeds.values()]
-                times = [when[clock] if when else math.inf for when in found]
-                if times:
-                    rows.append(Row("time to quality", f"s{suffix}, {variant}, {len(times)} seeds", times, 1))
-                if times and peer:
-                    ratios = [peer[clock] / t for t in times]
-                    rows.append(Row("time to quality", f"**RecBole ÷ {variant}{suffix.replace(' of', ',')}**", ratios, 1))
+            found = [reached_after(epochs) for epochs in raw["ours"].values()]
+            times = [when[clock] if when else math.inf for when in found]
+            if times:
+                rows.append(Row("time to quality", f"s{suffix}, gru4rec, {len(times)} seeds", times, 1))
+            if times and peer:
+                ratios = [peer[clock] / t for t in times]
+                rows.append(Row("time to quality", f"**RecBole ÷ gru4rec{suffix.replace(' of', ',')}**", ratios, 1))
         return rows
 
     def notes(self, raw):
@@ -304,18 +304,16 @@ class RecBole:
         if reached_after(raw["recbole"]) is None:
             notes.append(f"RecBole did not reach {RECBOLE_BEST} in the {len(raw['recbole'])} epochs measured, "
                          f"{raw['recbole'][-1]['cpu']:.0f} s of processor time.")
-        for variant, seeds in raw["ours"].items():
-            missed = [seed for seed, epochs in seeds.items() if reached_after(epochs) is None]
-            if missed:
-                notes.append(f"{variant} did not reach it with the seeds {' '.join(missed)}.")
+        missed = [seed for seed, epochs in raw["ours"].items() if reached_after(epochs) is None]
+        if missed:
+            notes.append(f"gru4rec did not reach it with the seeds {' '.join(missed)}.")
         return notes
 
     def draw(self, raw, plot):
         figure, axis = plot.subplots(figsize=(7, 4), layout="constrained")
         curves = [("RecBole, seed 2020", raw["recbole"], "C1")]
-        for colour, (variant, seeds) in zip(("C0", "C2"), raw["ours"].items()):
-            label = f"{variant}, {len(seeds)} seeds"
-            curves += [(None if i else label, epochs, colour) for i, epochs in enumerate(seeds.values())]
+        label = f"gru4rec, {len(raw['ours'])} seeds"
+        curves += [(None if i else label, epochs, "C0") for i, epochs in enumerate(raw["ours"].values())]
         for label, epochs, colour in curves:
             axis.plot([line["cpu"] for line in epochs], [line["valid"] for line in epochs], ".-", color=colour, label=label)
         axis.axhline(RECBOLE_BEST, color="0.6", linewidth=1)
@@ -521,14 +519,91 @@ class InstructionSets:
     def notes(self, raw):
         if not raw["sets"]:
             return ["This processor has neither AVX-512 nor AMX, so there is nothing to go without."]
-        return ["The sets are those of LibTorch's, MKL's and oneDNN's kernels; the project's own loops always take the widest. No "
-                "product of a training step is in bf16, so AMX has nothing to do in it."]
+        return ["The sets are those of LibTorch's, MKL's and oneDNN's kernels; the project's own loops always take the widest. With AMX "
+                "the products of the softmax are in bf16, without it in fp32, as `precision: auto` has them."]
 
     def draw(self, raw, plot):
         return None
 
 
-SECTIONS = [Step(), RecBole(), OfficialGru4Rec(), Ranks(), Catalogues(), InstructionSets()]
+class Ingest:
+    """Made-up events that `gru4rec ingest` takes a second, from the start of the process to its end, the store durable."""
+
+    name, peer = "ingest", None
+    files = ("events.csv", "events.tsv", "events.parquet", "text.parquet")
+    options = ["--SESSION_ID_FIELD", "session_id", "--TIME_FIELD", "timestamp", "--eval_args", "{split: {TS: {test: 0.05, valid: 0.05}}}"]
+
+    def measure(self, bench):
+        events = 500_000 if bench.quick else 5_000_000
+        folder = bench.work / f"events-{events}"
+        folder.mkdir(parents=True, exist_ok=True)
+        bench.run("event_files", [bench.event_files, folder, events])
+        raw = {"events": events, "rounds": []}
+        for _ in range(bench.rounds):
+            for file in self.files:
+                record, digest = self.ingest(bench, bench.program, folder, file)
+                if bench.former:
+                    former, former_digest = self.ingest(bench, bench.former, folder, file)
+                    record["former_cpu"] = former["cpu"]
+                    if former_digest != digest:
+                        fail(f"{file}: the store has the digest {digest}, that of {bench.former} {former_digest}")
+                raw["rounds"].append({"file": file} | record)
+                say(f"{file}: {events / record['cpu'] / 1e6:.2f} million events/s of processor time")
+                save_raw(bench, self, raw)
+        return raw
+
+    def ingest(self, bench, program, folder, file):
+        command = [program, "ingest", "--data_path", folder, "--train_file", file, "--store", folder / "store", "--show_progress", "false"]
+        lines, end = bench.follow("ingest", command + self.options, r"digest (\w+)")
+        return {clock: end[clock] for clock in CLOCKS}, lines[-1]["match"][1]
+
+    def rows(self, raw):
+        rows = []
+        for file in self.files:
+            records = [record for record in raw["rounds"] if record["file"] == file]
+            for clock, suffix in CLOCKS.items():
+                rates = [raw["events"] / seconds / 1e6 for seconds in by_round(records, clock)]
+                rows.append(Row(file, f"million events/s{suffix}", rates, 2))
+            ratios = [record["former_cpu"] / record["cpu"] for record in records if "former_cpu" in record]
+            if ratios:
+                rows.append(Row(file, "**former ÷ this, processor time**", ratios, 2))
+        return rows
+
+    def notes(self, raw):
+        return [f"{raw['events']:,} events of sessions of ten on average, 100,000 items, in the order of time."]
+
+    def draw(self, raw, plot):
+        return None
+
+
+class StartUp:
+    """From the start of `gru4rec train` on ml-100k to the end of its second step, beside `--version`, which loads the libraries and ends."""
+
+    name, peer = "startup", None
+    # Two steps are all of the epoch that this leaves.
+    options = ["--epochs", 1, "--eval_step", 0, "--train_batch_size", 2048, "--recent_fraction", 0.02]
+
+    def measure(self, bench):
+        options = bench.ingest("ml-100k", ["--config", "configs/ml-100k.yaml", "--data_path", ".deps/data"])
+        raw = {"rounds": []}
+        for _ in range(bench.rounds):
+            _, loaded = bench.follow("version", [bench.program, "--version"], "gru4rec")
+            epochs, _ = bench.epochs("startup", [*options, *self.options])
+            raw["rounds"].append({"loaded": loaded, "steps": epochs[0]})
+        return raw
+
+    def rows(self, raw):
+        return [Row(what, f"s{suffix}", [times[name][clock] for times in raw["rounds"]], 2)
+                for name, what in (("loaded", "libraries loaded"), ("steps", "two steps done")) for clock, suffix in CLOCKS.items()]
+
+    def notes(self, raw):
+        return []
+
+    def draw(self, raw, plot):
+        return None
+
+
+SECTIONS = [Step(), RecBole(), OfficialGru4Rec(), Ranks(), Catalogues(), InstructionSets(), Ingest(), StartUp()]
 
 
 def say(text):
@@ -594,6 +669,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default="")
     parser.add_argument("--step_program", default="")
+    parser.add_argument("--event_files", default="")
+    parser.add_argument("--former", default="")
     parser.add_argument("--recbole_python", default="")
     parser.add_argument("--gru4rec_code", default="")
     parser.add_argument("--out", required=True)

@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../launch/lib.sh"
 usage() {
   cat <<'HELP'
 usage: tests/bench/run.sh [--quick] [--only SECTION,…] [--peer recbole] [--peer gru4rec --gru4rec_code DIR] [--core N]
-                          [--rounds N] [--out DIR] [--tables] [--docs]
+                          [--rounds N] [--former PROGRAM] [--out DIR] [--tables] [--docs]
 
 Sections, in this order; all that need no peer unless --only names some:
 
@@ -17,6 +17,8 @@ Sections, in this order; all that need no peer unless --only names some:
   ranks          two ranks against two runs of one rank side by side; takes two cores
   catalogues     time and peak memory with 1,000 to 1,000,000 items
   instructions   a step without AMX and without AVX-512
+  ingest         events a second from CSV, TSV and Parquet
+  startup        from the start of `train` to the end of its second step
 
   --quick             one round of everything, RecBole for one epoch only, at most 10,000 items
   --only A,B          these sections
@@ -24,6 +26,7 @@ Sections, in this order; all that need no peer unless --only names some:
   --gru4rec_code DIR  a clone of the official code, which is not fetched here
   --core N            the core that all but `ranks` run on; default: 0
   --rounds N          default: 5, and 1 with --quick
+  --former PROGRAM    another gru4rec, beside which ingest is measured; the stores have to be equal
   --out DIR           default: build/bench. A section that is measured again replaces what it left there.
   --tables            measures nothing: tables and plots of what is in DIR
   --docs              also writes the tables into docs/performance.md
@@ -33,13 +36,14 @@ test here: machines are noisy, so look at min and max.
 HELP
 }
 
-plain=(step ranks catalogues instructions) all=(step recbole gru4rec ranks catalogues instructions)
+plain=(step ranks catalogues instructions ingest startup)
+all=(step recbole gru4rec ranks catalogues instructions ingest startup)
 only='' peers=() code='' core=0 out=$ROOT/build/bench tables=no arguments=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --quick | --docs) arguments+=("$1") ;;
     --tables) tables=yes arguments+=("$1") ;;
-    --only | --peer | --gru4rec_code | --core | --rounds | --out)
+    --only | --peer | --gru4rec_code | --core | --rounds | --former | --out)
       [[ $# -gt 1 ]] || die 2 "$1 wants a value; see tests/bench/run.sh --help"
       case $1 in
         --only) only=$2 ;;
@@ -52,6 +56,10 @@ while [[ $# -gt 0 ]]; do
         --rounds)
           [[ $2 =~ ^[1-9][0-9]{0,3}$ ]] || die 2 "--rounds got '$2', wanted a number from 1 on"
           arguments+=("$1" "$2")
+          ;;
+        --former)
+          [[ -x $2 ]] || die 2 "--former got '$2', which is not a program"
+          arguments+=("$1" "$(realpath "$2")")
           ;;
         --out) out=$(realpath -m "$2") ;;
       esac
@@ -98,10 +106,10 @@ if [[ $tables == no ]]; then
   run "${setup[@]}"
   run launch/fetch-ml-100k.sh
   cmake --preset release >/dev/null
-  run cmake --build --preset release --target gru4rec bench_step
+  run cmake --build --preset release --target gru4rec bench_step event_files
 else
   run "${setup[@]}"
 fi
-arguments+=(--program build/release/gru4rec --step_program build/release/bench_step --out "$out" --core "$core")
+arguments+=(--program build/release/gru4rec --step_program build/release/bench_step --event_files build/release/event_files --out "$out" --core "$core")
 arguments+=(--recbole_python "$ROOT/.deps/venv-recbole/bin/python" --gru4rec_code "$code")
 run .deps/venv-results/bin/python tests/bench/run.py "${arguments[@]}" "${sections[@]}"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # tests/bench/run.sh refuses wrong input before it does anything; its tables are right; one round of its cheapest sections works.
 # What is measured decides nothing.
-# usage: bench_run_test.sh GRU4REC BENCH_STEP
+# usage: bench_run_test.sh GRU4REC BENCH_STEP EVENT_FILES
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch/lib.sh"
-program=$(realpath "$1") step_program=$(realpath "$2")
+program=$(realpath "$1") step_program=$(realpath "$2") event_files=$(realpath "$3")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -23,14 +23,17 @@ refuses "there is no run.py" --peer gru4rec --gru4rec_code "$work"
 refuses "--core got '9999'" --core 9999
 refuses "--rounds got '0'" --rounds 0
 refuses "--only wants a value" --only
+refuses "--former got '$work/none'" --former "$work/none"
 
 python3 "$(dirname "${BASH_SOURCE[0]}")/bench_tables_test.py"
 
 core=$(taskset -cp $$ | sed -E 's/.*: ([0-9]+).*/\1/')
-python3 "$ROOT/tests/bench/run.py" --quick --program "$program" --step_program "$step_program" --out "$work/out" --core "$core" \
-  step catalogues instructions >"$work/tables" 2>"$work/log" || die 1 "run.py failed: $(tail -n 3 "$work/log")"
-for row in "step ÷ (products + exp)" "softmax ÷ (softmax_products + exp)" "libtorch ÷ step" "10,000 items | µs a target" "peak memory"; do
+python3 "$ROOT/tests/bench/run.py" --quick --program "$program" --step_program "$step_program" \
+  --event_files "$event_files" --former "$program" --out "$work/out" --core "$core" \
+  step catalogues instructions ingest startup >"$work/tables" 2>"$work/log" || die 1 "run.py failed: $(tail -n 3 "$work/log")"
+for row in "step ÷ (products + exp)" "softmax ÷ (softmax_products + exp)" "libtorch ÷ step" "10,000 items | µs a target" "peak memory" \
+  "events.csv | million events/s" "text.parquet | million events/s" "former ÷ this" "libraries loaded" "two steps done"; do
   grep -qF -- "$row" "$work/tables" || die 1 "the tables lack '$row': $(<"$work/tables")"
 done
-cmp -s "$work/tables" <(python3 "$ROOT/tests/bench/run.py" --tables --out "$work/out" step catalogues instructions 2>/dev/null) ||
+cmp -s "$work/tables" <(python3 "$ROOT/tests/bench/run.py" --tables --out "$work/out" step catalogues instructions ingest startup 2>/dev/null) ||
   die 1 "--tables made other tables of the same measurements"

@@ -30,7 +30,7 @@ expect(run.reached([0.05, 0.05, 0.05]), 1)
 
 # Times are those of that first evaluation; ratios are taken round by round.
 recbole = {"targets": 900, "recbole": epochs(0.01, 0.02, 0.05, 0.05, 0.05),
-           "ours": {"gru4rec": {"2020": epochs(0.05, 0.05, 0.05), "2021": epochs(0.01)}},
+           "ours": {"2020": epochs(0.05, 0.05, 0.05), "2021": epochs(0.01)},
            "rate": [{"clock": 1000.0, "cpu": 1125.0}, {"clock": 3000.0, "cpu": 2250.0}]}
 rows = {(row.group, row.what): row.values for row in run.RecBole().rows(recbole)}
 expect(rows["rate", "targets/s, RecBole"], [100.0] * 5)
