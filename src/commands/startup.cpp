@@ -42,9 +42,8 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   // Embedded inputs, mask and their gradient; per layer gates, their two gradients, three states; queries and their gradient.
   estimate.activations = share * kFloat * (4 * options.embedding_size + options.num_layers * 14 * options.hidden_size);
   // Of a step, and of an evaluation.
-  estimate.scores = static_cast<uint64_t>(softmax_buffer_floats(shape.table_rows(), shape.embedding_size) +
-                                          score_rows_at_once(shape.table_rows()) * shape.table_rows()) *
-                    kFloat;
+  estimate.scores = static_cast<uint64_t>(softmax_buffer_bytes(shape.table_rows(), shape.embedding_size, start.precision)) +
+                    static_cast<uint64_t>(score_rows_at_once(shape.table_rows()) * shape.table_rows()) * kFloat;
   const bool makes_cosines = options.loss_type == LossType::cosine_embedding || options.loss_type == LossType::cosine_ranking;
   if (options.loss_type != LossType::ce && options.loss_type != LossType::cosine_embedding) {
     // Evaluation scores the whole catalogue all the same.

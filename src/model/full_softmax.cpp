@@ -15,7 +15,6 @@
 
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/loss_total.h"
-#include "gru4rec/model/row_kernels.h"
 #include "gru4rec/model/table_rows.h"
 #include "tile_products.h"
 
@@ -26,34 +25,18 @@ using at::Tensor;
 namespace {
 
 constexpr int64_t kTileRows = 256;
-constexpr int64_t kStoredFloats = int64_t{1} << 24;  // 64 MiB
-constexpr int64_t kFewestRows = 256;                 // of a chunk: fewer would fetch each tile too often
+constexpr int64_t kStoredBytes = int64_t{64} << 20;
+constexpr int64_t kFewestRows = 256;  // of a chunk: fewer would fetch each tile too often
 constexpr int64_t kMostRows = 1024;
 
 // Memory that outlives a step: given back to the system and faulted in again, it would cost as much as much of the arithmetic.
 // The same one for the same owner and thread.
-Tensor exponentials_buffer(size_t owner, int64_t rows, int64_t columns, at::Device device) {
+Tensor exponentials_buffer(size_t owner, int64_t values, at::ScalarType type, at::Device device) {
   thread_local std::map<size_t, Tensor> buffers;
   Tensor& all = buffers[owner];
-  if (!all.defined() || all.numel() < rows * columns || all.device() != device)
-    all = at::empty({rows * columns}, at::TensorOptions(at::kFloat).device(device));
-  return all.narrow(0, 0, rows * columns).view({rows, columns});
-}
-
-// Of each row, its score of the target where the tile holds it, else 0.
-Tensor target_scores(const Tensor& scores, const RowRange& tile, const Tensor& labels) {
-  if (uses_tensor_kernels(scores)) {
-    const Tensor place = labels - tile.first;
-    const Tensor score = scores.gather(1, place.clamp(0, tile.size() - 1).unsqueeze(1)).squeeze(1);
-    return at::where(place.ge(0).logical_and_(place.lt(tile.size())), score, 0.0);
-  }
-  Tensor targets = at::zeros({scores.size(0)}, at::kFloat);
-  const int64_t* label = labels.const_data_ptr<int64_t>();
-  const float* score = scores.const_data_ptr<float>();
-  for (int64_t i = 0; i < scores.size(0); ++i)
-    if (label[i] >= tile.first && label[i] < tile.last)
-      targets.data_ptr<float>()[i] = score[i * tile.size() + label[i] - tile.first];
-  return targets;
+  if (!all.defined() || all.numel() < values || all.device() != device || all.scalar_type() != type)
+    all = at::empty({values}, at::TensorOptions(type).device(device));
+  return all.narrow(0, 0, values);
 }
 
 // What is subtracted for the targets among the owned rows: weight · item from the gradient of the query, and the other way
@@ -90,19 +73,22 @@ struct TargetGradients {
 
 }  // namespace
 
-SoftmaxSchedule softmax_schedule(int64_t table_rows) {
-  const int64_t rows = kStoredFloats / table_rows;
+SoftmaxSchedule softmax_schedule(int64_t table_rows, Precision precision) {
+  const int64_t rows = kStoredBytes / (precision == Precision::bf16 ? 2 : 4) / table_rows;
   if (rows < kFewestRows) return {kMostRows, /*stored=*/false};
   return {std::min(rows, kMostRows), /*stored=*/true};
 }
 
-int64_t softmax_buffer_floats(int64_t table_rows, int64_t embedding_size) {
-  const SoftmaxSchedule schedule = softmax_schedule(table_rows);
-  return schedule.chunk_rows * ((schedule.stored ? table_rows : kTileRows) + 2 * embedding_size);
+int64_t softmax_buffer_bytes(int64_t table_rows, int64_t embedding_size, Precision precision) {
+  const SoftmaxSchedule schedule = softmax_schedule(table_rows, precision);
+  const int64_t kept = schedule.stored ? table_rows : kTileRows, width = precision == Precision::bf16 ? 2 : 4;
+  return schedule.chunk_rows * (width * kept + 8 * embedding_size);
 }
 
 SoftmaxOwner::SoftmaxOwner(const Tensor& table, BlockRange blocks, const SoftmaxOptions& options, size_t number)
-    : table_(table), blocks_(blocks), options_(options), number_(number) {}
+    : table_(table), blocks_(blocks), options_(options), number_(number) {
+  for (int64_t block = blocks.first; block < blocks.last; ++block) tile_count_ += tiles_of(block).size();
+}
 
 RowRange SoftmaxOwner::rows_of(int64_t block) const {
   RowRange rows = block_rows(block, table_.size(0));
@@ -118,14 +104,12 @@ std::vector<RowRange> SoftmaxOwner::tiles_of(int64_t block) const {
   return tiles;
 }
 
-Tensor SoftmaxOwner::place_of(const RowRange& tile) const {
-  const int64_t rows = queries_.size(0);
-  const at::Device device = queries_.device();
-  if (!options_.schedule.stored) return exponentials_buffer(number_, rows, tile.size(), device);
-  const int64_t first = blocks_.first * kTableBlockRows;
-  const int64_t last = std::min(blocks_.last * kTableBlockRows, table_.size(0));
-  const Tensor all = exponentials_buffer(number_, last - first, rows, device);  // tile after tile
-  return all.narrow(0, tile.first - first, tile.size()).view({rows, tile.size()});
+Tensor SoftmaxOwner::kept(size_t number, const RowRange& tile) const {
+  const int64_t values = products_->kept_values(kTileRows);
+  const auto tiles = static_cast<int64_t>(options_.schedule.stored ? tile_count_ : 1);
+  const Tensor all = exponentials_buffer(number_, tiles * values, products_->kept_type(), queries_.device());
+  return all.narrow(0, options_.schedule.stored ? static_cast<int64_t>(number) * values : 0,
+                    products_->kept_values(tile.size()));
 }
 
 std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, const Tensor& labels) {
@@ -133,17 +117,13 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
   labels_ = labels;
   products_ = tile_products(queries, options_.precision);
   tile_max_.clear();
+  size_t number = 0;
   std::vector<BlockStatistics> blocks;
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
     std::vector<BlockStatistics> tiles;
     for (const RowRange& tile : tiles_of(block)) {
-      Tensor scores = place_of(tile);
-      products_->scores(items(tile), scores);
-      const Tensor target = target_scores(scores, tile, labels);  // before they are overwritten
-      BlockStatistics statistics{at::empty_like(target), at::empty_like(target), target};
-      exp_rows(scores, statistics.max, statistics.sum_exp);
-      if (options_.schedule.stored) tile_max_.push_back(statistics.max);
-      tiles.push_back(statistics);
+      tiles.push_back(products_->exponentials(items(tile), labels, tile.first, kept(number++, tile)));
+      if (options_.schedule.stored) tile_max_.push_back(tiles.back().max);
     }
     blocks.push_back(combined(tiles));
   }
@@ -154,20 +134,14 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
 // single rows, in fp32.
 std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table) {
   std::vector<Tensor> grad_queries;
-  auto stored_max = tile_max_.begin();
+  size_t number = 0;
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
     Tensor grad_query = at::zeros_like(queries_);
     for (const RowRange& tile : tiles_of(block)) {
-      Tensor exponentials = place_of(tile);
-      Tensor max;
-      if (options_.schedule.stored) {
-        max = *stored_max++;
-      } else {
-        products_->scores(items(tile), exponentials);
-        max = at::empty_like(log_sum_exp);
-        Tensor sum_exp = at::empty_like(log_sum_exp);
-        exp_rows(exponentials, max, sum_exp);
-      }
+      const Tensor exponentials = kept(number, tile);
+      const Tensor max = options_.schedule.stored ? tile_max_[number]
+                                                  : products_->exponentials(items(tile), labels_, tile.first, exponentials).max;
+      ++number;
       products_->gradients(items(tile), exponentials, (max - log_sum_exp).exp_().mul_(weights), grad_query,
                            grad_table.defined() ? grad_table.narrow(0, tile.first, tile.size()) : Tensor());
     }

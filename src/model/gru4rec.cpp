@@ -176,10 +176,10 @@ std::vector<Tensor> Gru4Rec::state_masks(const Batch& batch, const StepKey& key)
 }
 
 Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::vector<Tensor>& weights,
-                       const std::vector<Tensor>& masks) const {
+                       const std::vector<Tensor>& masks, Precision precision) const {
   Tensor states = embedded;
   for (int64_t layer = 0; layer < shape_.num_layers; ++layer) {
-    states = gru_layer(states, batch.step_sizes, weights[2 * layer], weights[2 * layer + 1]);
+    states = gru_layer(states, batch.step_sizes, weights[2 * layer], weights[2 * layer + 1], precision);
     probe(fmt::format("gru_layers.{}", layer), states);
     if (static_cast<size_t>(layer) < masks.size() && masks[layer].defined()) {
       states = at::mul(states, masks[layer]);
@@ -225,7 +225,7 @@ double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const Outpu
     weights[i] = weights[i].detach().set_requires_grad(true);
     weights[i].mutable_grad() = part_of(gradient, layout_.parameters()[i].offset, layout_.parameters()[i]);
   }
-  const Tensor queries = encode(batch, embedded, weights, state_masks(batch, key));
+  const Tensor queries = encode(batch, embedded, weights, state_masks(batch, key), precision_);
 
   const SoftmaxLoss loss = output_loss(loss_of, queries.detach(), flat, batch, key, gradient);
   probe("loss.grad_queries", loss.grad_queries);
@@ -250,7 +250,7 @@ Scorer::Scorer(const Gru4Rec& model) : model_(model), flat_(model.working_copy()
 
 Tensor Scorer::queries(const Batch& batch) const {
   const at::NoGradGuard no_grad;
-  const Tensor queries = model_.encode(batch, model_.embed(batch, flat_), model_.encoder_weights(flat_), {});
+  const Tensor queries = model_.encode(batch, model_.embed(batch, flat_), model_.encoder_weights(flat_), {}, Precision::fp32);
   return model_.shape().cosine ? UnitRows(queries).unit.mul_(model_.score_scale()) : queries;
 }
 

@@ -3,11 +3,11 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/gru_kernels.h"
+#include "gru4rec/model/products.h"
 #include "gru4rec/model/tensor_kernels.h"
 
 namespace gru4rec {
@@ -24,13 +24,13 @@ struct Trace {
 
 // The forward pass; fills `trace` row by row.
 Tensor forward_steps(const Tensor& input, const std::vector<int64_t>& step_sizes, const Tensor& weight_ih,
-                     const Tensor& weight_hh, Trace& trace) {
+                     const Tensor& weight_hh, Precision precision, Trace& trace) {
   const int64_t hidden = weight_hh.size(1);
-  trace.gates = at::mm(input, weight_ih.t());
+  trace.gates = product(input, weight_ih.t(), precision);
   trace.recurrent_n = at::empty({input.size(0), hidden}, input.options());
   trace.before = at::empty({input.size(0), hidden}, input.options());
   Tensor states = at::empty({input.size(0), hidden}, input.options());
-  const Tensor weight_hh_t = weight_hh.t();
+  const RepeatedProduct with_weight(weight_hh.t(), precision);
   Tensor products = at::empty({step_sizes.size() > 1 ? step_sizes[1] : 0, 3 * hidden}, input.options());
   int64_t row = 0;
   int64_t previous_row = 0;
@@ -39,7 +39,7 @@ Tensor forward_steps(const Tensor& input, const std::vector<int64_t>& step_sizes
     Tensor recurrent;
     if (step > 0) {
       recurrent = products.narrow(0, 0, running);
-      at::mm_out(recurrent, states.narrow(0, previous_row, running), weight_hh_t);
+      with_weight(recurrent, states.narrow(0, previous_row, running));
     }
     if (uses_tensor_kernels(states)) {
       const auto rows = [&](const Tensor& all) { return all.narrow(0, row, running); };
@@ -72,10 +72,11 @@ struct GateGradients {
 };
 
 GateGradients backward_steps(const Tensor& grad_of_states, const std::vector<int64_t>& step_sizes, const Tensor& weight_hh,
-                             const Trace& trace) {
+                             Precision precision, const Trace& trace) {
   const int64_t hidden = weight_hh.size(1);
   GateGradients grads{at::empty_like(trace.gates), at::empty_like(trace.gates)};
   const Tensor grad_states = grad_of_states.contiguous();
+  const RepeatedProduct with_weight(weight_hh, precision);
   // Gradient of the state before the step that was handled last, in its rows.
   const Tensor carried = at::empty({step_sizes.empty() ? 0 : step_sizes.front(), hidden}, trace.gates.options());
   int64_t row = trace.gates.size(0);
@@ -105,18 +106,20 @@ GateGradients backward_steps(const Tensor& grad_of_states, const std::vector<int
                          .grad_input = grads.input.data_ptr<float>() + 3 * row * hidden,
                          .grad_recurrent = grads.recurrent.data_ptr<float>() + 3 * row * hidden});
     }
-    if (step > 0) carried.narrow(0, 0, running).addmm_(grads.recurrent.narrow(0, row, running), weight_hh);
+    Tensor before = carried.narrow(0, 0, running);
+    if (step > 0) with_weight(before, grads.recurrent.narrow(0, row, running), /*add=*/true);
   }
   return grads;
 }
 
 struct GruLayer : torch::autograd::Function<GruLayer> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& input, const std::vector<int64_t>& step_sizes,
-                        const Tensor& weight_ih, const Tensor& weight_hh) {
+                        const Tensor& weight_ih, const Tensor& weight_hh, Precision precision) {
     Trace trace;
-    Tensor states = forward_steps(input, step_sizes, weight_ih, weight_hh, trace);
+    Tensor states = forward_steps(input, step_sizes, weight_ih, weight_hh, precision, trace);
     context->save_for_backward({input, weight_ih, weight_hh, trace.gates, trace.recurrent_n, trace.before});
     context->saved_data["step_sizes"] = step_sizes;
+    context->saved_data["precision"] = static_cast<int64_t>(precision);
     return states;
   }
 
@@ -127,18 +130,20 @@ struct GruLayer : torch::autograd::Function<GruLayer> {
     const Tensor& weight_ih = saved[1];
     const Tensor& weight_hh = saved[2];
     const Trace trace{saved[3], saved[4], saved[5]};
+    const auto precision = static_cast<Precision>(context->saved_data["precision"].toInt());
     const GateGradients grads =
-        backward_steps(grad_outputs[0], context->saved_data["step_sizes"].toIntVector(), weight_hh, trace);
-    const Tensor grad_input = context->needs_input_grad(0) ? at::mm(grads.input, weight_ih) : Tensor();
-    return {grad_input, Tensor(), at::mm(grads.input.t(), input), at::mm(grads.recurrent.t(), trace.before)};
+        backward_steps(grad_outputs[0], context->saved_data["step_sizes"].toIntVector(), weight_hh, precision, trace);
+    const Tensor grad_input = context->needs_input_grad(0) ? product(grads.input, weight_ih, precision) : Tensor();
+    return {grad_input, Tensor(), product(grads.input.t(), input, precision),
+            product(grads.recurrent.t(), trace.before, precision), Tensor()};
   }
 };
 
 }  // namespace
 
-Tensor gru_layer(const Tensor& input, const std::vector<int64_t>& step_sizes, const Tensor& weight_ih,
-                 const Tensor& weight_hh) {
-  return GruLayer::apply(input, step_sizes, weight_ih, weight_hh);
+Tensor gru_layer(const Tensor& input, const std::vector<int64_t>& step_sizes, const Tensor& weight_ih, const Tensor& weight_hh,
+                 Precision precision) {
+  return GruLayer::apply(input, step_sizes, weight_ih, weight_hh, precision);
 }
 
 }  // namespace gru4rec

@@ -30,7 +30,7 @@ class FullSoftmax : public OutputLoss {
   FullSoftmax(bool score_padding, Precision precision) : score_padding_(score_padding), precision_(precision) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
                          Tensor& grad_table) const override {
-    const SoftmaxOptions options{score_padding_, softmax_schedule(table.size(0)), precision_};
+    const SoftmaxOptions options{score_padding_, softmax_schedule(table.size(0), precision_), precision_};
     return softmax_cross_entropy(queries, table, labels_of(batch, queries), weights_of(batch, queries), options, grad_table);
   }
 

@@ -1,16 +1,11 @@
 #include "gru4rec/model/products.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/native/CPUBlas.h>
-#include <ATen/ops/arange.h>
-#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/equal.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/remainder.h>
 #include <torch/version.h>
 
-#include <algorithm>
+#include "bf16_tiles.h"
+#include "gru4rec/model/device.h"
 
 namespace gru4rec {
 
@@ -18,89 +13,104 @@ using at::Tensor;
 
 namespace {
 
-namespace blas = at::native::cpublas;
+// The values of a matrix, and whether it is their transposition.
+struct Rows {
+  Tensor keeps;
+  bf16::Matrix matrix;
+  bool transposed;
+};
 
-constexpr int64_t kColumns = 64;  // of a packed block of b: the widest that the library packs
-constexpr int64_t kDepth = 32;    // bf16 in a row of a tile register
-
-int64_t rounded_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
-// The same with zeros below and to the right.
-Tensor padded(const Tensor& matrix, int64_t rows, int64_t columns) {
-  if (matrix.size(0) == rows && matrix.size(1) == columns) return matrix.contiguous();
-  return at::constant_pad_nd(matrix, {0, columns - matrix.size(1), 0, rows - matrix.size(0)}).contiguous();
+Rows rows_of(const Tensor& t) {
+  const bool transposed = t.stride(1) != 1 && t.size(1) > 1 && t.stride(0) == 1;
+  const Tensor rows = transposed ? t.t() : t.stride(1) == 1 || t.size(1) <= 1 ? t : t.contiguous();
+  return {rows, {rows.const_data_ptr<float>(), rows.size(0), rows.size(1), rows.stride(0)}, transposed};
 }
 
-// Blocks of 64 columns of b are laid out as the processor takes them, and multiplied by all rows of a.
-void multiply_in_hardware(Tensor& out, const Tensor& a, const Tensor& b, bool add) {
-  const int64_t m = a.size(0), k = rounded_up(a.size(1), kDepth), n = rounded_up(b.size(1), kColumns);
-  const Tensor left = padded(a, m, k), right = padded(b, k, n);
-  const bool whole = out.size(1) == n && out.stride(1) == 1;
-  Tensor target = whole ? out : at::empty({m, n}, at::kFloat);
-  const Tensor packed = at::empty({n / kColumns, k * kColumns}, at::kBFloat16);
-  const auto* from = left.const_data_ptr<at::BFloat16>();
-  const auto* source = right.const_data_ptr<at::BFloat16>();
-  auto* blocks = packed.data_ptr<at::BFloat16>();
-  auto* to = target.data_ptr<float>();
-  at::parallel_for(0, n / kColumns, 1, [&](int64_t first, int64_t last) {
-    for (int64_t block = first; block < last; ++block) {
-      auto* right_block = blocks + block * k * kColumns;
-      blas::pack(k, kColumns, n, kColumns, at::kBFloat16, at::kBFloat16, source + block * kColumns, right_block);
-      blas::brgemm(m, kColumns, k, k, kColumns, target.stride(0), whole && add, from, right_block, to + block * kColumns);
-    }
-    blas::brgemm_release();  // what it has set up in this thread would not survive another library call that uses the tiles
-  });
-  if (whole) return;
-  const Tensor result = target.narrow(1, 0, out.size(1));
-  add ? out.add_(result) : out.copy_(result);
+void lay_out_right(const Tensor& b, bf16::Value* out) {
+  const Rows right = rows_of(b);
+  right.transposed ? bf16::right_of_transposed(right.matrix, out) : bf16::right_of(right.matrix, out);
 }
 
-// Small integers: exact whatever the order of the sums.
-bool hardware_is_right() {
-  const auto integers = [](int64_t rows, int64_t columns, int64_t period) {
-    return at::remainder(at::arange(rows * columns, at::kFloat), period).sub_(period / 2).view({rows, columns});
-  };
-  const Tensor a = integers(33, 70, 7), b = integers(70, 97, 11), expected = at::mm(a, b);
-  Tensor got = at::empty({33, 97}, at::kFloat);
-  multiply_in_hardware(got, a.to(at::kBFloat16), b.to(at::kBFloat16), false);
-  return at::equal(got, expected);
+int64_t right_values(const Tensor& b) { return bf16::padded(b.size(0)) * bf16::padded(b.size(1)); }
+
+// `right` [k, n] as lay_out_right left it. With Store::add_transposed out is [n, m].
+void multiply_in_tiles(Tensor& out, const Tensor& a, const bf16::Value* right, int64_t n, bf16::Store store) {
+  thread_local bf16::Values memory;
+  const Rows left = rows_of(a);
+  bf16::Value* operand = memory.reserve(bf16::padded(a.size(0)) * bf16::padded(a.size(1)));
+  left.transposed ? bf16::left_of_transposed(left.matrix, nullptr, operand) : bf16::left_of(left.matrix, operand);
+  Tensor target = out.stride(1) == 1 || out.size(1) <= 1 ? out : out.contiguous();
+  bf16::multiply({.left = operand,
+                  .right = right,
+                  .m = a.size(0),
+                  .n = n,
+                  .k = a.size(1),
+                  .out = target.data_ptr<float>(),
+                  .stride = target.stride(0),
+                  .store = store});
+  if (!target.is_same(out)) out.copy_(target);
+}
+
+void multiply_in_tiles(Tensor& out, const Tensor& a, const Tensor& b, bool add) {
+  thread_local bf16::Values memory;
+  // Of two matrices whose rows are summed over, one has to be transposed: the smaller one.
+  const bool swapped = rows_of(a).transposed && !rows_of(b).transposed && b.size(1) < a.size(0);
+  const Tensor from = swapped ? a.t() : b;
+  bf16::Value* right = memory.reserve(right_values(from));
+  lay_out_right(from, right);
+  if (!swapped) return multiply_in_tiles(out, a, right, b.size(1), add ? bf16::Store::add : bf16::Store::replace);
+  if (!add) out.zero_();
+  multiply_in_tiles(out, b.t(), right, a.size(0), bf16::Store::add_transposed);
 }
 
 }  // namespace
 
-bool bf16_in_hardware() {
-  static const bool yes = blas::could_pack(at::kBFloat16) && hardware_is_right();
-  return yes;
-}
+bool bf16_in_hardware() { return bf16::tiles_available(); }
 
 void bf16_product(Tensor& out, const Tensor& a, const Tensor& b, bool add) {
+  if (!uses_tensor_kernels(out) && bf16_in_hardware()) return multiply_in_tiles(out, a, b, add);
+  const Tensor left = a.to(at::kBFloat16), right = b.to(at::kBFloat16);
 #if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 8
   if (out.is_cuda()) {  // with sums and results in fp32, which at::mm has there only
-    const Tensor result = at::mm(a, b, at::kFloat);
+    const Tensor result = at::mm(left, right, at::kFloat);
     add ? out.add_(result) : out.copy_(result);
     return;
   }
 #endif
-  if (out.is_cpu() && bf16_in_hardware()) return multiply_in_hardware(out, a, b, add);
-  const Tensor left = a.to(at::kFloat), right = b.to(at::kFloat);
+  const Tensor rounded_left = left.to(at::kFloat), rounded_right = right.to(at::kFloat);
   if (add)
-    out.addmm_(left, right);
+    out.addmm_(rounded_left, rounded_right);
   else
-    at::mm_out(out, left, right);
+    at::mm_out(out, rounded_left, rounded_right);
+}
+
+RepeatedProduct::RepeatedProduct(const Tensor& b, Precision precision) : b_(b) {
+  if (precision != Precision::bf16) return;
+  if (!uses_tensor_kernels(b) && bf16_in_hardware()) {
+    in_tiles_ = at::empty({right_values(b)}, at::kBFloat16);
+    lay_out_right(b, in_tiles_.data_ptr<bf16::Value>());
+  } else {
+    rounded_ = true;
+  }
+}
+
+void RepeatedProduct::operator()(Tensor& out, const Tensor& a, bool add) const {
+  if (in_tiles_.defined())
+    return multiply_in_tiles(out, a, in_tiles_.const_data_ptr<bf16::Value>(), b_.size(1),
+                             add ? bf16::Store::add : bf16::Store::replace);
+  if (rounded_) return bf16_product(out, a, b_, add);
+  add ? void(out.addmm_(a, b_)) : void(at::mm_out(out, a, b_));
 }
 
 Tensor product(const Tensor& a, const Tensor& b, Precision precision) {
   if (precision != Precision::bf16) return at::mm(a, b);
   Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
-  bf16_product(out, a.to(at::kBFloat16), b.to(at::kBFloat16));
+  bf16_product(out, a, b);
   return out;
 }
 
 void add_product(Tensor& sum, const Tensor& a, const Tensor& b, Precision precision) {
-  if (precision != Precision::bf16)
-    sum.addmm_(a, b);
-  else
-    bf16_product(sum, a.to(at::kBFloat16), b.to(at::kBFloat16), /*add=*/true);
+  precision == Precision::bf16 ? bf16_product(sum, a, b, /*add=*/true) : void(sum.addmm_(a, b));
 }
 
 }  // namespace gru4rec

@@ -52,16 +52,6 @@ GRU4REC_INLINE void all_rows(float* scores, int64_t rows, int64_t columns, float
   for (int64_t i = 0; i < rows; ++i) row_of(scores + i * columns, columns, max + i, sum + i);
 }
 
-GRU4REC_INLINE void scaled_rows(const float* __restrict scores, int64_t rows, int64_t columns, const float* factor,
-                                uint16_t* __restrict out) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j) {
-      const auto bits = std::bit_cast<uint32_t>(scores[i * columns + j] * factor[i]);
-      const uint32_t to_even = 0x7fffu + ((bits >> 16) & 1u);
-      out[i * columns + j] = static_cast<uint16_t>((bits + to_even) >> 16);
-    }
-}
-
 GRU4REC_INLINE float dot_of(const float* a, const float* b, int64_t size) {
   float lane[kLanes] = {};
   const int64_t whole = size - size % kLanes;
@@ -76,12 +66,8 @@ GRU4REC_INLINE float dot_of(const float* a, const float* b, int64_t size) {
   __VA_ARGS__ void exp_rows_##name(float* scores, int64_t rows, int64_t columns, float* max, float* sum) {            \
     all_rows(scores, rows, columns, max, sum);                                                                        \
   }                                                                                                                   \
-  __VA_ARGS__ void scale_rows_to_bf16_##name(const float* scores, int64_t rows, int64_t columns, const float* factor, \
-                                             c10::BFloat16* out) {                                                    \
-    scaled_rows(scores, rows, columns, factor, reinterpret_cast<uint16_t*>(out));                                     \
-  }                                                                                                                   \
   __VA_ARGS__ float dot_##name(const float* a, const float* b, int64_t size) { return dot_of(a, b, size); }           \
-  constexpr RowKernels name{#name, exp_rows_##name, scale_rows_to_bf16_##name, dot_##name};
+  constexpr RowKernels name{#name, exp_rows_##name, dot_##name};
 
 GRU4REC_KERNELS(avx512, GRU4REC_AVX512)
 GRU4REC_KERNELS(avx2, GRU4REC_AVX2)
@@ -105,14 +91,6 @@ void exp_rows(float* scores, int64_t rows, int64_t columns, float* max, float* s
 void exp_rows(const at::Tensor& scores, at::Tensor& max, at::Tensor& sum) {
   if (uses_tensor_kernels(scores)) return tensor_kernels::exp_rows(scores, max, sum);
   exp_rows(scores.data_ptr<float>(), scores.size(0), scores.size(1), max.data_ptr<float>(), sum.data_ptr<float>());
-}
-
-void scale_rows_to_bf16(const float* scores, int64_t rows, int64_t columns, const float* factor, c10::BFloat16* out) {
-  static const RowKernels chosen = row_kernels().front();
-  const int64_t rows_of_a_thread = 1 + 32768 / std::max<int64_t>(1, columns);
-  at::parallel_for(0, rows, rows_of_a_thread, [&](int64_t first, int64_t last) {
-    chosen.scale_rows_to_bf16(scores + first * columns, last - first, columns, factor + first, out + first * columns);
-  });
 }
 
 float dot(const float* a, const float* b, int64_t size) {

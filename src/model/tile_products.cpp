@@ -1,10 +1,14 @@
 #include "tile_products.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
 
+#include "bf16_tiles.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/products.h"
 #include "gru4rec/model/row_kernels.h"
@@ -15,17 +19,54 @@ using at::Tensor;
 
 namespace {
 
+// Of each row, its score of the target where the tile holds it, else 0.
+Tensor target_scores(const Tensor& scores, const Tensor& labels, int64_t first_item) {
+  const int64_t tile = scores.size(1);
+  if (uses_tensor_kernels(scores)) {
+    const Tensor place = labels - first_item;
+    const Tensor score = scores.gather(1, place.clamp(0, tile - 1).unsqueeze(1)).squeeze(1);
+    return at::where(place.ge(0).logical_and_(place.lt(tile)), score, 0.0);
+  }
+  Tensor targets = at::zeros({scores.size(0)}, at::kFloat);
+  const int64_t* label = labels.const_data_ptr<int64_t>();
+  const float* score = scores.const_data_ptr<float>();
+  for (int64_t i = 0; i < scores.size(0); ++i)
+    if (const int64_t place = label[i] - first_item; place >= 0 && place < tile)
+      targets.data_ptr<float>()[i] = score[i * tile + place];
+  return targets;
+}
+
+// Products as tensor operations.
+class TensorProducts : public TileProducts {
+ public:
+  explicit TensorProducts(const Tensor& queries) : TileProducts(queries) {}
+
+  BlockStatistics exponentials(const Tensor& items, const Tensor& labels, int64_t first_item, const Tensor& kept) override {
+    const Tensor place = matrix(kept, items);
+    const bool in_place = kept_type() == at::kFloat;
+    Tensor scores = in_place ? place : at::empty_like(place, at::kFloat);
+    make_scores(items, scores);
+    const Tensor target = target_scores(scores, labels, first_item);  // before they are overwritten
+    BlockStatistics statistics{at::empty_like(target), at::empty_like(target), target};
+    exp_rows(scores, statistics.max, statistics.sum_exp);
+    if (!in_place) place.copy_(scores);
+    return statistics;
+  }
+
+ protected:
+  Tensor matrix(const Tensor& kept, const Tensor& items) const { return kept.view({queries_.size(0), items.size(0)}); }
+  virtual void make_scores(const Tensor& items, Tensor& scores) = 0;
+};
+
 // The factors go to the queries and to the product, so that the matrix itself is only read.
-class Fp32Products : public TileProducts {
+class Fp32Products : public TensorProducts {
  public:
   explicit Fp32Products(const Tensor& queries)
-      : queries_(queries), product_(at::empty_like(queries)), scaled_(at::empty_like(queries)) {}
+      : TensorProducts(queries), product_(at::empty_like(queries)), scaled_(at::empty_like(queries)) {}
 
-  void scores(const Tensor& items, Tensor& scores) override { at::mm_out(scores, queries_, items.t()); }
-
-  void gradients(const Tensor& items, const Tensor& exponentials, const Tensor& factor, Tensor& grad_queries,
+  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, Tensor& grad_queries,
                  Tensor grad_items) override {
-    const Tensor per_row = factor.unsqueeze(1);
+    const Tensor exponentials = matrix(kept, items), per_row = factor.unsqueeze(1);
     at::mm_out(product_, exponentials, items);
     grad_queries.addcmul_(product_, per_row);
     if (!grad_items.defined()) return;
@@ -34,49 +75,108 @@ class Fp32Products : public TileProducts {
   }
 
  private:
-  Tensor queries_, product_, scaled_;
+  void make_scores(const Tensor& items, Tensor& scores) override { at::mm_out(scores, queries_, items.t()); }
+
+  Tensor product_, scaled_;
 };
 
-// The matrix must be rounded anyway, so that it takes the factors on the way. The gradient of the items is made transposed: as
-// right operand the matrix needs no transposition of its own.
-class Bf16Products : public TileProducts {
+// The same with operands rounded to bf16, for processors without such products and for GPUs.
+class RoundedProducts : public TensorProducts {
  public:
-  explicit Bf16Products(const Tensor& queries)
-      : queries_(queries.to(at::kBFloat16)), transposed_queries_(queries_.t().contiguous()) {}
+  explicit RoundedProducts(const Tensor& queries) : TensorProducts(queries) {}
+  at::ScalarType kept_type() const override { return at::kBFloat16; }
 
-  void scores(const Tensor& items, Tensor& scores) override {
-    bf16_product(scores, queries_, items.to(at::kBFloat16).t().contiguous());
-  }
-
-  void gradients(const Tensor& items, const Tensor& exponentials, const Tensor& factor, Tensor& grad_queries,
+  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, Tensor& grad_queries,
                  Tensor grad_items) override {
-    const Tensor gradient = scaled_to_bf16(exponentials, factor);
-    bf16_product(grad_queries, gradient, items.to(at::kBFloat16), /*add=*/true);
-    if (!grad_items.defined()) return;
-    Tensor transposed = at::empty({items.size(1), items.size(0)}, items.options());
-    bf16_product(transposed, transposed_queries_, gradient);
-    grad_items.add_(transposed.t());
+    const Tensor exponentials = matrix(kept, items), per_row = factor.unsqueeze(1);
+    Tensor product = at::empty_like(queries_);
+    bf16_product(product, exponentials, items);
+    grad_queries.addcmul_(product, per_row);
+    if (grad_items.defined()) bf16_product(grad_items, exponentials.t(), at::mul(queries_, per_row), /*add=*/true);
   }
 
  private:
-  static Tensor scaled_to_bf16(const Tensor& exponentials, const Tensor& factor) {
-    if (uses_tensor_kernels(exponentials)) return at::mul(exponentials, factor.unsqueeze(1)).to(at::kBFloat16);
-    const int64_t rows = exponentials.size(0), tile = exponentials.size(1);
-    Tensor scaled = at::empty({rows, tile}, at::kBFloat16);
-    scale_rows_to_bf16(exponentials.const_data_ptr<float>(), rows, tile, factor.const_data_ptr<float>(),
-                       scaled.data_ptr<at::BFloat16>());
-    return scaled;
+  void make_scores(const Tensor& items, Tensor& scores) override { bf16_product(scores, queries_, items.t()); }
+};
+
+// The same by the tile registers of AMX. Scores never leave the cache: a group of rows is made, and its exponentials are kept
+// in bf16, as the next products take them.
+class Bf16TileProducts : public TileProducts {
+ public:
+  explicit Bf16TileProducts(const Tensor& queries) : TileProducts(queries) {
+    bf16::left_of(matrix(queries_), memory().queries.reserve(bf16::padded(rows()) * bf16::padded(size())));
   }
 
-  Tensor queries_;             // [rows, E] bf16
-  Tensor transposed_queries_;  // [E, rows] bf16
+  at::ScalarType kept_type() const override { return at::kBFloat16; }
+  int64_t kept_values(int64_t items) const override { return bf16::padded(rows()) * bf16::padded(items); }
+
+  BlockStatistics exponentials(const Tensor& items, const Tensor& labels, int64_t first_item, const Tensor& kept) override {
+    Memory& operands = memory();
+    bf16::Value* right = operands.items.reserve(bf16::padded(items.size(0)) * bf16::padded(size()));
+    bf16::right_of_transposed(matrix(items), right);
+    const auto each = [&] { return at::empty({rows()}, at::kFloat); };
+    BlockStatistics statistics{each(), each(), each()};
+    bf16::exponentials({.queries = operands.queries.values(),
+                        .items = right,
+                        .rows = rows(),
+                        .columns = items.size(0),
+                        .depth = size(),
+                        .labels = labels.const_data_ptr<int64_t>(),
+                        .first_item = first_item,
+                        .out = kept.data_ptr<bf16::Value>(),
+                        .max = statistics.max.data_ptr<float>(),
+                        .sum = statistics.sum_exp.data_ptr<float>(),
+                        .target = statistics.target.data_ptr<float>()});
+    return statistics;
+  }
+
+  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, Tensor& grad_queries,
+                 Tensor grad_items) override {
+    Memory& operands = memory();
+    const bf16::Value* exponentials = kept.const_data_ptr<bf16::Value>();
+    bf16::Value* right = operands.items.reserve(bf16::padded(items.size(0)) * bf16::padded(size()));
+    bf16::right_of(matrix(items), right);
+    bf16::multiply({.left = exponentials,
+                    .right = right,
+                    .m = rows(),
+                    .n = size(),
+                    .k = items.size(0),
+                    .out = grad_queries.data_ptr<float>(),
+                    .stride = size(),
+                    .store = bf16::Store::add,
+                    .factor = factor.const_data_ptr<float>()});
+    if (!grad_items.defined()) return;
+    bf16::Value* scaled = operands.scaled.reserve(bf16::padded(rows()) * bf16::padded(size()));
+    bf16::left_of_transposed(matrix(queries_), factor.const_data_ptr<float>(), scaled);
+    bf16::add_item_gradients({.queries = scaled,
+                              .kept = exponentials,
+                              .rows = rows(),
+                              .columns = items.size(0),
+                              .depth = size(),
+                              .out = grad_items.data_ptr<float>(),
+                              .stride = grad_items.stride(0)});
+  }
+
+ private:
+  struct Memory {
+    bf16::Values queries, items, scaled;
+  };
+  // One chunk of one thread is alive at a time.
+  static Memory& memory() {
+    thread_local Memory memory;
+    return memory;
+  }
+  int64_t rows() const { return queries_.size(0); }
+  int64_t size() const { return queries_.size(1); }
+  static bf16::Matrix matrix(const Tensor& t) { return {t.const_data_ptr<float>(), t.size(0), t.size(1), t.stride(0)}; }
 };
 
 }  // namespace
 
 std::unique_ptr<TileProducts> tile_products(const Tensor& queries, Precision precision) {
-  if (precision == Precision::bf16) return std::make_unique<Bf16Products>(queries);
-  return std::make_unique<Fp32Products>(queries);
+  if (precision != Precision::bf16) return std::make_unique<Fp32Products>(queries);
+  if (!uses_tensor_kernels(queries) && bf16_in_hardware()) return std::make_unique<Bf16TileProducts>(queries);
+  return std::make_unique<RoundedProducts>(queries);
 }
 
 }  // namespace gru4rec

@@ -1,4 +1,4 @@
-// The three products between a chunk of queries and tiles of the item table that full_softmax.cpp is made of, in one precision.
+// What full_softmax.cpp does with a chunk of queries and a tile of the item table, in one precision on one kind of processor.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,18 +6,29 @@
 #include <memory>
 
 #include "gru4rec/base/options.h"
+#include "gru4rec/model/full_softmax.h"
 
 namespace gru4rec {
 
 class TileProducts {
  public:
   virtual ~TileProducts() = default;
-  // scores [rows, tile] = queries · itemsᵀ; items [tile, E]
-  virtual void scores(const at::Tensor& items, at::Tensor& scores) = 0;
-  // Where the gradient of the scores is G = diag(factor) · exponentials, with exponentials [rows, tile] and factor [rows]: adds
-  // G · items to grad_queries [rows, E] and Gᵀ · queries to grad_items [tile, E] (undefined: not wanted).
-  virtual void gradients(const at::Tensor& items, const at::Tensor& exponentials, const at::Tensor& factor,
-                         at::Tensor& grad_queries, at::Tensor grad_items) = 0;
+  // How the exponentials of a tile of `items` are kept: their type, and how many values.
+  virtual at::ScalarType kept_type() const { return at::kFloat; }
+  virtual int64_t kept_values(int64_t items) const { return queries_.size(0) * items; }
+
+  // Scores = queries · itemsᵀ; items [tile, E]. Their statistics, and in `kept`, a vector of kept_values(tile), exp(score -
+  // max). labels [rows] table rows, the first of the tile being `first_item`.
+  virtual BlockStatistics exponentials(const at::Tensor& items, const at::Tensor& labels, int64_t first_item,
+                                       const at::Tensor& kept) = 0;
+  // Where the gradient of the scores is G = diag(factor) · exponentials, with factor [rows]: adds G · items to grad_queries
+  // [rows, E] and Gᵀ · queries to grad_items [tile, E] (undefined: not wanted).
+  virtual void gradients(const at::Tensor& items, const at::Tensor& kept, const at::Tensor& factor, at::Tensor& grad_queries,
+                         at::Tensor grad_items) = 0;
+
+ protected:
+  explicit TileProducts(const at::Tensor& queries) : queries_(queries) {}
+  at::Tensor queries_;  // [rows, E] fp32
 };
 
 // queries [rows, E] fp32, contiguous; they must stay as they are. `precision` is fp32 or bf16.

@@ -263,6 +263,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
         "it with a split that makes some (eval_args), or set learning_rate_schedule to constant or cosine.",
         options_.store);
   model_.set_loss(loss_for(options_, store));
+  model_.set_precision(options_.precision);
   if (options_.ema_decay > 0) average_ = std::make_unique<Gru4Rec>(model_.shape(), model_.device());
   load_teacher();
   state_.best_histogram = RankHistogram(evaluator_options(options_).max_k);

@@ -23,6 +23,7 @@
 
 #include <algorithm>
 
+#include "bf16_tiles.h"
 #include "gru4rec/base/freed_memory.h"
 #include "gru4rec/base/random.h"
 #include "gru4rec/model/full_softmax.h"
@@ -81,6 +82,7 @@ void step(benchmark::State& state, const Shape& shape) {
       {.catalogue = shape.items, .embedding_size = shape.embedding, .hidden_size = shape.hidden, .dropout_prob = 0.3});
   model.initialise(1);
   model.set_loss(make_loss({.precision = precision()}, {}));
+  model.set_precision(precision());
   Optimizer optimizer(model.layout(), {});
   std::vector<float> gradient(model.layout().gradient_floats());
   int64_t steps = 0;
@@ -102,6 +104,11 @@ class Products {
     w_ih_ = at::randn({3 * h, e}), w_hh_ = at::randn({3 * h, h}), dense_ = at::randn({e, h});
     scores_ = at::empty({n, kTile}), grad_queries_ = at::empty({n, e}), grad_table_ = at::zeros_like(table_);
     out_gates_ = at::empty({n, 3 * h}), out_states_ = at::empty({n, h}), out_input_ = at::empty({n, e});
+    if (precision() == Precision::bf16) {
+      std::fill_n(operands_.queries.reserve(bf16::padded(n) * bf16::padded(e)), bf16::padded(n) * bf16::padded(e), 1.0f);
+      std::fill_n(operands_.items.reserve(kTile * bf16::padded(e)), kTile * bf16::padded(e), 1.0f);
+      std::fill_n(operands_.matrix.reserve(bf16::padded(n) * kTile), bf16::padded(n) * kTile, 1.0f);
+    }
     grad_ih_ = at::empty_like(w_ih_), grad_hh_ = at::empty_like(w_hh_), grad_dense_ = at::empty_like(dense_);
   }
 
@@ -117,15 +124,31 @@ class Products {
     }
   }
 
+  // On operands that are laid out already.
   void softmax_in_bf16() {
-    const Tensor table = table_.to(at::kBFloat16), queries = queries_.to(at::kBFloat16), transposed = queries.t().contiguous();
-    const Tensor matrix = at::ones({n_, kTile}, at::kBFloat16);
-    for (int64_t first = 0; first + kTile <= table.size(0); first += kTile) {
-      const Tensor items = table.narrow(0, first, kTile);
-      Tensor grad = at::empty({table.size(1), kTile}, at::kFloat);
-      bf16_product(scores_, queries, items.t().contiguous());
-      bf16_product(grad_queries_, matrix, items);
-      bf16_product(grad, transposed, matrix);
+    const int64_t e = table_.size(1);
+    for (int64_t first = 0; first + kTile <= table_.size(0); first += kTile) {
+      bf16::multiply({.left = operands_.queries.values(),
+                      .right = operands_.items.values(),
+                      .m = n_,
+                      .n = kTile,
+                      .k = e,
+                      .out = scores_.data_ptr<float>(),
+                      .stride = kTile});
+      bf16::multiply({.left = operands_.matrix.values(),
+                      .right = operands_.items.values(),
+                      .m = n_,
+                      .n = e,
+                      .k = kTile,
+                      .out = grad_queries_.data_ptr<float>(),
+                      .stride = e});
+      bf16::multiply({.left = operands_.queries.values(),
+                      .right = operands_.matrix.values(),
+                      .m = e,
+                      .n = kTile,
+                      .k = n_,
+                      .out = scores_.data_ptr<float>(),
+                      .stride = kTile});
     }
   }
 
@@ -155,6 +178,9 @@ class Products {
 
   int64_t n_;
   std::vector<int64_t> step_sizes_;
+  struct {
+    bf16::Values queries, items, matrix;  // queries in both orientations: as many values
+  } operands_;
   Tensor queries_, table_, input_, states_, gates_, w_ih_, w_hh_, dense_;
   Tensor scores_, grad_queries_, grad_table_, out_gates_, out_states_, out_input_, grad_ih_, grad_hh_, grad_dense_;
 };
@@ -185,7 +211,8 @@ void softmax(benchmark::State& state, const Shape& shape) {
   const Tensor queries = at::randn({shape.targets, shape.embedding}).mul_(0.1);
   const Tensor table = at::randn({shape.items + 1, shape.embedding}).mul_(0.1);
   const Tensor labels = at::tensor(batch_of(shape).labels), weights = at::ones({shape.targets});
-  const SoftmaxOptions options{.score_padding = true, .schedule = softmax_schedule(table.size(0)), .precision = precision()};
+  const SoftmaxOptions options{
+      .score_padding = true, .schedule = softmax_schedule(table.size(0), precision()), .precision = precision()};
   Tensor grad_table = at::zeros_like(table);
   for (auto _ : state)
     benchmark::DoNotOptimize(softmax_cross_entropy(queries, table, labels, weights, options, grad_table).sum);
@@ -200,7 +227,7 @@ void gru(benchmark::State& state, const Shape& shape) {
   const Tensor w_ih = parameter({3 * h, shape.embedding}), w_hh = parameter({3 * h, h});
   const Tensor grad = at::randn({shape.targets, h});
   for (auto _ : state) {
-    gru_layer(input, batch.step_sizes, w_ih, w_hh).backward(grad);
+    gru_layer(input, batch.step_sizes, w_ih, w_hh, precision()).backward(grad);
     for (const Tensor& tensor : {input, w_ih, w_hh}) tensor.mutable_grad().reset();
   }
   count_targets(state, shape);

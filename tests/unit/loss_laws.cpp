@@ -115,7 +115,7 @@ TEST(SampledSoftmax, WithTheCorrectionIsTheWholeSoftmaxOnAverage) {
       sampled_softmax_loss(in.queries, in.table, in.labels, at::tensor(ids), at::tensor(correction), in.weights, grad_sampled)
           .sum;
   const double whole = softmax_cross_entropy(in.queries, in.table, in.labels, in.weights,
-                                             {false, softmax_schedule(in.table.size(0))}, grad_whole)
+                                             {false, softmax_schedule(in.table.size(0), Precision::fp32)}, grad_whole)
                            .sum;
   EXPECT_NEAR(sampled / whole, 1.0, 0.01);
   EXPECT_LT((grad_sampled - grad_whole).norm().item<double>(), 0.1 * grad_whole.norm().item<double>());

@@ -58,6 +58,28 @@ TEST(GruLayer, EqualsTorchForwardAndBackward) {
   EXPECT_LT(largest_difference(w_hh1.grad(), w_hh2.grad()), 2e-6);
 }
 
+// Rounded by at most 1/512 of themselves, the operands move states and gradients a little, but do move them.
+TEST(GruLayer, InBf16IsNearTheSameInFp32) {
+  const std::vector<int64_t> step_sizes{33, 17, 16, 2, 1};
+  const int64_t inputs = 69, in = 37, hidden = 40;
+  const Tensor x = uniform({inputs, in}, 1), w_ih = uniform({3 * hidden, in}, 2, 0.2);
+  const Tensor w_hh = uniform({3 * hidden, hidden}, 3, 0.2), weights = uniform({inputs, hidden}, 4);
+  const auto results = [&](Precision precision) {
+    std::vector<Tensor> leaves;
+    for (const Tensor& values : {x, w_ih, w_hh}) leaves.push_back(values.clone().set_requires_grad(true));
+    const Tensor states = gru_layer(leaves[0], step_sizes, leaves[1], leaves[2], precision);
+    (states * weights).sum().backward();
+    return std::vector<Tensor>{states.detach(), leaves[0].grad(), leaves[1].grad(), leaves[2].grad()};
+  };
+  const std::vector<Tensor> fp32 = results(Precision::fp32), bf16 = results(Precision::bf16);
+  for (size_t i = 0; i < fp32.size(); ++i) {
+    const double largest = fp32[i].abs().max().item<double>();
+    EXPECT_LT(largest_difference(fp32[i], bf16[i]), 0.01 * largest) << i;
+    EXPECT_GT(largest_difference(fp32[i], bf16[i]), 1e-5 * largest) << i;
+  }
+  EXPECT_TRUE(at::equal(results(Precision::bf16)[3], bf16[3]));
+}
+
 struct SoftmaxCase {
   int64_t targets, rows;
   bool score_padding;
@@ -65,7 +87,7 @@ struct SoftmaxCase {
 class Softmax : public ::testing::TestWithParam<SoftmaxCase> {
  protected:
   static SoftmaxOptions softmax_options(Precision precision = Precision::fp32) {
-    return {GetParam().score_padding, softmax_schedule(GetParam().rows), precision};
+    return {GetParam().score_padding, softmax_schedule(GetParam().rows, precision), precision};
   }
 };
 INSTANTIATE_TEST_SUITE_P(Sizes, Softmax,
@@ -161,12 +183,13 @@ TEST_P(Softmax, InBf16IsTheCrossEntropyOfRoundedOperands) {
 }
 
 TEST(SoftmaxScheduleLaws, HeldScoresAreBoundedAndLargeCataloguesRecompute) {
-  for (const int64_t rows : {2, 1683, 17377, 65000, 66000, 1000001}) {
-    const SoftmaxSchedule schedule = softmax_schedule(rows);
-    EXPECT_GE(schedule.chunk_rows, 256) << rows;
-    EXPECT_LE(softmax_buffer_floats(rows, 64), (1 << 24) + 2 * 64 * 1024) << rows;
-    EXPECT_EQ(schedule.stored, rows <= 65536) << rows;
-  }
+  for (const Precision precision : {Precision::fp32, Precision::bf16})
+    for (const int64_t rows : {2, 1683, 17377, 65000, 66000, 131000, 132000, 1000001}) {
+      const SoftmaxSchedule schedule = softmax_schedule(rows, precision);
+      EXPECT_GE(schedule.chunk_rows, 256) << rows;
+      EXPECT_LE(softmax_buffer_bytes(rows, 64, precision), (64 << 20) + 2 * 64 * 1024 * 4) << rows;
+      EXPECT_EQ(schedule.stored, rows <= (precision == Precision::bf16 ? 131072 : 65536)) << rows;
+    }
 }
 
 // A store, a model and what the tests need of both.
@@ -413,6 +436,21 @@ TEST_F(Model, AnEmptyShareHasNoLossAndNoGradient) {
   EXPECT_EQ(result.loss.count, 0);
   EXPECT_EQ(result.loss.sum, 0);
   EXPECT_EQ(*std::max_element(result.gradient.begin(), result.gradient.end()), 0.0f);
+}
+
+TEST_F(Model, PrecisionIsThatOfTrainingAndNeverOfRanks) {
+  const Batch all = batch(Augmentation::one_pass);
+  const auto trained = [&](Precision precision) {
+    Gru4Rec model(shape());
+    model.initialise(1);
+    model.set_precision(precision);
+    const std::vector<float> gradient = run(model, all).gradient;
+    return std::pair(gradient, model.queries(all));
+  };
+  const auto [fp32, fp32_queries] = trained(Precision::fp32);
+  const auto [bf16, bf16_queries] = trained(Precision::bf16);
+  EXPECT_NE(fp32, bf16);
+  EXPECT_TRUE(at::equal(fp32_queries, bf16_queries));
 }
 
 }  // namespace

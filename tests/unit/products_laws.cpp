@@ -54,6 +54,24 @@ TEST(Bf16Product, IsAddedToWhatIsThere) {
   }
 }
 
+TEST(Bf16Product, IsTheSameForTransposedViews) {
+  const auto view = [](const Tensor& values) { return values.t().contiguous().t(); };
+  for (const auto& [m, k, n] : kShapes) {
+    const Tensor a = uniform(m, k, 8), b = uniform(k, n, 9), expected = product(a, b, Precision::bf16);
+    for (const auto& [left, right] : {std::pair{view(a), b}, {a, view(b)}, {view(a), view(b)}}) {
+      EXPECT_TRUE(at::allclose(product(left, right, Precision::bf16), expected, 1e-6, 1e-5)) << m << " " << k << " " << n;
+      Tensor sum = expected.clone();
+      add_product(sum, left, right, Precision::bf16);
+      EXPECT_TRUE(at::allclose(sum, 2 * expected, 1e-6, 1e-5)) << m << " " << k << " " << n;
+    }
+    Tensor out = at::empty({m, n}, at::kFloat);
+    RepeatedProduct(b, Precision::bf16)(out, a);
+    EXPECT_TRUE(at::allclose(out, expected, 1e-6, 1e-5)) << m << " " << k << " " << n;
+    RepeatedProduct(b, Precision::fp32)(out, a, /*add=*/true);
+    EXPECT_TRUE(at::allclose(out, expected + at::mm(a, b), 1e-5, 1e-4)) << m << " " << k << " " << n;
+  }
+}
+
 TEST(Bf16Product, HasTheSameBitsOnEveryRun) {
   const Tensor a = uniform(300, 147, 8), b = uniform(147, 200, 9);
   const Tensor first = product(a, b, Precision::bf16);

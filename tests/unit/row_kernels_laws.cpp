@@ -79,22 +79,6 @@ TEST(RowKernels, EveryInstructionSetGivesTheSameBits) {
   }
 }
 
-TEST(RowKernels, ScaledRowsAreRoundedToTheNearestBf16) {
-  for (const int64_t columns : {1, 15, 16, 17, 333}) {
-    constexpr int64_t kRows = 3;
-    std::vector<float> scores = uniform_values(kRows * columns, 30, columns);
-    scores[0] = 1.00390625f;  // half-way between two bf16: to the even one, below
-    const std::vector<float> factor = {1.0f, 0.37f, 1e-20f};
-    for (const RowKernels& kernels : row_kernels()) {
-      std::vector<c10::BFloat16> got(scores.size());
-      kernels.scale_rows_to_bf16(scores.data(), kRows, columns, factor.data(), got.data());
-      EXPECT_EQ(static_cast<float>(got[0]), 1.0f);
-      for (size_t i = 0; i < scores.size(); ++i)
-        ASSERT_EQ(got[i].x, c10::BFloat16(scores[i] * factor[i / static_cast<size_t>(columns)]).x) << kernels.name << " " << i;
-    }
-  }
-}
-
 TEST(RowKernels, DotIsTheSumOfProducts) {
   for (const int64_t size : {0, 1, 15, 16, 17, 128, 1000}) {
     const std::vector<float> a = uniform_values(size, 2, 1), b = uniform_values(size, 2, 2);

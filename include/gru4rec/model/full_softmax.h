@@ -35,10 +35,10 @@ struct SoftmaxSchedule {
   int64_t chunk_rows;
   bool stored;
 };
-// Depends on the catalogue only.
-SoftmaxSchedule softmax_schedule(int64_t table_rows);
-// Floats that are held at once besides the arguments, at most; for all owners together.
-int64_t softmax_buffer_floats(int64_t table_rows, int64_t embedding_size);
+// By the catalogue, and by the precision, as exponentials are kept in bf16 where the products are.
+SoftmaxSchedule softmax_schedule(int64_t table_rows, Precision precision);
+// Bytes that are held at once besides the arguments, at most; for all owners together.
+int64_t softmax_buffer_bytes(int64_t table_rows, int64_t embedding_size, Precision precision);
 
 struct SoftmaxOptions {
   bool score_padding = true;              // row 0 of the table, the padding row, is a class
@@ -67,12 +67,13 @@ class SoftmaxOwner {
   RowRange rows_of(int64_t block) const;
   std::vector<RowRange> tiles_of(int64_t block) const;
   at::Tensor items(const RowRange& tile) const { return table_.narrow(0, tile.first, tile.size()); }
-  at::Tensor place_of(const RowRange& tile) const;  // [rows of queries, rows of the tile], for its scores
+  at::Tensor kept(size_t number, const RowRange& tile) const;  // where the exponentials of the owner's tile `number` are
 
   at::Tensor table_;
   BlockRange blocks_;
   SoftmaxOptions options_;
   size_t number_;
+  size_t tile_count_ = 0;
   at::Tensor queries_, labels_;
   std::shared_ptr<TileProducts> products_;  // of queries_
   std::vector<at::Tensor> tile_max_;        // [rows], by owned tile, of stored exponentials

@@ -70,6 +70,8 @@ class Gru4Rec {
 
   // Another loss than cross-entropy over all items.
   void set_loss(std::shared_ptr<const OutputLoss> loss) { loss_ = std::move(loss); }
+  // Of the encoder's products in training, fp32 or bf16; the loss has its own. Scores for ranks are always in fp32.
+  void set_precision(Precision precision) { precision_ = precision; }
 
   void set_probe(Probe probe) { probe_ = std::move(probe); }
 
@@ -81,7 +83,7 @@ class Gru4Rec {
   at::Tensor embed(const Batch& batch, const at::Tensor& flat) const;           // [inputs, E]
   // masks[layer] multiplies the states of that layer; undefined or missing: no dropout.
   at::Tensor encode(const Batch& batch, const at::Tensor& embedded, const std::vector<at::Tensor>& weights,
-                    const std::vector<at::Tensor>& masks) const;
+                    const std::vector<at::Tensor>& masks, Precision precision) const;
   // The loss of a batch; adds its gradient to `gradient`, which is where `flat` is.
   double add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const at::Tensor& flat,
                       const at::Tensor& gradient) const;
@@ -100,6 +102,7 @@ class Gru4Rec {
   at::Device device_;
   at::Tensor flat_;  // [layout_.parameter_floats()], in the memory of the host
   std::shared_ptr<const OutputLoss> loss_;
+  Precision precision_ = Precision::fp32;
   Probe probe_;
 };
 

@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "gru4rec/base/options.h"
+
 namespace gru4rec {
 
 // input        [inputs, in]      packed time-major (data/batch.h)
@@ -20,8 +22,10 @@ namespace gru4rec {
 // weight_hh    [3·hidden, hidden]
 // returns      [inputs, hidden]  the state after each input; sequences start from the zero state
 //
+// precision    of the products, fp32 or bf16 (model/products.h); gates, states and gradients are fp32
+//
 // Differentiable in input and weights (one autograd node). Local.
 at::Tensor gru_layer(const at::Tensor& input, const std::vector<int64_t>& step_sizes, const at::Tensor& weight_ih,
-                     const at::Tensor& weight_hh);
+                     const at::Tensor& weight_hh, Precision precision = Precision::fp32);
 
 }  // namespace gru4rec

@@ -1,4 +1,4 @@
-// Matrix products with item vectors, which are where the time of training goes, in the precision that a run trains with.
+// Matrix products in the precision that a run trains with.
 //
 // bf16 means that both operands are rounded to bf16 (8 bits of mantissa, to nearest, ties to even); their products and sums are
 // fp32, and so is the result. Processors with AMX multiply so, several times as fast as in fp32; elsewhere the same is done in
@@ -11,8 +11,8 @@
 
 namespace gru4rec {
 
-// Whether this processor and the library multiply bf16 by themselves, within the instruction set that train/determinism.h has
-// pinned. Checked once with a product that is exact in any order. Local.
+// Whether this processor multiplies bf16 by itself, and the library would, within the instruction set that
+// train/determinism.h has pinned. Asked once. Local.
 bool bf16_in_hardware();
 
 // a [m, k] · b [k, n] → [m, n], all fp32. `precision` is fp32 or bf16. Local.
@@ -20,7 +20,20 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, Precision precision
 // sum [m, n] += a · b
 void add_product(at::Tensor& sum, const at::Tensor& a, const at::Tensor& b, Precision precision);
 
-// out [m, n] fp32 = a · b, or += if `add`; a [m, k] and b [k, n] are bf16 already. Local.
+// Many products with one right operand b [k, n], which is rounded and laid out once. Local.
+class RepeatedProduct {
+ public:
+  RepeatedProduct(const at::Tensor& b, Precision precision);
+  // out [m, n] = a · b, or += if `add`; a [m, k], rows of both contiguous.
+  void operator()(at::Tensor& out, const at::Tensor& a, bool add = false) const;
+
+ private:
+  at::Tensor b_;          // fp32
+  at::Tensor in_tiles_;   // as the processor's tiles take it, where they are used
+  bool rounded_ = false;  // in each product
+};
+
+// out [m, n] = a · b, or += if `add`; a [m, k] and b [k, n] are fp32 and rounded to bf16 here. Local.
 void bf16_product(at::Tensor& out, const at::Tensor& a, const at::Tensor& b, bool add = false);
 
 }  // namespace gru4rec

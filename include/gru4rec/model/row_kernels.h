@@ -5,7 +5,6 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <c10/util/BFloat16.h>
 
 #include <cstdint>
 #include <vector>
@@ -19,9 +18,6 @@ void exp_rows(float* scores, int64_t rows, int64_t columns, float* max, float* s
 // The same for tensors of any device (model/device.h): scores [rows, columns], max and sum [rows].
 void exp_rows(const at::Tensor& scores, at::Tensor& max, at::Tensor& sum);
 
-// out[i, j] = scores[i, j] · factor[i] as bf16, to nearest, ties to even; [rows, columns], contiguous. Local.
-void scale_rows_to_bf16(const float* scores, int64_t rows, int64_t columns, const float* factor, c10::BFloat16* out);
-
 // Σ a[i] b[i]. Local.
 float dot(const float* a, const float* b, int64_t size);
 
@@ -29,7 +25,6 @@ float dot(const float* a, const float* b, int64_t size);
 struct RowKernels {
   const char* name;
   void (*exp_rows)(float* scores, int64_t rows, int64_t columns, float* max, float* sum);
-  void (*scale_rows_to_bf16)(const float* scores, int64_t rows, int64_t columns, const float* factor, c10::BFloat16* out);
   float (*dot)(const float* a, const float* b, int64_t size);
 };
 const std::vector<RowKernels>& row_kernels();

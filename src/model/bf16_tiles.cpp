@@ -1,0 +1,388 @@
+#include "bf16_tiles.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/native/CPUBlas.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include "vector_math.h"
+
+// The instructions are chosen by name, function by function; the rest of the file is for every processor.
+#define GRU4REC_TILES \
+  [[gnu::target("amx-tile,amx-bf16,avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx2,fma,prefer-vector-width=512")]]
+
+namespace gru4rec::bf16 {
+namespace {
+
+constexpr int64_t kLanes = 16;  // fp32 values of a vector; rows of a tile register; pairs of bf16 in one of its rows
+constexpr int64_t kPanelStride = 2 * kUnit;  // values of one pair of depths in a panel of a right operand
+
+// Linux gives a process the tile registers, 8 KiB a thread, only when it asks.
+bool may_use_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+// Panel `p` of a right operand [k, n].
+int64_t panel_at(int64_t panel, int64_t k) { return panel * padded(k) * kUnit; }
+
+struct alignas(64) TileConfiguration {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+// All eight registers of this thread, whole, for as long as this lives.
+class Tiles {
+ public:
+  GRU4REC_TILES Tiles() {
+    static const TileConfiguration configuration;
+    _tile_loadconfig(&configuration);
+  }
+  GRU4REC_TILES ~Tiles() { _tile_release(); }
+  Tiles(const Tiles&) = delete;
+  Tiles& operator=(const Tiles&) = delete;
+};
+
+// out [32, 32] = left [32, k] · panel [k, 32], or += . With `upper` the first 16 rows only.
+template <bool kAdd, bool kUpper>
+GRU4REC_TILES void block(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride) {
+  const int64_t out_bytes = stride * static_cast<int64_t>(sizeof(float));
+  const int64_t left_bytes = k * static_cast<int64_t>(sizeof(Value)), panel_bytes = kPanelStride * sizeof(Value);
+  if constexpr (kAdd) {
+    _tile_loadd(0, out, out_bytes);
+    _tile_loadd(1, out + kLanes, out_bytes);
+    if constexpr (!kUpper) {
+      _tile_loadd(2, out + kLanes * stride, out_bytes);
+      _tile_loadd(3, out + kLanes * stride + kLanes, out_bytes);
+    }
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    if constexpr (!kUpper) {
+      _tile_zero(2);
+      _tile_zero(3);
+    }
+  }
+  for (int64_t depth = 0; depth < k; depth += kUnit) {
+    const Value* pairs = panel + depth * kUnit;
+    _tile_loadd(4, left + depth, left_bytes);
+    _tile_loadd(6, pairs, panel_bytes);
+    _tile_loadd(7, pairs + kUnit, panel_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (!kUpper) {
+      _tile_loadd(5, left + kLanes * k + depth, left_bytes);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_stored(0, out, out_bytes);
+  _tile_stored(1, out + kLanes, out_bytes);
+  if constexpr (!kUpper) {
+    _tile_stored(2, out + kLanes * stride, out_bytes);
+    _tile_stored(3, out + kLanes * stride + kLanes, out_bytes);
+  }
+}
+
+__mmask16 lanes(int64_t count) { return static_cast<__mmask16>(count >= kLanes ? 0xffff : count <= 0 ? 0 : (1 << count) - 1); }
+
+// 16 × 16 values of 32 bits.
+GRU4REC_TILES GRU4REC_INLINE void transpose(__m512i (&r)[16]) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  for (int i = 0; i < 16; i += 8)
+    for (int j = 0; j < 4; ++j) {
+      t[i + j] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0x88);
+      t[i + j + 4] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0xdd);
+    }
+  for (int j = 0; j < 8; ++j) {
+    r[j] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88);
+    r[j + 8] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd);
+  }
+}
+
+// The values `at`, at + 1, … at + 15 of row i, zeros beyond the matrix.
+GRU4REC_TILES GRU4REC_INLINE __m512 load(const Matrix& a, int64_t i, int64_t at) {
+  return i < a.rows ? _mm512_maskz_loadu_ps(lanes(a.columns - at), a.values + i * a.stride + at) : _mm512_setzero_ps();
+}
+
+// low[j] and high[j] side by side, for 16 columns.
+GRU4REC_TILES GRU4REC_INLINE __m512i interleaved(__m512 low, __m512 high) {
+  const __m512i first = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(low)));
+  const __m512i second = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(high)));
+  return _mm512_or_si512(first, _mm512_slli_epi32(second, 16));
+}
+
+// 32 values of a row, which are 16 pairs.
+GRU4REC_TILES GRU4REC_INLINE __m512i pairs_of(const Matrix& a, int64_t i, int64_t at) {
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(load(a, i, at + kLanes), load(a, i, at)));
+}
+
+GRU4REC_TILES void fill_left(const Matrix& a, Value* out) {
+  const int64_t depth = padded(a.columns);
+  for (int64_t i = 0; i < padded(a.rows); ++i)
+    for (int64_t at = 0; at < depth; at += kUnit) _mm512_storeu_si512(out + i * depth + at, pairs_of(a, i, at));
+}
+
+GRU4REC_TILES void fill_left_transposed(const Matrix& a, const float* factor, Value* out) {
+  const int64_t depth = padded(a.rows);
+  for (int64_t at = 0; at < padded(a.columns); at += kLanes)
+    for (int64_t i = 0; i < depth; i += kLanes) {
+      __m512i values[16];
+      for (int64_t k = 0; k < kLanes; ++k) {
+        const __m512 row = load(a, i + k, at);
+        values[k] = _mm512_castps_si512(factor && i + k < a.rows ? _mm512_mul_ps(row, _mm512_set1_ps(factor[i + k])) : row);
+      }
+      transpose(values);
+      for (int64_t k = 0; k < kLanes; ++k)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + (at + k) * depth + i),
+                            reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_castsi512_ps(values[k]))));
+    }
+}
+
+GRU4REC_TILES void fill_right(const Matrix& a, Value* out) {
+  for (int64_t panel = 0; panel < padded(a.columns) / kUnit; ++panel) {
+    Value* to = out + panel_at(panel, a.rows);
+    for (int64_t i = 0; i < padded(a.rows); i += 2, to += kPanelStride)
+      for (int64_t at = 0; at < kUnit; at += kLanes) {
+        const int64_t column = panel * kUnit + at;
+        _mm512_storeu_si512(to + 2 * at, interleaved(load(a, i, column), load(a, i + 1, column)));
+      }
+  }
+}
+
+GRU4REC_TILES void fill_right_transposed(const Matrix& a, Value* out) {
+  for (int64_t i = 0; i < padded(a.rows); i += kLanes) {
+    Value* to = out + panel_at(i / kUnit, a.columns) + 2 * (i % kUnit);
+    for (int64_t at = 0; at < padded(a.columns); at += kUnit) {
+      __m512i values[16];
+      for (int64_t k = 0; k < kLanes; ++k) values[k] = pairs_of(a, i + k, at);
+      transpose(values);
+      for (int64_t k = 0; k < kLanes; ++k) _mm512_storeu_si512(to + (at / 2 + k) * kPanelStride, values[k]);
+    }
+  }
+}
+
+// One panel of the right operand [rows, columns] that has the values of a left one: its columns from left[0] on.
+GRU4REC_TILES void fill_right_of_left(const Value* left, int64_t rows, int64_t stride, Value* out) {
+  alignas(64) uint16_t order[2][32];
+  for (uint16_t j = 0; j < 16; ++j)
+    for (uint16_t half = 0; half < 2; ++half) {
+      order[half][2 * j] = static_cast<uint16_t>(16 * half + j);
+      order[half][2 * j + 1] = static_cast<uint16_t>(32 + 16 * half + j);
+    }
+  const __m512i low = _mm512_load_si512(order[0]), high = _mm512_load_si512(order[1]);
+  for (int64_t i = 0; i < padded(rows); i += 2, out += kPanelStride, left += 2 * stride) {
+    const __m512i even = _mm512_loadu_si512(left), odd = _mm512_loadu_si512(left + stride);
+    _mm512_storeu_si512(out, _mm512_permutex2var_epi16(even, low, odd));
+    _mm512_storeu_si512(out + kUnit, _mm512_permutex2var_epi16(even, high, odd));
+  }
+}
+
+// out[j][i] += block[i][j] for 16 × 16 values, of which `rows` × `columns` are wanted.
+GRU4REC_TILES void add_transposed(const float* block, int64_t rows, int64_t columns, float* out, int64_t stride) {
+  __m512i values[16];
+  for (int64_t k = 0; k < kLanes; ++k) values[k] = _mm512_loadu_si512(block + k * kUnit);
+  transpose(values);
+  const __mmask16 wanted = lanes(rows);
+  for (int64_t k = 0; k < std::min(columns, kLanes); ++k) {
+    float* to = out + k * stride;
+    _mm512_mask_storeu_ps(to, wanted, _mm512_add_ps(_mm512_maskz_loadu_ps(wanted, to), _mm512_castsi512_ps(values[k])));
+  }
+}
+
+GRU4REC_TILES void put(const float* from, const Product& p, int64_t rows, int64_t row, int64_t column) {
+  const int64_t columns = std::min(kUnit, p.n - column);
+  if (p.store == Store::add_transposed) {
+    for (int64_t i = 0; i < rows; i += kLanes)
+      for (int64_t j = 0; j < columns; j += kLanes)
+        add_transposed(from + i * kUnit + j, rows - i, columns - j, p.out + (column + j) * p.stride + row + i, p.stride);
+    return;
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    float* to = p.out + (row + i) * p.stride + column;
+    const __m512 factor = _mm512_set1_ps(p.factor ? p.factor[row + i] : 1.0f);
+    for (int64_t j = 0; j < columns; j += kLanes) {
+      const __mmask16 wanted = lanes(columns - j);
+      __m512 value = _mm512_loadu_ps(from + i * kUnit + j);
+      if (p.store == Store::add) value = _mm512_fmadd_ps(value, factor, _mm512_maskz_loadu_ps(wanted, to + j));
+      _mm512_mask_storeu_ps(to + j, wanted, value);
+    }
+  }
+}
+
+// The rows of one group of kUnit, columns of the panels [first, last).
+GRU4REC_TILES void multiply_group(const Product& p, int64_t row, int64_t first_panel, int64_t last_panel) {
+  const int64_t depth = padded(p.k), rows = std::min(kUnit, p.m - row);
+  const Value* left = p.left + row * depth;
+  alignas(64) float result[kUnit * kUnit];
+  for (int64_t panel = first_panel; panel < last_panel; ++panel) {
+    const Value* right = p.right + panel_at(panel, p.k);
+    const int64_t column = panel * kUnit;
+    const bool whole = column + kUnit <= p.n && (rows == kUnit || rows == kLanes) && !p.factor;
+    if (whole && p.store != Store::add_transposed) {
+      float* out = p.out + row * p.stride + column;
+      if (rows == kUnit)
+        p.store == Store::add ? block<true, false>(left, right, depth, out, p.stride)
+                              : block<false, false>(left, right, depth, out, p.stride);
+      else
+        p.store == Store::add ? block<true, true>(left, right, depth, out, p.stride)
+                              : block<false, true>(left, right, depth, out, p.stride);
+      continue;
+    }
+    rows > kLanes ? block<false, false>(left, right, depth, result, kUnit)
+                  : block<false, true>(left, right, depth, result, kUnit);
+    put(result, p, rows, row, column);
+  }
+}
+
+GRU4REC_TILES GRU4REC_INLINE __m512 all(float value) { return _mm512_set1_ps(value); }
+
+// exp_of of vector_math.h, operation by operation.
+GRU4REC_TILES GRU4REC_INLINE __m512 exp_of(__m512 x) {
+  const __m512 round = all(12582912.0f);
+  const __mmask16 vanishes = _mm512_cmp_ps_mask(x, all(-87.0f), _CMP_LT_OQ);
+  const __m512 y = _mm512_mask_mov_ps(x, vanishes, all(-87.0f));
+  const __m512 shifted = _mm512_fmadd_ps(y, all(1.44269504088896341f), round);
+  const __m512 n = _mm512_sub_ps(shifted, round);
+  __m512 r = _mm512_fmadd_ps(n, all(-0.693359375f), y);
+  r = _mm512_fmadd_ps(n, all(2.12194440e-4f), r);
+  __m512 p = all(1.9875691500e-4f);
+  p = _mm512_fmadd_ps(p, r, all(1.3981999507e-3f));
+  p = _mm512_fmadd_ps(p, r, all(8.3334519073e-3f));
+  p = _mm512_fmadd_ps(p, r, all(4.1665795894e-2f));
+  p = _mm512_fmadd_ps(p, r, all(1.6666665459e-1f));
+  p = _mm512_fmadd_ps(p, r, all(5.0000001201e-1f));
+  p = _mm512_add_ps(_mm512_fmadd_ps(p, _mm512_mul_ps(r, r), r), all(1.0f));
+  const __m512i power = _mm512_sub_epi32(_mm512_castps_si512(shifted), _mm512_castps_si512(round));
+  const __m512i scale = _mm512_slli_epi32(_mm512_add_epi32(power, _mm512_set1_epi32(127)), 23);
+  return _mm512_maskz_mul_ps(static_cast<__mmask16>(~vanishes), p, _mm512_castsi512_ps(scale));
+}
+
+// One row of scores: its maximum, its exponentials as bf16 with zeros up to a multiple of kUnit, and their sum.
+GRU4REC_TILES void exponentials_of_row(const float* score, int64_t columns, Value* out, float* max_out, float* sum_out) {
+  const __m512 lowest = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+  __m512 largest = lowest;
+  for (int64_t j = 0; j < columns; j += kLanes)
+    largest = _mm512_max_ps(largest, _mm512_mask_loadu_ps(lowest, lanes(columns - j), score + j));
+  const float max = _mm512_reduce_max_ps(largest);
+  const __m512 all_max = _mm512_set1_ps(max);
+  __m512 sum = _mm512_setzero_ps();
+  for (int64_t j = 0; j < padded(columns); j += kUnit) {
+    __m512 half[2];
+    for (int64_t h = 0; h < 2; ++h) {
+      const __mmask16 wanted = lanes(columns - j - h * kLanes);
+      const __m512 value = _mm512_sub_ps(_mm512_maskz_loadu_ps(wanted, score + j + h * kLanes), all_max);
+      half[h] = _mm512_maskz_mov_ps(wanted, exp_of(value));
+      sum = _mm512_add_ps(sum, half[h]);
+    }
+    _mm512_storeu_si512(out + j, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(half[1], half[0])));
+  }
+  *max_out = max;
+  *sum_out = _mm512_reduce_add_ps(sum);
+}
+
+GRU4REC_TILES void exponentials_of_group(const Exponentials& tile, int64_t first) {
+  const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns), depth = padded(tile.depth);
+  thread_local std::unique_ptr<float[]> memory;
+  thread_local int64_t held = 0;
+  if (held < kUnit * columns) {
+    memory = std::make_unique<float[]>(static_cast<size_t>(kUnit * columns));
+    held = kUnit * columns;
+  }
+  float* scores = memory.get();
+  for (int64_t panel = 0; panel < columns / kUnit; ++panel)
+    block<false, false>(tile.queries + first * depth, tile.items + panel_at(panel, tile.depth), depth, scores + panel * kUnit,
+                        columns);
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t row = first + i, label = tile.labels[row] - tile.first_item;
+    const float* score = scores + i * columns;
+    tile.target[row] = label >= 0 && label < tile.columns ? score[label] : 0.0f;
+    exponentials_of_row(score, tile.columns, tile.out + row * columns, tile.max + row, tile.sum + row);
+  }
+  std::memset(tile.out + (first + rows) * columns, 0, static_cast<size_t>((kUnit - rows) * columns) * sizeof(Value));
+}
+
+}  // namespace
+
+bool tiles_available() {
+  __builtin_cpu_init();
+  static const bool yes = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+                          __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
+                          at::native::cpublas::could_pack(at::kBFloat16) && may_use_tiles();
+  return yes;
+}
+
+void Values::Free::operator()(Value* memory) const { std::free(memory); }
+
+Value* Values::reserve(int64_t count) {
+  if (count > size_) {
+    const auto bytes = static_cast<size_t>(padded(count)) * sizeof(Value);
+    memory_.reset(static_cast<Value*>(std::aligned_alloc(64, bytes)));
+    if (!memory_) throw std::bad_alloc();
+    size_ = padded(count);
+  }
+  return memory_.get();
+}
+
+void left_of(const Matrix& matrix, Value* out) { fill_left(matrix, out); }
+void left_of_transposed(const Matrix& matrix, const float* factor, Value* out) { fill_left_transposed(matrix, factor, out); }
+void right_of(const Matrix& matrix, Value* out) { fill_right(matrix, out); }
+void right_of_transposed(const Matrix& matrix, Value* out) { fill_right_transposed(matrix, out); }
+
+void multiply(const Product& product) {
+  const int64_t groups = padded(product.m) / kUnit, panels = padded(product.n) / kUnit;
+  // A panel is used by all rows while it is in cache.
+  at::parallel_for(0, groups, 1 + 262144 / (kUnit * padded(product.n)), [&](int64_t first, int64_t last) {
+    const Tiles tiles;
+    for (int64_t group = first; group < last; ++group) multiply_group(product, group * kUnit, 0, panels);
+  });
+}
+
+void add_item_gradients(const ItemGradients& tile) {
+  const int64_t panels = padded(tile.columns) / kUnit, depth = padded(tile.rows);
+  at::parallel_for(0, panels, 1 + 524288 / (kUnit * depth), [&](int64_t first, int64_t last) {
+    const Tiles tiles;
+    thread_local Values memory;
+    Value* right = memory.reserve(depth * kUnit);
+    for (int64_t panel = first; panel < last; ++panel) {
+      const int64_t at = panel * kUnit;
+      fill_right_of_left(tile.kept + at, tile.rows, padded(tile.columns), right);
+      const Product product{.left = tile.queries,
+                            .right = right,
+                            .m = tile.depth,
+                            .n = std::min(kUnit, tile.columns - at),
+                            .k = tile.rows,
+                            .out = tile.out + at * tile.stride,
+                            .stride = tile.stride,
+                            .store = Store::add_transposed};
+      for (int64_t row = 0; row < tile.depth; row += kUnit) multiply_group(product, row, 0, 1);
+    }
+  });
+}
+
+void exponentials(const Exponentials& tile) {
+  at::parallel_for(0, padded(tile.rows) / kUnit, 1 + 32768 / (kUnit * padded(tile.columns)), [&](int64_t first, int64_t last) {
+    const Tiles tiles;
+    for (int64_t group = first; group < last; ++group) exponentials_of_group(tile, group * kUnit);
+  });
+}
+
+}  // namespace gru4rec::bf16

@@ -1,0 +1,98 @@
+// Products of bf16 matrices in the tile registers of AMX: fp32 sums of products of bf16 pairs, in an order that depends on the
+// shapes alone, so that the bits are those of every other run and number of threads.
+//
+// Operands lie in memory as the tile registers take them. Their rows, columns and depths are rounded up to kUnit; what is
+// beyond the matrix is zero.
+//   left   [m, k]  row after row
+//   right  [k, n]  panels of kUnit columns; in a panel pair after pair of k: b[2p][j], b[2p + 1][j] for each column j
+// Everything here is Local and needs tiles_available(). A register of AMX holds 16 rows of 64 bytes (Intel SDM, TDPBF16PS).
+#pragma once
+
+#include <c10/util/BFloat16.h>
+
+#include <cstdint>
+#include <memory>
+
+namespace gru4rec::bf16 {
+
+using Value = c10::BFloat16;
+constexpr int64_t kUnit = 32;
+
+constexpr int64_t padded(int64_t count) { return (count + kUnit - 1) / kUnit * kUnit; }
+
+// Whether this processor has AMX with bf16, Linux lets this process use it, and the library, whose instruction set
+// train/determinism.h pins, would use it as well. Asked once.
+bool tiles_available();
+
+// Memory that grows and stays: given back to the system and faulted in again it would cost as much as much of the arithmetic.
+class Values {
+ public:
+  // At least `count` values, 64-byte aligned; what they were is lost.
+  Value* reserve(int64_t count);
+  const Value* values() const { return memory_.get(); }
+
+ private:
+  struct Free {
+    void operator()(Value* memory) const;
+  };
+  std::unique_ptr<Value[], Free> memory_;
+  int64_t size_ = 0;
+};
+
+// Rows of fp32 values with `stride` from one to the next.
+struct Matrix {
+  const float* values;
+  int64_t rows, columns, stride;
+};
+
+// out [padded(rows), padded(columns)], a left operand: the matrix, rounded to nearest, ties to even.
+void left_of(const Matrix& matrix, Value* out);
+// out [padded(columns), padded(rows)], a left operand: the transposed matrix; row i of the matrix is multiplied by factor[i]
+// (or 1, if there are none) before it is rounded.
+void left_of_transposed(const Matrix& matrix, const float* factor, Value* out);
+// out [padded(rows), padded(columns)], a right operand.
+void right_of(const Matrix& matrix, Value* out);
+// out [padded(columns), padded(rows)], a right operand: the transposed matrix.
+void right_of_transposed(const Matrix& matrix, Value* out);
+// Where a product goes.
+enum class Store { replace, add, add_transposed };
+
+// out [m, n] = left · right, or += ; with add_transposed out[j][i] += (left · right)[i][j].
+struct Product {
+  const Value* left;
+  const Value* right;
+  int64_t m, n, k;  // of the matrices, without padding
+  float* out;
+  int64_t stride;  // of out
+  Store store = Store::replace;
+  // If not null, what is added is multiplied by factor[row] before. With Store::add only.
+  const float* factor = nullptr;
+};
+// By the threads of this rank, as all that follows.
+void multiply(const Product& product);
+
+// Scores of the queries of a chunk with the items of a tile, and their exponentials.
+struct Exponentials {
+  const Value* queries;  // left operand [rows, depth]
+  const Value* items;    // right operand [depth, columns]
+  int64_t rows, columns, depth;
+  const int64_t* labels;  // [rows] table rows
+  int64_t first_item;     // table row of the tile's first column
+  Value* out;             // left operand [padded(rows), padded(columns)]: exp(score - max), rounded
+  float* max;             // [rows] the largest score
+  float* sum;             // [rows] of the exponentials, before they are rounded
+  float* target;          // [rows] the score of the label, else 0
+};
+void exponentials(const Exponentials& tile);
+
+// What a tile adds to the gradients of its items: out[j][e] += Σ_i kept[i][j] · queries[e][i].
+struct ItemGradients {
+  const Value* queries;  // left operand [depth, rows], multiplied by their factors
+  const Value* kept;     // left operand [rows, columns], as exponentials() left it
+  int64_t rows, columns, depth;
+  float* out;  // [columns, depth], rows `stride` apart
+  int64_t stride;
+};
+void add_item_gradients(const ItemGradients& tile);
+
+}  // namespace gru4rec::bf16
