@@ -12,7 +12,7 @@ install(TARGETS gru4rec RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS gru4rec_whole EXPORT gru4rec-targets)
 install(EXPORT gru4rec-targets NAMESPACE gru4rec:: DESTINATION ${_config_dir})
 install(DIRECTORY include/gru4rec DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
-install(FILES cmake/FindLibTorch.cmake cmake/FindArrow.cmake cmake/FindxxHash.cmake DESTINATION ${_config_dir}/modules)
+install(FILES cmake/FindLibTorch.cmake cmake/FindNCCL.cmake cmake/FindArrow.cmake cmake/FindxxHash.cmake DESTINATION ${_config_dir}/modules)
 configure_package_config_file(cmake/gru4rec-config.cmake.in gru4rec-config.cmake INSTALL_DESTINATION ${_config_dir})
 write_basic_package_version_file(gru4rec-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/gru4rec-config.cmake ${CMAKE_CURRENT_BINARY_DIR}/gru4rec-config-version.cmake

@@ -39,23 +39,6 @@ std::vector<Message> pieces(std::span<const Message> messages, int self, std::si
   return cut;
 }
 
-// Delivers what a rank sends to itself.
-void copy_own(const char* primitive, int self, std::span<const Outgoing> out, std::span<const Incoming> in) {
-  auto next = in.begin();
-  const auto skip = [&] { next = std::find_if(next, in.end(), [&](const Incoming& m) { return m.peer == self; }); };
-  skip();
-  for (const Outgoing& message : out) {
-    if (message.peer != self) continue;
-    if (next == in.end() || next->bytes.size() != message.bytes.size())
-      throw BugError("{}: rank {} sends itself {} bytes and expects {}; the two must be equal", primitive, self,
-                     message.bytes.size(), next == in.end() ? 0 : next->bytes.size());
-    if (!message.bytes.empty()) std::memmove(next->bytes.data(), message.bytes.data(), message.bytes.size());
-    ++next;
-    skip();
-  }
-  if (next != in.end()) throw BugError("{}: rank {} expects a message from itself that it does not send", primitive, self);
-}
-
 std::vector<std::size_t> offsets_of(std::span<const std::size_t> counts) {
   std::vector<std::size_t> offsets(counts.size() + 1, 0);
   std::partial_sum(counts.begin(), counts.end(), offsets.begin() + 1);
@@ -89,8 +72,38 @@ std::string Communicator::describe(int rank) const {
   return fmt::format("rank {} (host {}, pid {})", rank, info.host, info.pid);
 }
 
+std::vector<int> Communicator::others() const {
+  std::vector<int> ranks;
+  for (int rank = 0; rank < size(); ++rank)
+    if (rank != rank_) ranks.push_back(rank);
+  return ranks;
+}
+
 void Communicator::refuse_if_broken() const {
   if (!broken_.empty()) throw SurroundingsError("rank {} cannot communicate any more after: {}", rank_, broken_);
+}
+
+// Delivers what a rank sends to itself.
+void Communicator::copy_own(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in) {
+  auto next = in.begin();
+  const auto skip = [&] { next = std::find_if(next, in.end(), [&](const Incoming& m) { return m.peer == rank_; }); };
+  skip();
+  for (const Outgoing& message : out) {
+    if (message.peer != rank_) continue;
+    if (next == in.end() || next->bytes.size() != message.bytes.size())
+      throw BugError("{}: rank {} sends itself {} bytes and expects {}; the two must be equal", primitive, rank_,
+                     message.bytes.size(), next == in.end() ? 0 : next->bytes.size());
+    if (!message.bytes.empty()) copy(next->bytes.data(), message.bytes.data(), message.bytes.size());
+    ++next;
+    skip();
+  }
+  if (next != in.end()) throw BugError("{}: rank {} expects a message from itself that it does not send", primitive, rank_);
+}
+
+void Communicator::copy(std::byte* to, const std::byte* from, std::size_t bytes) { std::memmove(to, from, bytes); }
+
+std::unique_ptr<Transfer> Communicator::post_sum(std::span<float>) {
+  throw BugError("add_natively: {} has no sum of its own", name_);
 }
 
 std::unique_ptr<Transfer> Communicator::start(const char* primitive, std::span<const Outgoing> out,
@@ -99,7 +112,7 @@ std::unique_ptr<Transfer> Communicator::start(const char* primitive, std::span<c
   const auto known = [this](const auto& message) { return message.peer >= 0 && message.peer < size(); };
   if (!std::all_of(out.begin(), out.end(), known) || !std::all_of(in.begin(), in.end(), known))
     throw BugError("{}: a message names a rank outside 0 … {}", primitive, size() - 1);
-  copy_own(primitive, rank_, out, in);
+  copy_own(primitive, out, in);
   auto transfer = post(primitive, pieces(out, rank_, options_.chunk_bytes), pieces(in, rank_, options_.chunk_bytes));
   transfer->primitive_ = primitive;
   return transfer;
@@ -118,6 +131,14 @@ void Communicator::wait(std::unique_ptr<Transfer> transfer) {
 
 void Communicator::transfer(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in) {
   wait(start(primitive, out, in));
+}
+
+void Communicator::add_natively(std::span<float> values) {
+  refuse_if_broken();
+  if (values.empty()) return;
+  auto transfer = post_sum(values);
+  transfer->primitive_ = "native sum";
+  wait(std::move(transfer));
 }
 
 void Communicator::poll(Transfer& transfer) {

@@ -1,7 +1,6 @@
 // MPI, behind Communicator. The only file that includes mpi.h.
 #define OMPI_SKIP_MPICXX 1
 #include <mpi.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/comm/world.h"
+#include "rest.h"
 
 namespace gru4rec {
 namespace {
@@ -35,19 +35,6 @@ void check(int code, const Doing& doing) {
       "{} failed on host {} (pid {}): MPI says '{}'. Check that all hosts are up and reach each other on every network that "
       "mpirun uses (--mca btl_tcp_if_include NETWORK picks one), then start again with --resume.",
       doing(), host_name(), getpid(), library_text(code));
-}
-
-// Open MPI makes progress only while it is called. At first we call it without a pause but offer the core to others
-// (sched_yield), long enough for the messages at 100 MB/s; then with pauses that grow to a millisecond, so that a rank that
-// waits for a slow one leaves it the core.
-void rest(double waited, std::size_t bytes) {
-  const double busy = 0.01 + 1e-8 * static_cast<double>(bytes);
-  if (waited < busy) {
-    sched_yield();
-  } else {
-    const double pause = std::clamp((waited - busy) / 20, 20e-6, 1e-3);
-    std::this_thread::sleep_for(std::chrono::duration<double>(pause));
-  }
 }
 
 // Ends all ranks. A process that leaves without MPI_Finalize is to mpirun a failed job: it ends the other ranks and returns the
@@ -153,6 +140,41 @@ class MpiTransfer : public Transfer {
   std::vector<MPI_Status> statuses_;
 };
 
+// The library's own sum over all ranks, in place. Who is late is not known: all others are missing.
+class MpiSum : public Transfer {
+ public:
+  MpiSum(MPI_Comm comm, const Communicator& owner, std::span<float> values) : owner_(owner), bytes_(values.size_bytes()) {
+    const std::size_t piece = std::max<std::size_t>(1, owner.options().chunk_bytes / sizeof(float));
+    for (std::size_t at = 0; at < values.size(); at += piece) {
+      const std::size_t count = std::min(piece, values.size() - at);
+      requests_.push_back(MPI_REQUEST_NULL);
+      check(MPI_Iallreduce(MPI_IN_PLACE, values.data() + at, static_cast<int>(count), MPI_FLOAT, MPI_SUM, comm,
+                           &requests_.back()),
+            [&] { return describe(); });
+    }
+  }
+
+  bool advance(double waited) override {
+    int done = 0;
+    check(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE),
+          [&] { return describe(); });
+    if (!done) rest(waited, bytes_);
+    return done != 0;
+  }
+
+  std::vector<int> missing() const override { return owner_.others(); }
+
+ private:
+  std::string describe() const {
+    return fmt::format("native sum in '{}' of step {}: {} bytes, by rank {} of {}", owner_.progress().operation(),
+                       owner_.progress().step(), bytes_, owner_.rank(), owner_.size());
+  }
+
+  const Communicator& owner_;
+  std::size_t bytes_;
+  std::vector<MPI_Request> requests_;
+};
+
 class MpiCommunicator : public Communicator {
  public:
   MpiCommunicator(MPI_Comm data, MPI_Comm roll, int rank, std::vector<RankInfo> ranks, const CommOptions& options)
@@ -160,10 +182,14 @@ class MpiCommunicator : public Communicator {
   // The duplicated communicators are left to MPI_Finalize: freeing them would communicate.
 
   [[noreturn]] void abort(int exit_code) override { end_job(exit_code); }
+  bool adds_natively() const override { return true; }
 
  protected:
   std::unique_ptr<Transfer> post(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in) override {
     return std::make_unique<MpiTransfer>(data_, *this, primitive, out, in);
+  }
+  std::unique_ptr<Transfer> post_sum(std::span<float> values) override {
+    return std::make_unique<MpiSum>(data_, *this, values);
   }
 
   bool roll_called() override {

@@ -2,24 +2,15 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
-#include <cstring>
-#include <new>
 
 #include "gru4rec/base/error.h"
 
 namespace gru4rec {
 namespace {
 
-constexpr std::size_t kLine = 16;     // floats in 64 bytes: what buffers and slices are aligned to
-constexpr std::size_t kPiece = 4096;  // floats added at a time, so that a chain of additions stays in the first-level cache
+constexpr std::size_t kLine = 16;  // floats in 64 bytes: what buffers and slices are aligned to
 
 std::size_t round_up(std::size_t floats) { return (floats + kLine - 1) / kLine * kLine; }
-
-// into += from, each element by itself: the compiler may vectorise it, and the bits do not depend on how.
-void add(float* __restrict into, const float* __restrict from, std::size_t count) {
-  for (std::size_t i = 0; i < count; ++i) into[i] += from[i];
-}
 
 // Calls visit for the maximal subtrees of `node` within [first, last), from left to right.
 template <typename Visit>
@@ -68,18 +59,9 @@ int sum_buffers(int replicas, int first, int last) {
   return most;
 }
 
-void OrderedSum::Free::operator()(float* memory) const { std::free(memory); }
-
-OrderedSum::Floats OrderedSum::allocate(std::size_t floats) {
-  const std::size_t bytes = std::max(round_up(floats), kLine) * sizeof(float);
-  Floats memory(static_cast<float*>(std::aligned_alloc(kLine * sizeof(float), bytes)));
-  if (!memory) throw std::bad_alloc();
-  std::memset(memory.get(), 0, bytes);  // pages are there before the first step
-  return memory;
-}
-
-OrderedSum::OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length)
-    : layout_(layout),
+OrderedSum::OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length, SumMemory& memory)
+    : memory_(memory),
+      layout_(layout),
       rank_(rank),
       own_(layout.replicas_of(rank)),
       length_(length),
@@ -143,7 +125,7 @@ std::span<float> OrderedSum::begin(int replica) {
                    next_);
   open_ = true;
   const std::span<float> gradient = buffer(depth_);
-  std::fill(gradient.begin(), gradient.end(), 0.0F);
+  memory_.zero(gradient);
   return gradient;
 }
 
@@ -152,9 +134,10 @@ void OrderedSum::end(int replica) {
   open_ = false;
   ++depth_;
   const int merges = merges_[static_cast<std::size_t>(replica - own_.first)];
-  for (std::size_t at = 0; at < length_; at += kPiece)
+  const std::size_t piece = memory_.piece();
+  for (std::size_t at = 0; at < length_; at += std::min(piece, length_ - at))
     for (int k = 1; k <= merges; ++k)
-      add(buffer(depth_ - 1 - k).data() + at, buffer(depth_ - k).data() + at, std::min(kPiece, length_ - at));
+      memory_.add(buffer(depth_ - 1 - k).data() + at, buffer(depth_ - k).data() + at, std::min(piece, length_ - at));
   depth_ -= merges;
   ++next_;
 }
@@ -169,10 +152,20 @@ void OrderedSum::check_world(const Communicator& comm) const {
 std::span<float> OrderedSum::reduce(Communicator& comm) {
   check_world(comm);
   if (layout_.ranks() > 1) {
+    memory_.wait();
     exchange_slices(comm);
     add_slices();
+    memory_.wait();
     gather_total(comm);
   }
+  return buffer(0);
+}
+
+std::span<float> OrderedSum::reduce_natively(Communicator& comm) {
+  check_world(comm);
+  for (int k = 1; k < depth_; ++k) memory_.add(buffer(0).data(), buffer(k).data(), length_);
+  memory_.wait();
+  comm.add_natively(buffer(0));
   return buffer(0);
 }
 
@@ -194,12 +187,13 @@ void OrderedSum::exchange_slices(Communicator& comm) {
 void OrderedSum::add_slices() {
   const Slice mine = slice_of(rank_);
   float* total = buffer(0).data() + mine.offset;
-  for (std::size_t at = 0; at < mine.count; at += kPiece) {
-    const std::size_t count = std::min(kPiece, mine.count - at);
+  const std::size_t piece = memory_.piece();
+  for (std::size_t at = 0, count = 0; at < mine.count; at += count) {
+    count = std::min(piece, mine.count - at);
     for (const Addition& addition : additions_)
-      add(partials_[addition.into].slice + at, partials_[addition.from].slice + at, count);
+      memory_.add(partials_[addition.into].slice + at, partials_[addition.from].slice + at, count);
     const float* root = partials_.front().slice + at;  // the root's sum grows in the leftmost partial
-    if (root != total + at) std::memcpy(total + at, root, count * sizeof(float));
+    if (root != total + at) memory_.copy(total + at, root, count);
   }
 }
 

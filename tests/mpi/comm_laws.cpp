@@ -31,6 +31,12 @@ TEST(Mpi, TheOrderedSumEqualsTheReferenceTree) {
   laws::ordered_sum_equals_the_reference_tree(*in_pieces, world->size() + 1, 129);
 }
 
+TEST(Mpi, NativeSumsAreTheSumButForRounding) {
+  laws::native_sum_is_the_sum_but_for_rounding_and_equal_on_all_ranks(*world, 200'003);
+  laws::native_sum_is_the_sum_but_for_rounding_and_equal_on_all_ranks(*in_pieces, 129);
+  if (world->size() <= 7) laws::native_reduction_is_the_ordered_one_but_for_rounding(*world, 7, /*differs=*/world->size() == 3);
+}
+
 TEST(Mpi, LargeMessagesArriveWhole) {
   std::vector<int64_t> data(700'001, world->rank());
   if (world->rank() == 0) std::iota(data.begin(), data.end(), int64_t{5});

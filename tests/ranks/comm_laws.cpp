@@ -57,6 +57,13 @@ TEST(Single, IsATrueWorldOfOne) {
   laws::ordered_sum_equals_the_reference_tree(*comm, 7, 1003);
 }
 
+TEST(Single, HasNoSumOfItsOwn) {
+  const auto comm = make_single();
+  EXPECT_FALSE(comm->adds_natively());
+  std::vector<float> values(3);
+  EXPECT_THROW(comm->add_natively(values), BugError);
+}
+
 TEST(Single, RefusesAMessageToItselfOfAnotherSize) {
   const auto comm = make_single();
   std::vector<int> three(3), two(2);

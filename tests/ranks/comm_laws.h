@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <string_view>
 
 #include "gru4rec/base/random.h"
 #include "gru4rec/comm/agreement.h"
@@ -136,6 +137,50 @@ inline void ordered_sum_equals_the_reference_tree(Communicator& comm, int replic
       ASSERT_TRUE(same_bits(total[i], reference_sum(i, 0, replicas)))
           << "R " << replicas << " W " << comm.size() << " rank " << comm.rank() << " element " << i << " step " << step << ": "
           << total[i] << " != " << reference_sum(i, 0, replicas);
+  }
+}
+
+inline void native_sum_is_the_sum_but_for_rounding_and_equal_on_all_ranks(Communicator& comm, std::size_t length) {
+  ASSERT_TRUE(comm.adds_natively());
+  std::vector<float> values(length);
+  for (std::size_t i = 0; i < length; ++i) values[i] = gradient_at(comm.rank(), i);
+  comm.add_natively(values);
+  for (std::size_t i = 0; i < length; ++i) {
+    double sum = 0.0, size = 0.0;
+    for (int rank = 0; rank < comm.size(); ++rank) {
+      sum += static_cast<double>(gradient_at(rank, i));
+      size += std::abs(static_cast<double>(gradient_at(rank, i)));
+    }
+    ASSERT_NEAR(static_cast<double>(values[i]), sum, 1e-6 * size) << "element " << i;
+  }
+  const std::string_view bits(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+  for (const std::size_t hash : comm.all_gather(std::hash<std::string_view>()(bits)))
+    EXPECT_EQ(hash, std::hash<std::string_view>()(bits));
+  comm.add_natively({});
+}
+
+// `differs`: the library's order is not the tree's, which for some numbers of ranks it may be.
+inline void native_reduction_is_the_ordered_one_but_for_rounding(Communicator& comm, int replicas, bool differs) {
+  constexpr std::size_t kLength = 1003;
+  const ReplicaLayout layout(replicas, comm.size());
+  OrderedSum ordered(layout, comm.rank(), kLength), native(layout, comm.rank(), kLength);
+  for (OrderedSum* sum : {&ordered, &native}) {
+    for (const int replica : layout.replicas_of(comm.rank())) {
+      const std::span<float> gradient = sum->begin(replica);
+      for (std::size_t i = 0; i < kLength; ++i) gradient[i] += gradient_at(replica, i);
+      sum->end(replica);
+    }
+  }
+  const std::span<float> wanted = ordered.reduce(comm), got = native.reduce_natively(comm);
+  int differing = 0;
+  for (std::size_t i = 0; i < kLength; ++i) {
+    double size = 0.0;
+    for (int replica = 0; replica < replicas; ++replica) size += std::abs(static_cast<double>(gradient_at(replica, i)));
+    ASSERT_NEAR(static_cast<double>(got[i]), static_cast<double>(wanted[i]), 1e-6 * size) << "element " << i;
+    differing += same_bits(got[i], wanted[i]) ? 0 : 1;
+  }
+  if (differs) {
+    EXPECT_GT(differing, 0) << "ordered sums instead of native ones";
   }
 }
 

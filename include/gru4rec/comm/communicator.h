@@ -80,7 +80,7 @@ struct Incoming {
 class Transfer {
  public:
   virtual ~Transfer() = default;
-  Transfer() = default;
+  explicit Transfer(const char* primitive = "") : primitive_(primitive) {}  // a string literal; set anew by start()
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
 
@@ -91,7 +91,7 @@ class Transfer {
 
  private:
   friend class Communicator;
-  const char* primitive_ = "";
+  const char* primitive_;
 };
 
 // What a rank answers to the roll: where it is and on whom it waits. By rank; empty: silent.
@@ -114,14 +114,19 @@ class Communicator {
   int size() const { return static_cast<int>(ranks_.size()); }
   int local_rank() const { return ranks_[rank_].local_rank; }
   const std::string& host() const { return ranks_[rank_].host; }
-  const char* name() const { return name_; }                     // "single", "threads", "mpi"
+  const char* name() const { return name_; }                     // "single", "threads", "mpi", "nccl"
   const std::vector<RankInfo>& ranks() const { return ranks_; }  // by rank, agreed at start-up
   std::string describe(int rank) const;                          // "rank 2 (host node7, pid 4711)"
+  std::vector<int> others() const;                               // all ranks but this one, rising
   const CommOptions& options() const { return options_; }
   // The time limit is known only after rank 0 has told all its options; equal on all ranks.
   void set_timeout(double seconds) { options_.timeout = seconds; }
   Progress& progress() { return progress_; }
   const Progress& progress() const { return progress_; }
+  // Whether messages may lie in the memory of this rank's GPU.
+  virtual bool carries_device_memory() const { return false; }
+  // Whether add_natively() is there.
+  virtual bool adds_natively() const { return false; }
   // Called again and again while a wait lasts; may throw to end it.
   void set_wait_hook(std::function<void()> hook) { hook_ = std::move(hook); }
   // Ends the job with this exit code: all ranks, without waiting for them. The `threads` backend ends the other ranks' waits
@@ -137,6 +142,10 @@ class Communicator {
 
   // Returns when every rank has called it.
   void barrier();
+
+  // Adds `values` over the ranks, in place, in whatever order the backend's library takes; equal lengths everywhere. Only where
+  // adds_natively().
+  void add_natively(std::span<float> values);
 
   // Collective among the two ranks: sends `send` to `peer` and receives what it sends to us. `peer` may be this rank.
   template <typename T>
@@ -185,6 +194,10 @@ class Communicator {
   // Starts messages to and from other ranks, none empty or longer than chunk_bytes. Local.
   virtual std::unique_ptr<Transfer> post(const char* primitive, std::span<const Outgoing> out,
                                          std::span<const Incoming> in) = 0;
+  // Starts add_natively() of values that are not empty. Local.
+  virtual std::unique_ptr<Transfer> post_sum(std::span<float> values);
+  // Delivers what a rank sends to itself; the two may overlap. Local.
+  virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes);
   // Whether another rank has called the roll. Cheap; Local.
   virtual bool roll_called() = 0;
   // Answers the roll, and collects the others' answers for `seconds`. Local.
@@ -193,6 +206,8 @@ class Communicator {
   std::vector<RankInfo> ranks_;
 
  private:
+  friend class NcclCommunicator;  // leaves the roll, and what is in the memory of the host, to another communicator
+
   template <typename T>
   static std::span<std::byte> bytes_of(std::span<T> values) {
     static_assert(std::is_trivially_copyable_v<T>, "only plain values travel between ranks");
@@ -205,6 +220,7 @@ class Communicator {
                           std::span<std::byte> receive, std::span<const std::size_t> receive_counts, std::size_t width);
   void all_gather_v_bytes(std::span<const std::byte> mine, std::span<const std::size_t> counts, std::span<std::byte> all,
                           std::size_t width);
+  void copy_own(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in);
   void poll(Transfer& transfer);
   [[noreturn]] void give_up(const Transfer& transfer, double waited);
   void refuse_if_broken() const;

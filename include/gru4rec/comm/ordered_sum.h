@@ -14,6 +14,7 @@
 
 #include "gru4rec/comm/communicator.h"
 #include "gru4rec/comm/replica_layout.h"
+#include "gru4rec/comm/sum_memory.h"
 
 namespace gru4rec {
 
@@ -55,8 +56,8 @@ T tree_sum(std::span<const T> values) {
 // buffers handed out here, which are added as soon as the tree allows; then ranks exchange slices of the partial sums, each
 // adds one slice in the tree's order in fp32, and all gather the slices.
 //
-// Owns its memory, allocated once: sum_buffers() vectors, plus, with W > 1 ranks, one slice of length/W for each partial
-// sum of the other ranks. Buffers start at 64-byte boundaries. One thread.
+// Owns its vectors, allocated once in the memory it is given: sum_buffers() vectors, plus, with W > 1 ranks, one slice of
+// length/W for each partial sum of the other ranks. Buffers start at 64-byte boundaries. One thread.
 //
 //   OrderedSum sum(layout, comm.rank(), parameters.size());
 //   for (int replica : layout.replicas_of(comm.rank())) {
@@ -67,7 +68,8 @@ T tree_sum(std::span<const T> values) {
 //   std::span<float> total = sum.reduce(comm);
 class OrderedSum {
  public:
-  OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length);
+  // `memory` lives longer. Of a GPU, it wants a communicator that carries_device_memory() where there is more than one rank.
+  OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length, SumMemory& memory = host_memory());
 
   // Local. The buffer for the gradient of `replica`, filled with zeros. Replicas come in order, each ended before the next. It
   // also starts the next step: the former total is gone.
@@ -76,6 +78,8 @@ class OrderedSum {
   void end(int replica);
   // Collective. The sum over all replicas, equal on all ranks bit for bit; valid, and writable, until the next begin().
   std::span<float> reduce(Communicator& comm);
+  // Collective. The same sum but for rounding: adds what this rank has, and leaves the rest to comm.add_natively().
+  std::span<float> reduce_natively(Communicator& comm);
 
   std::size_t length() const { return length_; }
   int buffers() const { return buffers_; }
@@ -83,10 +87,11 @@ class OrderedSum {
   std::span<float> buffer(int k) { return {pool_.get() + static_cast<std::size_t>(k) * stride_, length_}; }
 
  private:
-  struct Free {
-    void operator()(float* memory) const;
+  struct Release {
+    SumMemory* owner;
+    void operator()(float* memory) const { owner->release(memory); }
   };
-  using Floats = std::unique_ptr<float[], Free>;  // 64-byte aligned
+  using Floats = std::unique_ptr<float[], Release>;
   struct Slice {
     std::size_t offset;
     std::size_t count;
@@ -101,7 +106,7 @@ class OrderedSum {
     int from;
   };
 
-  static Floats allocate(std::size_t floats);
+  Floats allocate(std::size_t floats) { return {memory_.allocate(floats), Release{&memory_}}; }
   Slice slice_of(int rank) const;
   void plan_exchange();
   int plan_additions(TreeNode node);
@@ -110,6 +115,7 @@ class OrderedSum {
   void add_slices();
   void gather_total(Communicator& comm);
 
+  SumMemory& memory_;
   ReplicaLayout layout_;
   int rank_;
   ReplicaLayout::Block own_;
@@ -118,7 +124,7 @@ class OrderedSum {
   std::vector<int> merges_;  // by own replica
   int buffers_;
   Floats pool_;
-  Floats inbox_;                   // our slice of the other ranks' partial sums
+  Floats inbox_{nullptr, {}};      // our slice of the other ranks' partial sums
   std::vector<Partial> partials_;  // of all ranks, in replica order
   std::vector<Addition> additions_;
   int next_;           // replica that begin() expects

@@ -55,4 +55,14 @@ std::unique_ptr<Communicator> make_single(const CommOptions& options = {});
 // Collective. MPI_COMM_WORLD, duplicated, so that our messages meet nobody else's.
 std::unique_ptr<Communicator> make_mpi(const MpiEnvironment& environment, const CommOptions& options);
 
+// Collective. The ranks of `host`, whose messages may also lie in the memory of GPUs: those go by NCCL from GPU to GPU, all
+// others by `host`. `device`: the GPU of this rank, by its number in the CUDA runtime. Throws UserError where why_no_nccl() has
+// something to say, and SurroundingsError where the GPUs cannot be connected within the time limit.
+//
+//   std::shared_ptr<Communicator> world = make_world(mpi, options);
+//   if (why_no_nccl(*world, device).empty()) world = make_nccl(world, device);
+std::unique_ptr<Communicator> make_nccl(std::shared_ptr<Communicator> host, int device);
+// Collective. Why these ranks cannot use NCCL, the same on all; empty if they can. Two ranks on one GPU cannot.
+std::string why_no_nccl(Communicator& host, int device);
+
 }  // namespace gru4rec
