@@ -201,6 +201,11 @@ void check_together(const Options& options, std::vector<std::string>& errors) {
     errors.push_back(
         "option 'learning_rate_schedule': got plateau with eval_step 0, wanted evaluations that say when to lower the rate. "
         "Set eval_step to 1 or more, or learning_rate_schedule to constant or cosine.");
+  if (options.gpu_sum == GpuSum::nccl && options.device == DeviceKind::cpu)
+    errors.push_back(
+        "option 'gpu_sum': got nccl with device cpu, wanted device cuda: NCCL adds what GPUs made. Set device to cuda, or "
+        "leave "
+        "gpu_sum out.");
   if (options.teacher == "auto" && options.epochs == 0)
     errors.push_back(
         "option 'teacher': auto trains a teacher for as many epochs as its student, and epochs is 0. Raise epochs.");

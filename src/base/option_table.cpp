@@ -269,6 +269,13 @@ void add_training(std::vector<OptionRow>& rows) {
   add("replicas", Origin::ours, kNumbers, integer(&O::replicas, between(0, 65536)),
       "Logical workers among which each batch is divided; at least as many as ranks. The results depend on it in the last bits "
       "and never on the number of ranks. 0: the number of ranks of the first start.");
+  add("reduction", Origin::ours, kNumbers,
+      choice<Reduction>(&O::reduction, {{"ordered", Reduction::ordered}, {"native", Reduction::native}}),
+      "How gradients are added over replicas. ordered: in one order, whoever owns them. native: each rank adds its own, then "
+      "MPI "
+      "or NCCL adds over ranks in an order of its own, so that the last bits, and the digest, depend on the number of ranks; "
+      "for "
+      "those whom the sum of gradients costs too much. A world of one always adds in order.");
   add("num_threads", Origin::ours, kNeutral, integer(&O::num_threads, between(1, 1024)),
       "Threads of one rank. Ranks times threads should not exceed the cores. The last bits of a result may depend on it.");
 }
@@ -321,6 +328,13 @@ void add_surroundings(std::vector<OptionRow>& rows) {
       "What forward, backward and scores are computed on. cuda: a GPU for each rank, in turn where a host has fewer than "
       "ranks; wants a program that was built with the CUDA build of LibTorch. The last bits of a result depend on it. Has not "
       "been run on a GPU yet.");
+  add("gpu_sum", Origin::ours, kNeutral,
+      choice<GpuSum>(&O::gpu_sum, {{"auto", GpuSum::automatic}, {"host", GpuSum::host}, {"nccl", GpuSum::nccl}}),
+      "With device cuda: where gradients are added. host: in the memory of the host, and sent by MPI. nccl: in that of the "
+      "GPUs, "
+      "and sent from GPU to GPU by NCCL; wants a GPU for each rank. Neither changes a bit of the sum. auto: nccl where there "
+      "is "
+      "more than one rank, each has its GPU, and the program was built with NCCL. Has not been run on a GPU yet.");
   add("comm_timeout", Origin::ours, kNeutral, real(&O::comm_timeout, above(0)),
       "Seconds without progress after which a rank is taken for lost and the job ends. Smaller notices sooner, and may take a "
       "slow disk for a dead rank.");

@@ -171,7 +171,7 @@ int signal_between_stages(const StopFlag& stop, Communicator& comm) {
 }  // namespace
 
 int run_train(Options options, MpiEnvironment& environment) {
-  const std::unique_ptr<Communicator> comm = enter_world(environment, options);
+  const std::unique_ptr<Communicator> comm = between_gpus(enter_world(environment, options), options);
   const Watchdog watchdog(*comm);
   const Store store = open_store(options, *comm);
   const bool writes = comm->rank() == 0;

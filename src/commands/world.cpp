@@ -1,5 +1,7 @@
 #include "world.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <cstdlib>
 
@@ -8,6 +10,7 @@
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/version.h"
 #include "gru4rec/comm/agreement.h"
+#include "gru4rec/model/device.h"
 #include "gru4rec/train/determinism.h"
 
 namespace gru4rec {
@@ -34,6 +37,20 @@ std::unique_ptr<Communicator> enter_world(MpiEnvironment& environment, Options& 
   pin_kernels(*std::min_element(capabilities.begin(), capabilities.end()), options.num_threads,
               options.deterministic == "strict");
   return comm;
+}
+
+std::unique_ptr<Communicator> between_gpus(std::unique_ptr<Communicator> host, const Options& options) {
+  const bool alone = options.gpu_sum == GpuSum::automatic && host->size() == 1;
+  if (options.device == DeviceKind::cpu || options.gpu_sum == GpuSum::host || alone) return host;
+  const int gpu = compute_device(options.device, host->local_rank()).index();
+  if (options.gpu_sum == GpuSum::automatic) {
+    const std::string why = why_no_nccl(*host, gpu);
+    if (!why.empty()) {
+      if (host->rank() == 0) spdlog::warn("gpu_sum auto: gradients are added in the memory of the host, since {}", why);
+      return host;
+    }
+  }
+  return make_nccl(std::move(host), gpu);
 }
 
 Store open_store(const Options& options, Communicator& comm) {

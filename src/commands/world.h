@@ -16,6 +16,10 @@ int launched_rank();
 // lowest capability of any rank. `options` need only be filled on rank 0.
 std::unique_ptr<Communicator> enter_world(MpiEnvironment& environment, Options& options);
 
+// Collective. The ranks of `host`, whose gradients go from GPU to GPU by NCCL where the options want that and it can be had;
+// otherwise `host` itself.
+std::unique_ptr<Communicator> between_gpus(std::unique_ptr<Communicator> host, const Options& options);
+
 // Opens the store on every rank; all must see the same data.
 Store open_store(const Options& options, Communicator& comm);
 

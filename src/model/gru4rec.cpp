@@ -200,12 +200,17 @@ Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::ve
 
 LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient,
                                   const OutputLoss* loss_of) {
+  return forward_backward(batch, key, at::from_blob(gradient.data(), {static_cast<int64_t>(gradient.size())}, at::kFloat),
+                          loss_of);
+}
+
+LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, const Tensor& gradient, const OutputLoss* loss_of) {
   if (batch.targets() == 0) return {};
-  const Tensor sum = at::from_blob(gradient.data(), {static_cast<int64_t>(gradient.size())}, at::kFloat);
   const Tensor flat = working_copy();
-  const Tensor working_gradient = computes_apart() ? at::zeros(sum.sizes(), flat.options()) : sum;
+  const bool elsewhere = computes_apart() && gradient.is_cpu();
+  const Tensor working_gradient = elsewhere ? at::zeros(gradient.sizes(), flat.options()) : gradient;
   const double loss = add_gradient(batch, key, loss_of ? *loss_of : *loss_, flat, working_gradient);
-  if (computes_apart()) sum.add_(downloaded(working_gradient));
+  if (elsewhere) gradient.add_(downloaded(working_gradient));
   return {loss, batch.count()};
 }
 

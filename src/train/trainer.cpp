@@ -78,7 +78,9 @@ Options settled(Options options, const RunStart& start) {
   return options;
 }
 
-bool all_finite(std::span<const float> values) {
+bool all_finite(const at::Tensor& tensor) {
+  if (!tensor.is_cpu()) return tensor.isfinite().all().item<bool>();
+  const std::span<const float> values(tensor.const_data_ptr<float>(), static_cast<size_t>(tensor.numel()));
   constexpr uint32_t kExponent = 0x7f800000;
   uint32_t non_finite = 0;
   for (float value : values) non_finite |= (std::bit_cast<uint32_t>(value) & kExponent) == kExponent;
@@ -247,7 +249,10 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
       optimizer_(model_.layout(), optimizer_options(options_)),
       plan_(std::make_unique<EpochPlan>(store, plan_options(options_))),
       items_(store),
-      gradient_(layout_, comm.rank(), static_cast<size_t>(model_.layout().gradient_floats(options_.freeze_item_embeddings))),
+      sum_device_(comm.carries_device_memory() ? model_.device() : at::Device(at::kCPU)),
+      sum_memory_(sum_device_.is_cpu() ? nullptr : std::make_unique<DeviceMemory>(sum_device_)),
+      gradient_(layout_, comm.rank(), static_cast<size_t>(model_.layout().gradient_floats(options_.freeze_item_embeddings)),
+                sum_memory_ ? *sum_memory_ : host_memory()),
       valid_(store, Split::valid, evaluator_options(options_)),
       early_stopping_{options_.stopping_step, options_.metric_decimal_place},
       checkpoints_(options_.checkpoint_dir, options_.keep_checkpoints),
@@ -314,7 +319,7 @@ StepReport Trainer::run_replicas() {
       const std::vector<Segment> segments = plan_->share(state_.epoch, state_.batch, static_cast<uint32_t>(replica));
       const Batch batch = pack(segments, items_, {options_.item_dropout_prob, options_.seed, state_.epoch}, options_.direction);
       const std::unique_ptr<OutputLoss> other_loss = loss_of(segments, batch);
-      const std::span<float> gradient = gradient_.begin(replica);
+      const at::Tensor gradient = tensor_over(gradient_.begin(replica), sum_device_);
       const LossSum loss =
           model_.forward_backward(batch, {options_.seed, state_.epoch, state_.step}, gradient, other_loss.get());
       report.targets += loss.count;
@@ -339,10 +344,19 @@ StepReport Trainer::run_replicas() {
   return report;
 }
 
+// Collective. In the memory of the host, whatever memory they were added in.
+std::span<float> Trainer::sum_of_gradients() {
+  const bool native = options_.reduction == Reduction::native && comm_.adds_natively();
+  const std::span<float> sum = native ? gradient_.reduce_natively(comm_) : gradient_.reduce(comm_);
+  if (sum_device_.is_cpu()) return sum;
+  sum_on_host_ = downloaded(tensor_over(sum, sum_device_));
+  return {sum_on_host_.data_ptr<float>(), sum.size()};
+}
+
 void Trainer::update(const Agreement& all) {
   const double start = now();
   comm_.progress().report(state_.step, "sum of gradients");
-  const std::span<float> sum = gradient_.reduce(comm_);
+  const std::span<float> sum = sum_of_gradients();
   const double factor = rate_factor_now();
   ++state_.step;
   if (all.targets > 0) {  // item dropout may leave none in a tiny batch

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
@@ -18,7 +19,9 @@
 #include <limits>
 #include <optional>
 
+#include "../ranks/comm_laws.h"
 #include "gru4rec/base/error.h"
+#include "gru4rec/comm/threads.h"
 #include "gru4rec/data/negatives.h"
 #include "gru4rec/data/plan.h"
 #include "gru4rec/eval/evaluator.h"
@@ -27,6 +30,7 @@
 #include "gru4rec/model/full_softmax.h"
 #include "gru4rec/model/gru_layer.h"
 #include "gru4rec/model/table_rows.h"
+#include "gru4rec/train/device_memory.h"
 #include "gru4rec/train/optimizer.h"
 #include "support/packed_batch.h"
 #include "support/temporary_folder.h"
@@ -327,6 +331,40 @@ TEST_P(ModelOnDevice, StepsOfTrainingEndWhereTheLoopsEnd) {
   for (size_t i = 0; i < plain.parameters().size(); ++i)
     largest_distance = std::max(largest_distance, std::abs(double{plain.parameters()[i]} - double{other.parameters()[i]}));
   EXPECT_LT(largest_distance, 1e-3);
+}
+
+TEST_P(OnDevice, TheOrderedSumInTheMemoryOfTheDeviceHasTheBitsOfTheHosts) {
+  constexpr int kReplicas = 7;
+  constexpr size_t kLength = 1003;
+  run_ranks(device_.is_cpu() ? 3 : 1, [&](Communicator& comm) {  // only NCCL sends from the memory of a GPU
+    const ReplicaLayout layout(kReplicas, comm.size());
+    DeviceMemory memory(device_);
+    OrderedSum sum(layout, comm.rank(), kLength, memory);
+    for (int step = 0; step < 2; ++step) {
+      for (const int replica : layout.replicas_of(comm.rank())) {
+        Tensor gradient = at::empty({static_cast<int64_t>(kLength)}, at::kFloat);
+        for (size_t i = 0; i < kLength; ++i) gradient.data_ptr<float>()[i] = laws::gradient_at(replica, i);
+        tensor_over(sum.begin(replica), device_).add_(upload(gradient));
+        sum.end(replica);
+      }
+      const Tensor total = downloaded(tensor_over(sum.reduce(comm), device_));
+      for (size_t i = 0; i < kLength; ++i)
+        ASSERT_TRUE(laws::same_bits(total.data_ptr<float>()[i], laws::reference_sum(i, 0, kReplicas))) << i;
+    }
+  });
+}
+
+TEST_P(ModelOnDevice, AGradientInTheMemoryOfTheDeviceIsAddedToWhereItIs) {
+  Gru4Rec model(shape(), device_);
+  model.initialise(4, EmbeddingInit::unit);
+  const Batch all = batch(Augmentation::one_pass);
+  there([&] {
+    const StepResult expected = step_of(model, all);
+    const Tensor gradient = upload(at::full({model.layout().gradient_floats()}, 0.25, at::kFloat));
+    EXPECT_EQ(model.forward_backward(all, {9, 2, 5}, gradient).sum, expected.loss.sum);
+    const Tensor got = downloaded(gradient);
+    expect_near(std::vector<float>(got.data_ptr<float>(), got.data_ptr<float>() + got.numel()), expected.gradient, "gradient");
+  });
 }
 
 TEST_P(OnDevice, RanksCountTheOtherItemsNotScoredBelowTheTarget) {

@@ -146,6 +146,8 @@ TEST(Options, ThatAskForSomethingElseAreRefusedWithTheReason) {
   EXPECT_THAT(error_of("learning_rate_schedule: plateau\neval_step: 0\n"),
               AllOf(HasSubstr("got plateau with eval_step 0, wanted evaluations"), HasSubstr("Set eval_step to 1 or more")));
   EXPECT_EQ(error_of("learning_rate_schedule: plateau\neval_step: 2\n"), "accepted");
+  EXPECT_THAT(error_of("gpu_sum: nccl\n"), HasSubstr("got nccl with device cpu, wanted device cuda"));
+  EXPECT_EQ(error_of("gpu_sum: nccl\ndevice: cuda\n"), "accepted");
   EXPECT_THAT(error_of("teacher: t.h5\nloss_type: BPR\n"), HasSubstr("loss_type CE"));
   EXPECT_THAT(error_of("teacher: t.h5\ndirection: backward\n"), HasSubstr("contradict"));
   EXPECT_THAT(error_of("teacher: t.h5\naugmentation: prefixes\n"), HasSubstr("one_pass"));
@@ -269,6 +271,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"stopping_step", "0"},
     {"seed", "18446744073709551615"},
     {"replicas", "3"},
+    {"reduction", "native"},
     {"num_threads", "2"},
     {"eval_batch_size", "1"},
     {"topk", "5"},
@@ -282,6 +285,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"resume", "on"},
     {"debug", "1"},
     {"device", "CUDA"},
+    {"gpu_sum", "host"},
     {"comm_timeout", "0.5"},
     {"stop_timeout", "1.25"},
     {"deterministic", "relaxed"},

@@ -50,7 +50,10 @@ enum class EmbeddingInit { xavier_normal, unit };   // what the item table is dr
 enum class Schedule { constant, cosine, plateau };  // of the learning rate
 enum class Precision { automatic, fp32, bf16 };     // of products with item vectors
 
-enum class DeviceKind { cpu, cuda };  // that computes
+enum class Reduction { ordered, native };  // of gradients over replicas: in the order of a tree, or as MPI or NCCL add
+
+enum class DeviceKind { cpu, cuda };          // that computes
+enum class GpuSum { automatic, host, nccl };  // where gradients are added that GPUs made
 
 // eval_args: how sessions are divided into train, valid and test.
 struct SplitOptions {
@@ -136,7 +139,8 @@ struct Options {
   uint64_t seed = 2020;
   Precision precision = Precision::automatic;  // of training's products with item vectors; automatic: bf16 where it is fast
   int64_t replicas = 0;                        // 0: the world size of the first start
-  int64_t num_threads = 1;                     // of one rank
+  Reduction reduction = Reduction::ordered;
+  int64_t num_threads = 1;  // of one rank
   // Evaluation ---------------------------------------------------------------------------------------------------------
   int64_t eval_batch_size = 4096;
   std::vector<int64_t> topk = {10, 20};
@@ -154,6 +158,7 @@ struct Options {
   bool debug = false;
   // Surroundings -------------------------------------------------------------------------------------------------------
   DeviceKind device = DeviceKind::cpu;
+  GpuSum gpu_sum = GpuSum::automatic;    // automatic: nccl where it is there and there is more than one rank
   double comm_timeout = 600.0;           // seconds without progress after which a rank is taken for lost
   double stop_timeout = 30.0;            // seconds a stopping rank waits for the others before it leaves with 3
   std::string deterministic = "strict";  // strict: same bits on any number of ranks; relaxed: fastest kernels

@@ -2,7 +2,7 @@
 //
 // On the processor the work between matrix products is done by loops over memory (model/row_kernels.h, model/gru_kernels.h).
 // Elsewhere the same algorithm is made of ATen operations (model/tensor_kernels.h), which run wherever their tensors are.
-// Parameters and gradients that others see stay in the memory of the host.
+// Parameters that others see stay in the memory of the host, and gradients unless NCCL carries them (train/device_memory.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -7,8 +7,8 @@
 //   model.initialise(seed);
 //   LossSum loss = model.forward_backward(batch, {seed, epoch}, gradient);
 //
-// On a GPU (model/device.h) the flat buffer and the gradient stay where they are, in the memory of the host: a step begins with
-// a copy of the former to the device and ends with one of the latter back, and everything between is on the device.
+// On a GPU (model/device.h) the flat buffer stays in the memory of the host, and a gradient that is handed in there: a step begins
+// with a copy of the former to the device and ends with one of the latter back, and everything between is on the device.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -63,6 +63,9 @@ class Gru4Rec {
   // [layout().gradient_floats(true)] where the table is constant: then none is made for it.
   // `loss`: for this batch, instead of the one that is set.
   LossSum forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient, const OutputLoss* loss = nullptr);
+  // The same; `gradient`, flat, may also be where the model computes, and is then not copied.
+  LossSum forward_backward(const Batch& batch, const StepKey& key, const at::Tensor& gradient,
+                           const OutputLoss* loss = nullptr);
 
   // Those of a Scorer made now.
   at::Tensor queries(const Batch& batch) const;

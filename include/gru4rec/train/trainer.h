@@ -18,6 +18,7 @@
 #include "gru4rec/model/gru4rec.h"
 #include "gru4rec/train/checkpoint.h"
 #include "gru4rec/train/debug_checks.h"
+#include "gru4rec/train/device_memory.h"
 #include "gru4rec/train/early_stopping.h"
 #include "gru4rec/train/optimizer.h"
 #include "gru4rec/train/run_folder.h"
@@ -88,6 +89,7 @@ class Trainer {
   void restore(int64_t step);
   CheckpointInfo checkpoint_info() const;
   StepReport run_replicas();
+  std::span<float> sum_of_gradients();
   void update(const Agreement& all);
   void record_epoch();
   std::optional<RankHistogram> evaluate_valid();
@@ -118,7 +120,10 @@ class Trainer {
   Optimizer optimizer_;
   std::unique_ptr<EpochPlan> plan_;
   ItemReader items_;
+  at::Device sum_device_;                     // that of the model, if ranks can send from there
+  std::unique_ptr<DeviceMemory> sum_memory_;  // there, unless it is the host
   OrderedSum gradient_;
+  at::Tensor sum_on_host_;  // of gradients that are added elsewhere
   Evaluator valid_;
   EarlyStopping early_stopping_;
   CheckpointFolder checkpoints_;
