@@ -126,7 +126,7 @@ void Communicator::wait(std::unique_ptr<Transfer> transfer) {
     broken_ = error.what();
     throw;
   }
-  progress_.beat();
+  progress_->beat();
 }
 
 void Communicator::transfer(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in) {
@@ -143,7 +143,7 @@ void Communicator::add_natively(std::span<float> values) {
 
 void Communicator::poll(Transfer& transfer) {
   if (transfer.advance(0.0)) return;
-  const WaitingMark mark(progress_);
+  const WaitingMark mark(*progress_);
   WaitClock clock;
   double waited = 0.0;
   while (!transfer.advance(waited)) {
@@ -156,9 +156,9 @@ void Communicator::poll(Transfer& transfer) {
 void Communicator::give_up(const Transfer& transfer, double waited) {
   const std::vector<int> missing = transfer.missing();
   Whereabouts mine;
-  mine.step = progress_.step();
+  mine.step = progress_->step();
   mine.waits_for = missing.empty() ? -1 : missing.front();
-  copy_text(mine.operation, progress_.operation());
+  copy_text(mine.operation, progress_->operation());
   copy_text(mine.primitive, transfer.primitive_);
   const Answers answers = roll_call(mine, std::clamp(options_.timeout / 10, 0.5, 10.0));
 

@@ -273,7 +273,9 @@ class NcclCommunicator : public Communicator {
       : Communicator("nccl", host->rank(), host->ranks(), host->options()),
         host_(std::move(host)),
         device_(device),
-        connection_(*this, device, id) {}
+        connection_(*this, device, id) {
+    progress_ = host_->progress_;  // the errors of either say where this rank is
+  }
 
   void connect() { wait(std::make_unique<Connecting>(connection_)); }
 

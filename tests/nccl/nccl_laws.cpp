@@ -96,6 +96,14 @@ TEST_F(Nccl, WhatIsInTheMemoryOfTheHostGoesByTheCommunicatorOfTheHost) {
   EXPECT_EQ(small_nccl::counts().sends, 0);
 }
 
+TEST_F(Nccl, TheCommunicatorOfTheHostKnowsHowFarTheRankIs) {
+  run_ranks(2, kWhole, [](Communicator& host) {
+    over(host, host.rank())->progress().report(5, "backward");
+    EXPECT_EQ(host.progress().step(), 5);
+    EXPECT_STREQ(host.progress().operation(), "backward");
+  });
+}
+
 TEST_F(Nccl, ASetWithMessagesInBothMemoriesIsRefused) {
   run_gpus(2, kWhole, false, [](Communicator& comm) {
     int out = 1, in = 0;

@@ -121,8 +121,8 @@ class Communicator {
   const CommOptions& options() const { return options_; }
   // The time limit is known only after rank 0 has told all its options; equal on all ranks.
   void set_timeout(double seconds) { options_.timeout = seconds; }
-  Progress& progress() { return progress_; }
-  const Progress& progress() const { return progress_; }
+  Progress& progress() { return *progress_; }
+  const Progress& progress() const { return *progress_; }
   // Whether messages may lie in the memory of this rank's GPU.
   virtual bool carries_device_memory() const { return false; }
   // Whether add_natively() is there.
@@ -228,7 +228,7 @@ class Communicator {
   const char* name_;
   int rank_;
   CommOptions options_;
-  Progress progress_;
+  std::shared_ptr<Progress> progress_ = std::make_shared<Progress>();
   std::function<void()> hook_;
   std::string broken_;  // the error that made this communicator unusable
 };
