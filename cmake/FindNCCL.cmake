@@ -22,6 +22,7 @@ find_library(NCCL_cudart_LIBRARY NAMES cudart libcudart.so.13 libcudart.so.12 NA
   HINTS ${_cuda_lib_dirs} ${LibTorch_ROOT_DIR}/lib ${CUDAToolkit_ROOT}/lib64 $ENV{CUDA_HOME}/lib64 /usr/local/cuda/lib64)
 
 if(NCCL_INCLUDE_DIR)
+  cmake_path(GET NCCL_INCLUDE_DIR PARENT_PATH NCCL_ROOT_DIR)
   set(_version)
   foreach(_part MAJOR MINOR PATCH)
     file(STRINGS ${NCCL_INCLUDE_DIR}/nccl.h _line REGEX "#define NCCL_${_part} +[0-9]+")
