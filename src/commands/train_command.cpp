@@ -180,7 +180,8 @@ int run_train(Options options, MpiEnvironment& environment) {
   const StopOnSignals handlers(stop);
   std::vector<Stage> stages = stages_of(options);
   std::vector<std::unique_ptr<RunFolder>> folders(stages.size());  // on rank 0; locked until the last stage has ended
-  for (size_t i = 0; writes && i < stages.size(); ++i) folders[i] = std::make_unique<RunFolder>(stages[i].options.run_dir);
+  for (size_t i = 0; writes && i < stages.size(); ++i)
+    folders[i] = std::make_unique<RunFolder>(run_dir_of(stages[i]), checkpoints_of(stages[i]));
   const auto run = static_cast<size_t>(std::ranges::find(stages, options.run_dir, run_dir_of) - stages.begin());
   const std::vector<RunStart> starts = find_starts(stages, store, *comm);
   const size_t first = first_to_run(starts);

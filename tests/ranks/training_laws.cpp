@@ -56,7 +56,7 @@ class Training : public ::testing::Test {
       if (by_tensor_operations_) scope.emplace();
       const Store store(options.store);
       std::optional<RunFolder> run;
-      if (comm.rank() == 0) run.emplace(options.run_dir);
+      if (comm.rank() == 0) run.emplace(options.run_dir, options.checkpoint_dir);
       StopFlag stop;
       Trainer trainer(options, find_start(options, store.info(), comm), store, comm, stop, run ? &*run : nullptr, nullptr);
       if (prepare) prepare(comm.rank(), trainer, stop);
@@ -226,7 +226,7 @@ TEST_F(Training, ResumedAtAnyStepOnAnyNumberOfRanksEndsWithTheSameDigest) {
       listener.at = stop_at;
       listener.flag = &stop;
       std::optional<RunFolder> run;
-      if (comm.rank() == 0) run.emplace(o.run_dir);
+      if (comm.rank() == 0) run.emplace(o.run_dir, o.checkpoint_dir);
       Trainer trainer(o, find_start(o, store.info(), comm), store, comm, stop, run ? &*run : nullptr,
                       comm.rank() == 0 ? &listener : nullptr);
       EXPECT_EQ(trainer.run().stop_signal, SIGUSR1);

@@ -8,13 +8,26 @@
 
 namespace gru4rec {
 
+// Makes a folder and holds the lock (flock) of a hidden file in it until the object dies, or the process does: no lock is ever
+// left behind. The file says who holds it, for the message to others. On a file system without locks it warns and holds
+// nothing. Throws UserError if another has the lock, with its host and process; SurroundingsError. Local; one thread.
+class FolderLock {
+ public:
+  // `what` and `option` for messages: "run folder", "run_dir".
+  FolderLock(const std::filesystem::path& folder, const char* file, const char* what, const char* option);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
+
 class RunFolder {
  public:
-  // Makes the folder and takes its lock until the object dies. Throws UserError if another process holds it.
-  explicit RunFolder(std::filesystem::path folder);
-  ~RunFolder();
-  RunFolder(const RunFolder&) = delete;
-  RunFolder& operator=(const RunFolder&) = delete;
+  // Makes the folder and that of its checkpoints, wherever that is, and locks both until the object dies: two runs never write
+  // to one of them. Throws UserError if another process holds a lock.
+  RunFolder(std::filesystem::path folder, const std::filesystem::path& checkpoints);
 
   const std::filesystem::path& path() const { return folder_; }
 
@@ -27,7 +40,8 @@ class RunFolder {
 
  private:
   std::filesystem::path folder_;
-  int lock_ = -1;
+  FolderLock lock_;
+  FolderLock checkpoints_lock_;  // of a name of its own, as the two folders may be one
 };
 
 }  // namespace gru4rec

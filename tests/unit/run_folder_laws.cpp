@@ -1,0 +1,69 @@
+// Laws of a run's folders: one run at a time writes to them, and a run that died keeps nobody out.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "gru4rec/base/error.h"
+#include "gru4rec/comm/communicator.h"
+#include "gru4rec/train/run_folder.h"
+#include "support/temporary_folder.h"
+
+namespace gru4rec {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using testing::TemporaryFolder;
+namespace fs = std::filesystem;
+
+std::string refusal(const fs::path& run, const fs::path& checkpoints) {
+  try {
+    const RunFolder folder(run, checkpoints);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "no refusal";
+}
+
+TEST(RunFolder, TwoRunsNeverShareARunFolderOrAFolderOfCheckpoints) {
+  const TemporaryFolder folder;
+  {
+    const RunFolder first(folder / "a", folder / "a/checkpoints");
+    const std::string me = fmt::format("(host {}, pid {})", host_name(), getpid());
+    EXPECT_THAT(refusal(folder / "a", folder / "elsewhere"),
+                AllOf(HasSubstr("the run folder " + (folder / "a").string()), HasSubstr(me), HasSubstr("another run_dir")));
+    EXPECT_THAT(refusal(folder / "b", folder / "a/checkpoints"),
+                AllOf(HasSubstr("the folder of checkpoints " + (folder / "a/checkpoints").string()), HasSubstr(me),
+                      HasSubstr("another checkpoint_dir")));
+    EXPECT_EQ(refusal(folder / "b", folder / "b/checkpoints"), "no refusal");
+  }
+  EXPECT_EQ(refusal(folder / "a", folder / "a/checkpoints"), "no refusal") << "the first has ended";
+  EXPECT_EQ(refusal(folder / "c", folder / "c"), "no refusal") << "one folder for both";
+}
+
+TEST(RunFolder, ALockGoesWithTheProcessThatIsKilled) {
+  const TemporaryFolder folder;
+  std::array<int, 2> ready{};
+  ASSERT_EQ(pipe(ready.data()), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    const RunFolder held(folder / "a", folder / "a/checkpoints");
+    if (write(ready[1], "x", 1) == 1) pause();
+    _exit(1);
+  }
+  close(ready[1]);
+  char byte = 0;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1) << "the child has no lock";
+  close(ready[0]);
+  EXPECT_THAT(refusal(folder / "a", folder / "a/checkpoints"), HasSubstr(fmt::format("pid {})", child)));
+  kill(child, SIGKILL);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  EXPECT_EQ(refusal(folder / "a", folder / "a/checkpoints"), "no refusal");
+}
+
+}  // namespace
+}  // namespace gru4rec
