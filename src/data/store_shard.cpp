@@ -1,6 +1,7 @@
 #include "store_shard.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +16,18 @@ namespace fs = std::filesystem;
 
 ReadOnlyFile::ReadOnlyFile(fs::path path) : path_(std::move(path)), fd_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC)) {
   if (fd_ < 0) throw_io_error("open", path_, errno);
+  opened_ = version();
+}
+
+ReadOnlyFile::Version ReadOnlyFile::version() const {
+  struct stat status {};
+  if (::fstat(fd_, &status) != 0) throw_io_error("look at", path_, errno);
+  return {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+}
+
+bool ReadOnlyFile::changed() const {
+  if (!known_changed() && version() != opened_) changed_.store(true, std::memory_order_relaxed);
+  return known_changed();
 }
 
 ReadOnlyFile::~ReadOnlyFile() { ::close(fd_); }
@@ -43,7 +56,7 @@ void CheckedArray::forget_verified() {
 }
 
 bool CheckedArray::verified(uint64_t block) const {
-  return verified_[block / 64].load(std::memory_order_acquire) >> (block % 64) & 1;
+  return !file_->known_changed() && verified_[block / 64].load(std::memory_order_acquire) >> (block % 64) & 1;
 }
 
 void CheckedArray::read_raw(uint64_t first, uint64_t count, char* out) const {
@@ -55,16 +68,24 @@ void CheckedArray::verify_block(uint64_t block, const char* values) const {
   const uint64_t count = block_end(block) - first;
   const uint64_t found = hash_bytes(values, count * element_bytes_);
   if (found != checksums_[block]) {
-    throw UserError("{} is damaged: {}[{}:{}] has checksum {}, the file says {}. Copy or write it again.",
-                    file_->path().string(), name_, first, first + count, hex_text(found), hex_text(checksums_[block]));
+    throw UserError("{} {}: {}[{}:{}] has checksum {}, the file says {}. Copy or write it again.", file_->path().string(),
+                    file_->changed() ? "was changed while it was in use" : "is damaged", name_, first, first + count,
+                    hex_text(found), hex_text(checksums_[block]));
   }
   if (judge_) judge_(values, first, count);
   verified_[block / 64].fetch_or(uint64_t{1} << (block % 64), std::memory_order_release);
 }
 
+// A change after this look is seen by the next one, which all that was read here comes before.
+void CheckedArray::read_elements(uint64_t first, uint64_t count, char* out) const {
+  const bool changed_before = file_->changed();
+  read_blocks(first, count, out);
+  if (!changed_before && file_->changed()) read_blocks(first, count, out);
+}
+
 // Runs of verified blocks and runs of whole unverified ones go straight to `out`; an unverified block of which only a part is
 // wanted is read whole on the side.
-void CheckedArray::read_elements(uint64_t first, uint64_t count, char* out) const {
+void CheckedArray::read_blocks(uint64_t first, uint64_t count, char* out) const {
   const uint64_t end = first + count;
   if (end < first || end > size_) {
     throw BugError("{}[{}:{}] of {} was asked for, it has {} elements", name_, first, end, file_->path().string(), size_);

@@ -11,7 +11,7 @@
 
 namespace gru4rec {
 
-// A file descriptor that is closed at the end.
+// A file descriptor that is closed at the end. Safe for several threads.
 class ReadOnlyFile {
  public:
   explicit ReadOnlyFile(std::filesystem::path path);
@@ -22,14 +22,27 @@ class ReadOnlyFile {
   const std::filesystem::path& path() const { return path_; }
   int fd() const { return fd_; }
   uint64_t bytes_read() const { return bytes_read_.load(std::memory_order_relaxed); }
+  // True for good once its size or time of modification was seen to differ from what they were when it was opened. Asked after
+  // a read, it tells of every change that the read can have seen. Replacing or removing the file is none: it stays readable.
+  bool changed() const;
+  bool known_changed() const { return changed_.load(std::memory_order_relaxed); }  // without looking
 
  private:
+  struct Version {
+    int64_t bytes = 0, seconds = 0, nanoseconds = 0;
+    friend bool operator==(const Version&, const Version&) = default;
+  };
+  Version version() const;
+
   std::filesystem::path path_;
   int fd_;
+  Version opened_;
+  mutable std::atomic<bool> changed_{false};
   mutable std::atomic<uint64_t> bytes_read_{0};
 };
 
-// One large array. Blocks are verified on their first read; a bitmap remembers. Safe for several threads.
+// One large array. Blocks are verified on their first read; a bitmap remembers. From when the file is changed under us, it is
+// not believed any more and every read verifies its blocks. Safe for several threads.
 class CheckedArray {
  public:
   // Judges the values of a block, `count` from index `first`; throws UserError.
@@ -54,6 +67,7 @@ class CheckedArray {
 
  private:
   void read_elements(uint64_t first, uint64_t count, char* out) const;
+  void read_blocks(uint64_t first, uint64_t count, char* out) const;
   void read_raw(uint64_t first, uint64_t count, char* out) const;
   void verify_block(uint64_t block, const char* values) const;
   bool verified(uint64_t block) const;

@@ -4,6 +4,8 @@
 #include <hdf5.h>
 #include <sys/stat.h>
 
+#include <chrono>
+#include <optional>
 #include <set>
 
 #include "gru4rec/base/hdf5.h"
@@ -137,6 +139,58 @@ TEST_F(HostileStore, AnArrayIsNotUsedBeforeItsBlockWasChecked) {
   EXPECT_THROW(opened.read_times(opened.info().events - 1, out), UserError) << "another event of the same block";
   std::vector<uint32_t> items(opened.info().events);
   EXPECT_NO_THROW(opened.read_items(0, items));
+}
+
+// A store that is open, all of whose blocks were verified once, and of which the last shard is then tampered with.
+class StoreInUse : public HostileStore {
+ protected:
+  StoreInUse() {
+    // So that a change is later than what is seen at the opening, however coarse the clock of the file system.
+    fs::last_write_time(shard_, fs::file_time_type::clock::now() - std::chrono::hours(1));
+    opened_.emplace(store());
+    before_ = items();
+  }
+  std::vector<uint32_t> items() const {
+    std::vector<uint32_t> items(opened_->info().events);
+    opened_->read_items(0, items);
+    return items;
+  }
+  std::string refused_items() const {
+    try {
+      items();
+    } catch (const UserError& error) {
+      return error.what();
+    }
+    return "no refusal";
+  }
+  std::optional<Store> opened_;
+  std::vector<uint32_t> before_;
+};
+
+TEST_F(StoreInUse, AChangedBlockIsRefusedAlthoughItWasVerifiedBefore) {
+  const Extent place = Hdf5File::open(shard_).array("/items").place;
+  std::string content = testing::read_whole(shard_);
+  content[place.offset + 40] ^= 1;  // item 10, which stays below the catalogue's end or not
+  testing::write_whole(shard_, content);
+  EXPECT_THAT(refused_items(), HasSubstr(shard_.string() + " was changed while it was in use: items[0:"));
+  content[place.offset + 40] ^= 1;
+  testing::write_whole(shard_, content);
+  EXPECT_EQ(items(), before_) << "what is sound again is read again";
+  content[place.offset + 44] ^= 1;
+  testing::write_whole(shard_, content);
+  EXPECT_THAT(refused_items(), HasSubstr("was changed while it was in use")) << "a second change";
+}
+TEST_F(StoreInUse, AShardThatIsCutOffIsRefused) {
+  const Extent place = Hdf5File::open(shard_).array("/items").place;
+  fs::resize_file(shard_, place.offset + 40);
+  EXPECT_THAT(refused_items(), HasSubstr(shard_.string() + " ends at byte"));
+  EXPECT_THROW(opened_->shapes(opened_->info().sessions - 1, 1), UserError);
+}
+TEST_F(StoreInUse, OneThatIsTouchedOrRemovedStaysReadable) {
+  fs::last_write_time(shard_, fs::file_time_type::clock::now());
+  EXPECT_EQ(items(), before_);
+  fs::remove(shard_);
+  EXPECT_EQ(items(), before_);
 }
 
 TEST_F(HostileStore, AnUnsealedFileNamesTheCommandThatSealsIt) {

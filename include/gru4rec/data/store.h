@@ -85,8 +85,8 @@ class StoreWriter {
 
 // Reads a store: opened read-only without file locks; arrays are read by pread from the place HDF5 reports, in blocks of
 // 8,192 elements. The first read of a block verifies its checksum and its values (whole blocks, so up to two more than asked
-// for are read then); later reads go straight to the page cache. A store that is replaced while it is open stays readable.
-// Local; safe for several threads.
+// for are read then); later reads go straight to the page cache, until a shard's size or time of modification changes: from
+// then on each read verifies. A store that is replaced while it is open stays readable. Local; safe for several threads.
 //
 // Throws UserError if the folder is no store, a seal or checksum does not hold, or sizes contradict each other: the constructor
 // for all that a manifest and the structure of its shards can tell, the other functions for the blocks they touch.
