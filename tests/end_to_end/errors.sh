@@ -48,8 +48,9 @@ expect_equal "the run after all refusals" "$(digest run)" "$before"
 # Two processes on one run.
 "$P" train "${OPTIONS[@]}" --run_dir busy --epochs 100000 --stopping_step 100000 >busy.log 2>&1 &
 job=$!
-for ((i = 0; i < 100; ++i)); do [[ -s busy/metrics.jsonl ]] && break; sleep 0.1; done
-refused "in use by another process" "$P" train "${OPTIONS[@]}" --run_dir busy --resume --epochs 100000 --stopping_step 100000
+wait_for_step busy
+refused "the run folder busy is in use by another process \(host [^ ]+, pid $job\)" "$P" train "${OPTIONS[@]}" --run_dir busy --resume --epochs 100000 --stopping_step 100000
+refused "the folder of checkpoints busy/checkpoints is in use by another process \(host [^ ]+, pid $job\)" "$P" train "${OPTIONS[@]}" --run_dir idle --checkpoint_dir busy/checkpoints --resume --epochs 100000 --stopping_step 100000
 kill -TERM "$job"
 expect_code 143 wait "$job"
 

@@ -46,6 +46,19 @@ train() {
 }
 digest() { "$PROGRAM" inspect "$1" --digest; }
 
+# wait_until WHAT COMMAND…: until it succeeds. The limit is there for what never comes; nothing depends on it.
+wait_until() {
+  local what=$1 i
+  shift
+  for ((i = 0; i < 1200; ++i)); do
+    if "$@"; then return; fi
+    sleep 0.1
+  done
+  fail "waited for two minutes in vain: $what"
+}
+# wait_for_step RUN: until a first line of metrics is there
+wait_for_step() { wait_until "run $1 gets going" test -s "$1/metrics.jsonl"; }
+
 # expect_equal WHAT GOT WANTED
 expect_equal() { [[ $2 == "$3" ]] || fail "$1: got '$2', wanted '$3'"; }
 # expect_line FILE PATTERN

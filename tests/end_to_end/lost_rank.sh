@@ -12,10 +12,7 @@ for what in KILL STOP; do
     timeout -k 5 60 "${MPIRUN[@]}" -np 3 "$PROGRAM" train "${OPTIONS[@]}" --run_dir "$run" --replicas 3 --epochs 100000 \
       --stopping_step 100000 --comm_timeout 4 >"$run.log" 2>&1 &
     job=$!
-    for ((i = 0; i < 300; ++i)); do
-      [[ -s $run/metrics.jsonl ]] && break
-      sleep 0.1
-    done
+    wait_for_step "$run"
     victim=$(ranks_of "$run" | while read -r pid; do
       tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$rank" && echo "$pid"; done || true)
     [[ -n $victim ]] || fail "rank $rank of $run was not found"

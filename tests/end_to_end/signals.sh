@@ -5,14 +5,6 @@ make_data
 ingest
 "$PROGRAM" train "${OPTIONS[@]}" --run_dir whole --replicas 2 --epochs 40 >whole.log 2>&1
 wanted=$(digest whole)
-# wait_for_step RUN: until a first line of metrics is there
-wait_for_step() {
-  for ((i = 0; i < 300; ++i)); do
-    [[ -s $1/metrics.jsonl ]] && return
-    sleep 0.1
-  done
-  fail "run $1 did not get going"
-}
 for signal in USR1 TERM INT; do
   run=single$signal
   "$PROGRAM" train "${OPTIONS[@]}" --run_dir "$run" --replicas 2 --epochs 40 >"$run.log" 2>&1 &
