@@ -14,6 +14,7 @@
 #include "commands/world.h"
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/freed_memory.h"
+#include "gru4rec/base/out_of_memory.h"
 #include "gru4rec/comm/world.h"
 
 namespace gru4rec {
@@ -48,7 +49,7 @@ void report(const std::exception& error) {
   gethostname(host, sizeof host - 1);
   const std::string who = rank < 0 ? "gru4rec" : fmt::format("gru4rec: rank {} (host {}, pid {})", rank, host, getpid());
   fmt::print(stderr, "{}: {}{}\n", who, exit_code_of(error) == kExitBug ? "this is a bug, please report it: " : "",
-             error.what());
+             explain(error));
 }
 
 }  // namespace

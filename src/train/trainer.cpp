@@ -11,6 +11,7 @@
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
+#include "gru4rec/base/out_of_memory.h"
 #include "gru4rec/base/version.h"
 #include "gru4rec/data/negatives.h"
 #include "gru4rec/model/device.h"
@@ -337,7 +338,7 @@ StepReport Trainer::run_replicas() {
       gradient_.end(replica);
     }
   } catch (const std::exception& error) {
-    report.error = error.what();
+    report.error = explain(error);
     report.error_code = exit_code_of(error);
   }
   step_seconds_ += now() - start;
@@ -492,7 +493,7 @@ void Trainer::save() {
       save_checkpoint(checkpoints_.file_of(state_.step), checkpoint_info(), model_, optimizer_, average_.get());
       checkpoints_.prune(state_.best.step);
     } catch (const std::exception& error) {
-      failure = error.what();
+      failure = explain(error);
       code = exit_code_of(error);
     }
   }
