@@ -113,8 +113,9 @@ void add_model(std::vector<OptionRow>& rows) {
       "CE: cross-entropy over the whole catalogue. BPR: each target against the negatives of "
       "train_neg_sample_args, as in RecBole. sampled_softmax, BPR-max: each target against n_sample negatives "
       "that the whole step shares. With these three the time of the output layer does not grow with the "
-      "catalogue; that of the optimizer and of the sum of gradients does. The last two are for score cosine (Tan, Xu and Liu "
-      "2016, section 3.4). cosine_embedding: one minus the cosine with the target's embedding, for "
+      "catalogue, nor that of the sum of gradients; that of the optimizer does, unless it is sparse_adam. The last two are "
+      "for score cosine (Tan, Xu and Liu 2016, section 3.4). cosine_embedding: one minus the cosine with the target's "
+      "embedding, for "
       "freeze_item_embeddings; a step's time does not grow with the catalogue. cosine_ranking: each target's cosine "
       "against those of n_sample shared negatives, by a hinge with ranking_margin; items may move.");
   add("train_neg_sample_args", Origin::recbole_extended, negatives(),
@@ -200,16 +201,16 @@ void add_training(std::vector<OptionRow>& rows) {
       "of all sessions to what changed lately (Tan, Xu and Liu 2016, section 3.2). Smaller: more up to date, and sooner "
       "overfitted.");
   add("learner", Origin::recbole_extended, kNumbers,
-      choice<Learner>(&O::learner,
-                      {{"adam", Learner::adam},
-                       {"adamw", Learner::adamw},
-                       {"adagrad", Learner::adagrad},
-                       {"rmsprop", Learner::rmsprop},
-                       {"sgd", Learner::sgd}},
-                      {{"sparse_adam", "the gradient of the softmax is dense, so that it would be adam"}}),
-      "The optimizer, as torch.optim has it; adamw applies weight_decay to the weights themselves. RecBole has all but adamw, "
-      "and "
-      "takes adam for names it does not know.");
+      choice<Learner>(&O::learner, {{"adam", Learner::adam},
+                                    {"adamw", Learner::adamw},
+                                    {"adagrad", Learner::adagrad},
+                                    {"rmsprop", Learner::rmsprop},
+                                    {"sgd", Learner::sgd},
+                                    {"sparse_adam", Learner::sparse_adam}}),
+      "The optimizer, as torch.optim has it; adamw applies weight_decay to the weights themselves. sparse_adam leaves the rows "
+      "of the item table that a step has no gradient for as they are: with a sampled loss less work, and another result; "
+      "the rest, with CE all, is adam. RecBole has all but adamw, takes adam for names it does not know, and cannot train this "
+      "model with sparse_adam.");
   add("learning_rate", Origin::recbole, kNumbers, real(&O::learning_rate, above(0)),
       "Step size of the optimizer. Larger learns faster and diverges sooner.");
   add("learning_rate_schedule", Origin::ours, kNumbers,

@@ -75,16 +75,14 @@ OrderedSum::OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length
 
 // Slices are whole lines of 64 bytes, dealt as evenly as whole lines allow; the last one ends with the vector.
 OrderedSum::Slice OrderedSum::slice_of(int rank) const {
-  const std::size_t lines = stride_ / kLine, ranks = static_cast<std::size_t>(layout_.ranks());
+  const std::size_t lines = round_up(length_) / kLine, ranks = static_cast<std::size_t>(layout_.ranks());
   const auto bound = [&](std::size_t index) { return std::min(length_, lines * index / ranks * kLine); };
   const std::size_t offset = bound(static_cast<std::size_t>(rank)), end = bound(static_cast<std::size_t>(rank) + 1);
   return {offset, end - offset};
 }
 
 void OrderedSum::plan_exchange() {
-  const Slice mine = slice_of(rank_);
-  const std::size_t stride = round_up(mine.count);
-  int others = 0, own = 0;
+  int others = 0;
   for (int rank = 0; rank < layout_.ranks(); ++rank) {
     const auto block = layout_.replicas_of(rank);
     for (const TreeNode node : maximal_subtrees(layout_.replicas(), block.first, block.last)) {
@@ -92,7 +90,17 @@ void OrderedSum::plan_exchange() {
       if (rank != rank_) ++others;
     }
   }
-  inbox_ = allocate(static_cast<std::size_t>(others) * stride);
+  const std::size_t ranks = static_cast<std::size_t>(layout_.ranks());
+  inbox_ = allocate(static_cast<std::size_t>(others) * ((stride_ / kLine + ranks - 1) / ranks * kLine));  // of any length
+  place_slices();
+  plan_additions({0, layout_.replicas()});
+}
+
+// Where this rank's slice of each partial sum is, for the length as it is now.
+void OrderedSum::place_slices() {
+  const Slice mine = slice_of(rank_);
+  const std::size_t stride = round_up(mine.count);
+  int own = 0;
   float* arrival = inbox_.get();
   for (Partial& partial : partials_) {
     if (partial.owner == rank_) {
@@ -102,7 +110,14 @@ void OrderedSum::plan_exchange() {
       arrival += stride;
     }
   }
-  plan_additions({0, layout_.replicas()});
+}
+
+void OrderedSum::set_length(std::size_t length) {
+  if (open_ || (next_ != own_.first && next_ != own_.last))
+    throw BugError("OrderedSum::set_length on rank {} in the middle of a step, before replica {} is added", rank_, next_);
+  if (length > stride_) throw BugError("OrderedSum::set_length({}): there is memory for {} floats", length, stride_);
+  length_ = length;
+  place_slices();
 }
 
 // Appends the additions below `node` in an order that respects the tree; the sum is then in the partial returned.

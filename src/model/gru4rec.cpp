@@ -13,6 +13,7 @@
 #include <torch/csrc/autograd/grad_mode.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "gru4rec/base/error.h"
@@ -28,7 +29,7 @@ using at::Tensor;
 
 constexpr const char* kScoreScale = "score_scale";
 
-Tensor int64_tensor(const std::vector<int64_t>& values) {
+Tensor int64_tensor(std::span<const int64_t> values) {
   return at::from_blob(const_cast<int64_t*>(values.data()), {static_cast<int64_t>(values.size())}, at::kLong);
 }
 
@@ -38,6 +39,12 @@ bool every_row_once(const Batch& batch) {
   for (int64_t i = 0; i < batch.targets(); ++i)
     if (batch.target_rows[i] != i) return false;
   return true;
+}
+
+// What stands at `offset` of a flat gradient buffer: rows of the table, all or those of a set.
+Tensor rows_of(const Tensor& gradient, int64_t offset, const ParameterInfo& table, const RowSet* rows) {
+  const int64_t count = rows ? rows->size() : table.shape[0];
+  return gradient.narrow(0, offset, count * table.shape[1]).view({count, table.shape[1]});
 }
 
 // The part of a flat gradient buffer that begins at `offset`, in the shape of a parameter.
@@ -139,16 +146,17 @@ double Gru4Rec::score_scale() const {
 }
 
 SoftmaxLoss Gru4Rec::output_loss(const OutputLoss& loss_of, const Tensor& queries, const Tensor& flat, const Batch& batch,
-                                 const StepKey& key, const Tensor& gradient) const {
-  const Tensor table = parameter(layout_.table().name, flat);
+                                 const StepKey& key, const Tensor& gradient, const RowSet* rows) const {
+  Tensor table = parameter(layout_.table().name, flat);
+  if (rows) table = table.index_select(0, uploaded(int64_tensor(rows->ids()), device_));
   Tensor table_grad;  // stays undefined where the table is constant
-  if (!table_is_constant(gradient)) table_grad = part_of(gradient, layout_.table_output_gradient(), layout_.table());
-  if (!shape_.cosine || loss_of.makes_cosines()) return loss_of(queries, table, batch, key, table_grad);
+  if (!table_is_constant(gradient)) table_grad = rows_of(gradient, layout_.table_output_gradient(), layout_.table(), rows);
+  if (!shape_.cosine || loss_of.makes_cosines()) return loss_of(queries, table, batch, key, table_grad, rows);
 
   const UnitRows query(queries), item(table);
   const double scale = score_scale();
   Tensor unit_grad = table_grad.defined() ? at::zeros_like(table) : Tensor();
-  SoftmaxLoss loss = loss_of(query.unit.mul(scale), item.unit, batch, key, unit_grad);
+  SoftmaxLoss loss = loss_of(query.unit.mul(scale), item.unit, batch, key, unit_grad, rows);
   if (table_grad.defined()) item.add_gradient(unit_grad, table_grad);
   if (shape_.learn_score_scale) {
     const ParameterInfo& info = layout_.find(kScoreScale);
@@ -198,24 +206,25 @@ Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::ve
   return queries;
 }
 
-LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient,
-                                  const OutputLoss* loss_of) {
+LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient, const OutputLoss* loss_of,
+                                  const RowSet* rows) {
   return forward_backward(batch, key, at::from_blob(gradient.data(), {static_cast<int64_t>(gradient.size())}, at::kFloat),
-                          loss_of);
+                          loss_of, rows);
 }
 
-LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, const Tensor& gradient, const OutputLoss* loss_of) {
+LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, const Tensor& gradient, const OutputLoss* loss_of,
+                                  const RowSet* rows) {
   if (batch.targets() == 0) return {};
   const Tensor flat = working_copy();
   const bool elsewhere = computes_apart() && gradient.is_cpu();
   const Tensor working_gradient = elsewhere ? at::zeros(gradient.sizes(), flat.options()) : gradient;
-  const double loss = add_gradient(batch, key, loss_of ? *loss_of : *loss_, flat, working_gradient);
+  const double loss = add_gradient(batch, key, loss_of ? *loss_of : *loss_, flat, working_gradient, rows);
   if (elsewhere) gradient.add_(downloaded(working_gradient));
   return {loss, batch.count()};
 }
 
 double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const Tensor& flat,
-                             const Tensor& gradient) const {
+                             const Tensor& gradient, const RowSet* rows) const {
   Tensor embedded = embed(batch, flat);
   probe("item_embedding", embedded);
   Tensor mask;
@@ -232,7 +241,7 @@ double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const Outpu
   }
   const Tensor queries = encode(batch, embedded, weights, state_masks(batch, key), precision_);
 
-  const SoftmaxLoss loss = output_loss(loss_of, queries.detach(), flat, batch, key, gradient);
+  const SoftmaxLoss loss = output_loss(loss_of, queries.detach(), flat, batch, key, gradient, rows);
   probe("loss.grad_queries", loss.grad_queries);
 
   queries.backward(loss.grad_queries);
@@ -240,8 +249,11 @@ double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const Outpu
   Tensor embedded_grad = embedded.grad();
   if (mask.defined()) embedded_grad = embedded_grad.mul(mask);
   probe("item_embedding.grad", embedded_grad);
-  Tensor table_grad = part_of(gradient, layout_.table_input_gradient(), layout_.table());
-  add_rows(embedded_grad, uploaded(int64_tensor(batch.items), device_), table_grad);
+  const int64_t offset = rows ? layout_.dense_floats() + layout_.floats_of_rows(rows->size()) : layout_.table_input_gradient();
+  Tensor table_grad = rows_of(gradient, offset, layout_.table(), rows);
+  std::vector<int64_t> places = batch.items;
+  if (rows) std::transform(places.begin(), places.end(), places.begin(), [&](int64_t id) { return rows->place_of(id); });
+  add_rows(embedded_grad, uploaded(int64_tensor(places), device_), table_grad);
   return loss.sum;
 }
 

@@ -16,20 +16,33 @@ namespace {
 
 using at::Tensor;
 
+// Where the rows of these ids stand in a table: of all rows, or of those of a set.
+Tensor places_of(const Tensor& ids, const RowSet* rows) {
+  if (!rows) return ids;
+  const Tensor places = at::empty(ids.sizes(), at::kLong);
+  for (int64_t i = 0; i < ids.numel(); ++i) places.data_ptr<int64_t>()[i] = rows->place_of(ids.const_data_ptr<int64_t>()[i]);
+  return places;
+}
+
 // On the device of `queries`, as all that a loss works with.
-Tensor labels_of(const Batch& batch, const Tensor& queries) {
+Tensor labels_of(const Batch& batch, const Tensor& queries, const RowSet* rows = nullptr) {
   const Tensor labels = at::from_blob(const_cast<int64_t*>(batch.labels.data()), {batch.targets()}, at::kLong);
-  return uploaded(labels, queries.device());
+  return uploaded(places_of(labels, rows), queries.device());
 }
 Tensor weights_of(const Batch& batch, const Tensor& queries) {
   return uploaded(at::tensor(batch.weights, at::kFloat), queries.device());
 }
 
+void refuse_rows(const RowSet* rows) {
+  if (rows) throw BugError("a loss that moves the whole table was given {} rows of it", rows->size());
+}
+
 class FullSoftmax : public OutputLoss {
  public:
   FullSoftmax(bool score_padding, Precision precision) : score_padding_(score_padding), precision_(precision) {}
-  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
-                         Tensor& grad_table) const override {
+  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&, Tensor& grad_table,
+                         const RowSet* rows) const override {
+    refuse_rows(rows);
     const SoftmaxOptions options{score_padding_, softmax_schedule(table.size(0), precision_), precision_};
     return softmax_cross_entropy(queries, table, labels_of(batch, queries), weights_of(batch, queries), options, grad_table);
   }
@@ -42,19 +55,29 @@ class FullSoftmax : public OutputLoss {
 class Bpr : public OutputLoss {
  public:
   Bpr(NegativeSampler sampler, int64_t each) : sampler_(std::move(sampler)), each_(each) {}
-  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key,
-                         Tensor& grad_table) const override {
+  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key, Tensor& grad_table,
+                         const RowSet* rows) const override {
     const Tensor negatives = at::empty({batch.targets(), each_}, at::kLong);
     int64_t* out = negatives.data_ptr<int64_t>();
-    for (int64_t i = 0; i < batch.targets(); ++i) {
-      const Stream stream{key.seed, Purpose::negatives, key.epoch, batch.sessions[i], batch.positions[i]};
-      for (int64_t j = 0; j < each_; ++j) *out++ = sampler_.draw_except(stream, static_cast<uint64_t>(j), batch.labels[i]);
-    }
-    return bpr_loss(queries, table, labels_of(batch, queries), uploaded(negatives, queries.device()),
+    each_negative(batch, key, [&](int64_t item) { *out++ = item; });
+    return bpr_loss(queries, table, labels_of(batch, queries, rows), uploaded(places_of(negatives, rows), queries.device()),
                     weights_of(batch, queries), grad_table);
+  }
+  bool of_few_rows() const override { return true; }
+  void name_rows(const Batch& batch, const StepKey& key, RowSet& rows) const override {
+    rows.add(batch.labels);
+    each_negative(batch, key, [&](int64_t item) { rows.add(item); });
   }
 
  private:
+  template <typename Visit>
+  void each_negative(const Batch& batch, const StepKey& key, const Visit& visit) const {
+    for (int64_t i = 0; i < batch.targets(); ++i) {
+      const Stream stream{key.seed, Purpose::negatives, key.epoch, batch.sessions[i], batch.positions[i]};
+      for (int64_t j = 0; j < each_; ++j) visit(sampler_.draw_except(stream, static_cast<uint64_t>(j), batch.labels[i]));
+    }
+  }
+
   NegativeSampler sampler_;
   int64_t each_;
 };
@@ -63,19 +86,19 @@ class Bpr : public OutputLoss {
 class SharedNegatives : public OutputLoss {
  public:
   SharedNegatives(const LossOptions& options, NegativeSampler sampler) : options_(options), sampler_(std::move(sampler)) {}
-  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key,
-                         Tensor& grad_table) const override {
+  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key, Tensor& grad_table,
+                         const RowSet* rows) const override {
     const Tensor drawn = at::empty({options_.n_sample}, at::kLong);
     const Tensor log_expected = at::empty({options_.n_sample}, at::kFloat);
-    const Stream stream{key.seed, Purpose::shared_negatives, static_cast<uint64_t>(key.step)};
     for (int64_t j = 0; j < options_.n_sample; ++j) {
-      const int64_t item = sampler_.draw(stream, static_cast<uint64_t>(j));
+      const int64_t item = negative(key, j);
       const double expected = static_cast<double>(options_.n_sample) * sampler_.probability(item);
       drawn.data_ptr<int64_t>()[j] = item;
       log_expected.data_ptr<float>()[j] = options_.logq_correction ? static_cast<float>(std::log(expected)) : 0.0f;
     }
-    const Tensor negatives = uploaded(drawn, queries.device()), correction = uploaded(log_expected, queries.device());
-    const Tensor labels = labels_of(batch, queries), weights = weights_of(batch, queries);
+    const Tensor negatives = uploaded(places_of(drawn, rows), queries.device());
+    const Tensor correction = uploaded(log_expected, queries.device());
+    const Tensor labels = labels_of(batch, queries, rows), weights = weights_of(batch, queries);
     if (options_.type == LossType::bpr_max)
       return bpr_max_loss(queries, table, labels, negatives, options_.bpreg, weights, grad_table, options_.precision);
     if (options_.type == LossType::cosine_ranking)
@@ -84,16 +107,27 @@ class SharedNegatives : public OutputLoss {
     return sampled_softmax_loss(queries, table, labels, negatives, correction, weights, grad_table, options_.precision);
   }
   bool makes_cosines() const override { return options_.type == LossType::cosine_ranking; }
+  bool of_few_rows() const override { return true; }
+  void name_rows(const Batch& batch, const StepKey& key, RowSet& rows) const override {
+    rows.add(batch.labels);
+    for (int64_t j = 0; j < options_.n_sample; ++j) rows.add(negative(key, j));
+  }
 
  private:
+  int64_t negative(const StepKey& key, int64_t j) const {
+    const Stream stream{key.seed, Purpose::shared_negatives, static_cast<uint64_t>(key.step)};
+    return sampler_.draw(stream, static_cast<uint64_t>(j));
+  }
+
   LossOptions options_;
   NegativeSampler sampler_;
 };
 
 class CosineEmbedding : public OutputLoss {
  public:
-  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
-                         Tensor& grad_table) const override {
+  SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&, Tensor& grad_table,
+                         const RowSet* rows) const override {
+    refuse_rows(rows);
     if (grad_table.defined()) throw BugError("the cosine embedding loss is for a table that is constant");
     return cosine_embedding_loss(queries, table, labels_of(batch, queries), weights_of(batch, queries));
   }
@@ -101,6 +135,10 @@ class CosineEmbedding : public OutputLoss {
 };
 
 }  // namespace
+
+void OutputLoss::name_rows(const Batch&, const StepKey&, RowSet&) const {
+  throw BugError("a loss that moves the whole table was asked which rows it moves");
+}
 
 bool LossOptions::needs_popularity() const {
   if (type == LossType::bpr) return negatives.distribution == NegativeDistribution::popularity;

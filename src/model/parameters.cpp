@@ -39,6 +39,8 @@ ParameterLayout::ParameterLayout(const ModelShape& shape) {
   padded_table_ = padded(parameters_.back().size());
 }
 
+int64_t ParameterLayout::floats_of_rows(int64_t rows) const { return padded(rows * table().shape[1]); }
+
 const ParameterInfo& ParameterLayout::find(const std::string& name) const {
   for (const ParameterInfo& parameter : parameters_)
     if (parameter.name == name) return parameter;

@@ -35,15 +35,17 @@ TensorWatch::~TensorWatch() {
   torch::autograd::AnomalyMode::set_enabled(false);
 }
 
-void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, int64_t count, int64_t step) {
+void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, const RowSet* rows, int64_t count, int64_t step) {
   const double scale = 1.0 / static_cast<double>(count);
   fmt::print(stderr, "step {}: {} targets\n", step, count);
   for (const ParameterInfo& info : model.layout().parameters()) {
     const auto weights = model.parameters().subspan(info.offset, info.size());
-    const bool constant = static_cast<size_t>(info.offset) == gradient_sum.size();        // the table, where it has no gradient
-    const auto gradient = gradient_sum.subspan(info.offset, constant ? 0 : info.size());  // of the table: both parts, added
-    fmt::print(stderr, "  {:<28} weight {:<12.6g} gradient {:.6g}\n", info.name, gradient_norm(weights, 1.0, 2.0),
-               gradient_norm(gradient, scale, 2.0));
+    const bool table = info.name == model.layout().table().name;
+    const bool constant = static_cast<size_t>(info.offset) == gradient_sum.size();  // the table, where it has no gradient
+    const double norm = constant ? 0.0
+                        : table  ? table_gradient_norm(model.layout(), gradient_sum, rows, scale, 2.0)
+                                 : gradient_norm(gradient_sum.subspan(info.offset, info.size()), scale, 2.0);
+    fmt::print(stderr, "  {:<28} weight {:<12.6g} gradient {:.6g}\n", info.name, gradient_norm(weights, 1.0, 2.0), norm);
   }
 }
 

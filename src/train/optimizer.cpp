@@ -1,135 +1,150 @@
 #include "gru4rec/train/optimizer.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cmath>
 
+#include "gru4rec/train/weight_average.h"
+
 namespace gru4rec {
-
-double gradient_norm(std::span<const float> gradient, double scale, double p) {
-  constexpr size_t kPiece = 4096;
-  double total = 0;
-  for (size_t first = 0; first < gradient.size(); first += kPiece) {
-    const auto piece = gradient.subspan(first, std::min(kPiece, gradient.size() - first));
-    if (std::isinf(p)) {
-      for (float g : piece) total = std::max(total, std::abs(scale * static_cast<double>(g)));
-    } else {
-      double sum = 0;
-      for (float g : piece) {
-        const double value = scale * static_cast<double>(g);
-        sum += p == 2.0 ? value * value : std::pow(std::abs(value), p);
-      }
-      total += sum;
-    }
-  }
-  return std::isinf(p) ? total : std::pow(total, 1.0 / p);
-}
-
 namespace {
 
-// The flat buffers of one update, and what every learner does to a gradient first.
-struct Pass {
-  float* __restrict parameter;
-  float* __restrict first;
-  float* __restrict second;
-  const float* __restrict sum;
-  size_t size;
-  float divisor, clip, decay;
+// (Σ |scale · g|^p)^(1/p) of elements that come in rising places; each 4,096 places are summed by themselves, so that elements
+// left out are zeros.
+class Norm {
+ public:
+  Norm(double scale, double p) : scale_(scale), p_(p) {}
 
-  // update(w, m, v, g) for every element.
-  template <typename Update>
-  void each(Update&& update) const {
-    for (size_t i = 0; i < size; ++i) update(parameter[i], first[i], second[i], sum[i] / divisor * clip + decay * parameter[i]);
+  // `other`: added to `values`, or nullptr.
+  void add(size_t place, const float* values, const float* other, size_t size) {
+    for (size_t at = 0; at < size;) {
+      const size_t piece = (place + at) / kPiece, end = std::min(size, (piece + 1) * kPiece - place);
+      if (piece != piece_) close(piece);
+      for (; at < end; ++at) add(scale_ * static_cast<double>(other ? values[at] + other[at] : values[at]));
+    }
   }
+
+  double value() {
+    close(piece_);
+    return std::isinf(p_) ? total_ : std::pow(total_, 1.0 / p_);
+  }
+
+ private:
+  static constexpr size_t kPiece = 4096;
+
+  void add(double value) {
+    if (std::isinf(p_)) {
+      total_ = std::max(total_, std::abs(value));
+    } else {
+      sum_ += p_ == 2.0 ? value * value : std::pow(std::abs(value), p_);
+    }
+  }
+  void close(size_t next) {
+    total_ += sum_;
+    sum_ = 0;
+    piece_ = next;
+  }
+
+  double scale_, p_;
+  size_t piece_ = 0;
+  double sum_ = 0, total_ = 0;
 };
 
-void adam(const Pass& pass, const OptimizerOptions& options, double rate, int64_t step) {
-  const double correction1 = 1.0 - std::pow(options.beta1, static_cast<double>(step));
-  const double correction2 = 1.0 - std::pow(options.beta2, static_cast<double>(step));
-  const auto step_size = static_cast<float>(rate / correction1);
-  const auto root_correction2 = static_cast<float>(std::sqrt(correction2));
-  const auto beta2 = static_cast<float>(options.beta2);
-  const auto rest1 = static_cast<float>(1.0 - options.beta1);
-  const auto rest2 = static_cast<float>(1.0 - options.beta2);
-  const auto epsilon = static_cast<float>(options.epsilon);
-  pass.each([=](float& w, float& m, float& v, float g) {
-    m += rest1 * (g - m);
-    v = beta2 * v + rest2 * g * g;
-    w -= step_size * (m / (std::sqrt(v) / root_correction2 + epsilon));
+// The table begins at `place`.
+void add_table(Norm& norm, size_t place, const ParameterLayout& layout, const TableGradient& table) {
+  const auto row = static_cast<size_t>(table.row_floats);
+  table.each_stretch(0, layout.table().shape[0], [&](int64_t first, int64_t count, const float* output, const float* input) {
+    if (output) norm.add(place + static_cast<size_t>(first) * row, output, input, static_cast<size_t>(count) * row);
   });
-}
-
-void adamw(Pass pass, const OptimizerOptions& options, double rate, int64_t step) {
-  pass.decay = 0;
-  const auto kept = static_cast<float>(1.0 - rate * options.weight_decay);
-  for (size_t i = 0; i < pass.size; ++i) pass.parameter[i] *= kept;
-  adam(pass, options, rate, step);
-}
-
-void adagrad(const Pass& pass, double rate) {
-  const auto step_size = static_cast<float>(rate);
-  pass.each([=](float& w, float&, float& v, float g) {
-    v += g * g;
-    w -= step_size * (g / (std::sqrt(v) + 1e-10f));
-  });
-}
-
-void rmsprop(const Pass& pass, const OptimizerOptions& options, double rate) {
-  const auto step_size = static_cast<float>(rate);
-  const auto epsilon = static_cast<float>(options.epsilon);
-  pass.each([=](float& w, float&, float& v, float g) {
-    v = 0.99f * v + 0.01f * g * g;
-    w -= step_size * (g / (std::sqrt(v) + epsilon));
-  });
-}
-
-void sgd(const Pass& pass, double rate) {
-  const auto step_size = static_cast<float>(rate);
-  pass.each([=](float& w, float&, float&, float g) { w -= step_size * g; });
 }
 
 }  // namespace
 
+double gradient_norm(std::span<const float> gradient, double scale, double p) {
+  Norm norm(scale, p);
+  norm.add(0, gradient.data(), nullptr, gradient.size());
+  return norm.value();
+}
+
+double gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* rows, bool frozen_table,
+                     double scale, double p) {
+  Norm norm(scale, p);
+  const auto dense = static_cast<size_t>(layout.dense_floats());
+  norm.add(0, gradient_sum.data(), nullptr, dense);
+  if (!frozen_table) add_table(norm, dense, layout, TableGradient(layout, gradient_sum, rows));
+  return norm.value();
+}
+
+double table_gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* rows, double scale,
+                           double p) {
+  Norm norm(scale, p);
+  add_table(norm, 0, layout, TableGradient(layout, gradient_sum, rows));
+  return norm.value();
+}
+
+TableGradient::TableGradient(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* row_set)
+    : output(gradient_sum.data() + layout.table_output_gradient()),
+      input(output + (row_set ? layout.floats_of_rows(row_set->size()) : layout.table_floats())),
+      row_floats(layout.table().shape[1]),
+      rows(row_set) {}
+
 Optimizer::Optimizer(const ParameterLayout& layout, const OptimizerOptions& options)
     : layout_(layout), options_(options), first_(layout.parameter_floats()), second_(layout.parameter_floats()) {}
 
-void Optimizer::step(std::span<float> parameters, std::span<float> gradient_sum, int64_t count, int64_t step,
-                     double rate_factor) {
-  // The table's two sums are added once, in place: afterwards the first parameter_floats() are the whole gradient.
-  if (!options_.freeze_table) {
-    const auto output = gradient_sum.subspan(layout_.table_output_gradient(), layout_.table_floats());
-    const auto input = gradient_sum.subspan(layout_.table_input_gradient(), layout_.table_floats());
-    for (size_t i = 0; i < output.size(); ++i) output[i] += input[i];
-  }
-  // The table comes last: an update that ends before it leaves it alone.
-  const std::span<const float> gradient =
-      gradient_sum.first(options_.freeze_table ? layout_.dense_floats() : layout_.parameter_floats());
-
-  float clip = 1.0f;
-  if (options_.clip_norm > 0) {
-    gradient_norm_ = gru4rec::gradient_norm(gradient, 1.0 / static_cast<double>(count), options_.clip_norm_type);
-    clip = static_cast<float>(std::min(1.0, options_.clip_norm / (gradient_norm_ + 1e-6)));
-  }
-  const Pass pass{.parameter = parameters.data(),
-                  .first = first_.data(),
-                  .second = second_.data(),
-                  .sum = gradient.data(),
-                  .size = gradient.size(),
-                  .divisor = static_cast<float>(count),
-                  .clip = clip,
-                  .decay = static_cast<float>(options_.weight_decay)};
+UpdateRule Optimizer::rule_of(int64_t count, int64_t step, double rate_factor) const {
   const double rate = rate_factor * options_.learning_rate;
-  switch (options_.learner) {
-    case Learner::adam:
-      return adam(pass, options_, rate, step);
-    case Learner::adamw:
-      return adamw(pass, options_, rate, step);
-    case Learner::adagrad:
-      return adagrad(pass, rate);
-    case Learner::rmsprop:
-      return rmsprop(pass, options_, rate);
-    case Learner::sgd:
-      return sgd(pass, rate);
+  UpdateRule rule;
+  rule.learner = options_.learner;
+  rule.divisor = static_cast<float>(count);
+  rule.decay = static_cast<float>(options_.weight_decay);
+  rule.step_size = static_cast<float>(rate);
+  rule.epsilon = static_cast<float>(options_.epsilon);
+  rule.average_rest = average_rest(options_.ema_decay, step);
+  const bool moments = rule.learner == Learner::adam || rule.learner == Learner::adamw || rule.learner == Learner::sparse_adam;
+  if (moments) {
+    rule.step_size = static_cast<float>(rate / (1.0 - std::pow(options_.beta1, static_cast<double>(step))));
+    rule.root_correction2 = static_cast<float>(std::sqrt(1.0 - std::pow(options_.beta2, static_cast<double>(step))));
+    rule.beta2 = static_cast<float>(options_.beta2);
+    rule.rest1 = static_cast<float>(1.0 - options_.beta1);
+    rule.rest2 = static_cast<float>(1.0 - options_.beta2);
   }
+  if (rule.learner == Learner::adamw) rule.kept = static_cast<float>(1.0 - rate * options_.weight_decay);
+  return rule;
+}
+
+void Optimizer::step(std::span<float> parameters, std::span<const float> gradient_sum, int64_t count, int64_t step,
+                     double rate_factor, const RowSet* rows, std::span<float> average) {
+  constexpr int64_t kFloatsOfAThread = 65536;
+  static const UpdateKernels kernels = update_kernels().front();
+  UpdateRule rule = rule_of(count, step, rate_factor);
+  if (options_.clip_norm > 0) {
+    gradient_norm_ = gru4rec::gradient_norm(layout_, gradient_sum, rows, options_.freeze_table,
+                                            1.0 / static_cast<double>(count), options_.clip_norm_type);
+    rule.clip = static_cast<float>(std::min(1.0, options_.clip_norm / (gradient_norm_ + 1e-6)));
+  }
+  const auto range = [&](int64_t offset, int64_t size, const float* gradient, const float* other) {
+    return UpdateRange{parameters.data() + offset,
+                       first_.data() + offset,
+                       second_.data() + offset,
+                       average.empty() ? nullptr : average.data() + offset,
+                       gradient,
+                       other,
+                       static_cast<size_t>(size)};
+  };
+  at::parallel_for(0, layout_.dense_floats(), kFloatsOfAThread, [&](int64_t first, int64_t last) {
+    kernels.update(rule, range(first, last - first, gradient_sum.data() + first, nullptr));
+  });
+  if (options_.freeze_table) return;
+  const TableGradient table(layout_, gradient_sum, rows);
+  const int64_t size = table.row_floats;
+  at::parallel_for(0, layout_.table().shape[0], 1 + kFloatsOfAThread / size, [&](int64_t first, int64_t last) {
+    table.each_stretch(first, last, [&](int64_t row, int64_t count_of_rows, const float* output, const float* input) {
+      const bool skipped = !output && options_.learner == Learner::sparse_adam;
+      (skipped ? kernels.average : kernels.update)(
+          rule, range(layout_.dense_floats() + row * size, count_of_rows * size, output, input));
+    });
+  });
 }
 
 }  // namespace gru4rec

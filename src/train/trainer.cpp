@@ -7,6 +7,7 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
@@ -20,7 +21,6 @@
 #include "gru4rec/train/debug_checks.h"
 #include "gru4rec/train/determinism.h"
 #include "gru4rec/train/schedule.h"
-#include "gru4rec/train/weight_average.h"
 
 namespace gru4rec {
 namespace {
@@ -35,7 +35,8 @@ OptimizerOptions optimizer_options(const Options& options) {
           .weight_decay = options.weight_decay,
           .clip_norm = options.clip_grad_norm,
           .clip_norm_type = options.clip_grad_norm_type,
-          .freeze_table = options.freeze_item_embeddings};
+          .freeze_table = options.freeze_item_embeddings,
+          .ema_decay = options.ema_decay};
 }
 
 PlanOptions plan_options(const Options& options) {
@@ -250,6 +251,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
       optimizer_(model_.layout(), optimizer_options(options_)),
       plan_(std::make_unique<EpochPlan>(store, plan_options(options_))),
       items_(store),
+      rows_(model_.layout().table().shape[0]),
       sum_device_(comm.carries_device_memory() ? model_.device() : at::Device(at::kCPU)),
       sum_memory_(sum_device_.is_cpu() ? nullptr : std::make_unique<DeviceMemory>(sum_device_)),
       gradient_(layout_, comm.rank(), static_cast<size_t>(model_.layout().gradient_floats(options_.freeze_item_embeddings)),
@@ -268,7 +270,9 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
         "learning_rate_schedule plateau lowers the rate by evaluations on valid, and the store {} has no valid targets. Ingest "
         "it with a split that makes some (eval_args), or set learning_rate_schedule to constant or cosine.",
         options_.store);
-  model_.set_loss(loss_for(options_, store));
+  loss_ = loss_for(options_, store);
+  by_rows_ = loss_->of_few_rows() && !options_.freeze_item_embeddings && options_.teacher.empty();
+  model_.set_loss(loss_);
   model_.set_precision(options_.precision);
   if (options_.ema_decay > 0) average_ = std::make_unique<Gru4Rec>(model_.shape(), model_.device());
   load_teacher();
@@ -315,14 +319,24 @@ StepReport Trainer::run_replicas() {
   StepReport report;
   report.step = state_.step;
   report.stop_signal = stop_.received();
+  std::vector<Share> shares;
+  bool failed = false;
+  const StepKey key{options_.seed, state_.epoch, state_.step};
   try {
-    for (int replica : layout_.replicas_of(comm_.rank())) {
-      const std::vector<Segment> segments = plan_->share(state_.epoch, state_.batch, static_cast<uint32_t>(replica));
-      const Batch batch = pack(segments, items_, {options_.item_dropout_prob, options_.seed, state_.epoch}, options_.direction);
+    for (int replica : layout_.replicas_of(comm_.rank())) shares.push_back(share_of(replica));
+    if (by_rows_) name_rows(shares, key);
+  } catch (const std::exception& error) {
+    report.error = error.what();
+    report.error_code = exit_code_of(error);
+    failed = true;
+  }
+  if (by_rows_) agree_on_rows();  // with an error too: the others wait for it
+  if (failed) return report;
+  try {
+    for (const auto& [replica, segments, batch] : shares) {
       const std::unique_ptr<OutputLoss> other_loss = loss_of(segments, batch);
       const at::Tensor gradient = tensor_over(gradient_.begin(replica), sum_device_);
-      const LossSum loss =
-          model_.forward_backward(batch, {options_.seed, state_.epoch, state_.step}, gradient, other_loss.get());
+      const LossSum loss = model_.forward_backward(batch, key, gradient, other_loss.get(), rows());
       report.targets += loss.count;
       report.losses.push_back(loss.sum);
       if (!std::isfinite(loss.sum) || !all_finite(gradient)) {
@@ -354,6 +368,36 @@ std::span<float> Trainer::sum_of_gradients() {
   return {sum_on_host_.data_ptr<float>(), sum.size()};
 }
 
+Trainer::Share Trainer::share_of(int replica) {
+  Share share{replica, plan_->share(state_.epoch, state_.batch, static_cast<uint32_t>(replica)), {}};
+  share.batch = pack(share.segments, items_, {options_.item_dropout_prob, options_.seed, state_.epoch}, options_.direction);
+  return share;
+}
+
+// The rows that shares of this rank can move.
+void Trainer::name_rows(const std::vector<Share>& shares, const StepKey& key) {
+  rows_.clear();
+  for (const Share& share : shares) {
+    if (share.batch.targets() == 0) continue;
+    rows_.add(share.batch.items);
+    loss_->name_rows(share.batch, key, rows_);
+  }
+}
+
+// The union over the ranks, so that every replica's gradient has the same rows.
+void Trainer::agree_on_rows() {
+  comm_.progress().report(state_.step, "rows of the gradient");
+  if (comm_.size() > 1) {
+    const std::vector<size_t> counts = comm_.all_gather(static_cast<size_t>(rows_.size()));
+    all_ids_.resize(std::accumulate(counts.begin(), counts.end(), size_t{0}));
+    comm_.all_gather_v(rows_.ids(), std::span<const size_t>(counts), std::span<int64_t>(all_ids_));
+    rows_.add(all_ids_);
+  }
+  rows_.close();
+  gradient_.set_length(static_cast<size_t>(model_.layout().gradient_floats_by_rows(rows_.size())));
+  comm_.progress().report(state_.step, "forward and backward");
+}
+
 void Trainer::update(const Agreement& all) {
   const double start = now();
   comm_.progress().report(state_.step, "sum of gradients");
@@ -361,14 +405,10 @@ void Trainer::update(const Agreement& all) {
   const double factor = rate_factor_now();
   ++state_.step;
   if (all.targets > 0) {  // item dropout may leave none in a tiny batch
-    optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor);
-    if (average_) {
-      const auto moving = static_cast<size_t>(options_.freeze_item_embeddings ? model_.layout().dense_floats()
-                                                                              : model_.layout().parameter_floats());
-      update_average(average_->parameters().first(moving), model_.parameters().first(moving), options_.ema_decay, state_.step);
-    }
+    optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor, rows(),
+                    average_ ? average_->parameters() : std::span<float>{});
   }
-  if (options_.debug && all.targets > 0) print_norms(model_, sum, all.targets, state_.step);
+  if (options_.debug && all.targets > 0) print_norms(model_, sum, rows(), all.targets, state_.step);
   state_.epoch_loss += all.loss;
   state_.epoch_targets += all.targets;
   ++state_.batch;

@@ -86,6 +86,15 @@ TEST(OrderedSum, HoldsWhereSlicesAreEmptyOrPiecesAreCut) {
   run_ranks(2, kWhole, [](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, 5, 20'003); });
 }
 
+TEST(OrderedSum, RefusesALengthItHasNoMemoryForOrInTheMiddleOfAStep) {
+  OrderedSum sum(ReplicaLayout(3, 1), 0, 40);
+  EXPECT_THROW(sum.set_length(49), BugError);
+  sum.begin(0);
+  EXPECT_THROW(sum.set_length(3), BugError);
+  sum.end(0);
+  EXPECT_THROW(sum.set_length(3), BugError);
+}
+
 TEST(OrderedSum, ItsTestValuesTellTheTreeFromASumInOrder) {
   int differing = 0;
   for (std::size_t i = 0; i < 1003; ++i) {

@@ -76,7 +76,8 @@ TEST(Optimizer, AFrozenTableStaysAsItIsBitForBitAndHasNoPartInTheNorm) {
   const ParameterLayout layout(kShape);
   const auto dense = static_cast<size_t>(layout.dense_floats());
   const Stream random{1, Purpose::parameter_init};
-  for (const Learner learner : {Learner::adam, Learner::adamw, Learner::adagrad, Learner::rmsprop, Learner::sgd}) {
+  for (const Learner learner :
+       {Learner::adam, Learner::adamw, Learner::adagrad, Learner::rmsprop, Learner::sgd, Learner::sparse_adam}) {
     Optimizer optimizer(layout, {.learner = learner, .weight_decay = 0.1, .clip_norm = 0.5, .freeze_table = true});
     std::vector<float> parameters(static_cast<size_t>(layout.parameter_floats()));
     for (size_t i = 0; i < parameters.size(); ++i) parameters[i] = static_cast<float>(random.normal(i));

@@ -36,6 +36,8 @@ std::unique_ptr<torch::optim::Optimizer> torchs(Learner learner, const at::Tenso
       return std::make_unique<Adagrad>(all, AdagradOptions(kRate).weight_decay(decay));
     case Learner::rmsprop:
       return std::make_unique<RMSprop>(all, RMSpropOptions(kRate).weight_decay(decay));
+    case Learner::sparse_adam:  // of a gradient that is dense
+      return std::make_unique<Adam>(all, AdamOptions(kRate).weight_decay(decay));
     case Learner::sgd:
       return std::make_unique<SGD>(all, SGDOptions(kRate).weight_decay(decay));
   }
@@ -50,7 +52,7 @@ class Learners : public ::testing::TestWithParam<Case> {};
 INSTANTIATE_TEST_SUITE_P(All, Learners,
                          ::testing::Values(Case{"Adam", Learner::adam}, Case{"AdamW", Learner::adamw},
                                            Case{"Adagrad", Learner::adagrad}, Case{"RMSprop", Learner::rmsprop},
-                                           Case{"Sgd", Learner::sgd}),
+                                           Case{"Sgd", Learner::sgd}, Case{"SparseAdam", Learner::sparse_adam}),
                          [](const auto& c) { return c.param.name; });
 
 TEST_P(Learners, MakeTheStepsOfTorch) {

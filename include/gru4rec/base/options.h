@@ -44,7 +44,7 @@ struct NegativeSampling {
   bool operator==(const NegativeSampling&) const = default;
 };
 
-enum class Learner { adam, adamw, adagrad, rmsprop, sgd };
+enum class Learner { adam, adamw, adagrad, rmsprop, sgd, sparse_adam };
 enum class ScoreKind { dot, cosine };
 enum class EmbeddingInit { xavier_normal, unit };   // what the item table is drawn from
 enum class Schedule { constant, cosine, plateau };  // of the learning rate

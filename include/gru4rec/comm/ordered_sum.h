@@ -81,6 +81,9 @@ class OrderedSum {
   // Collective. The same sum but for rounding: adds what this rank has, and leaves the rest to comm.add_natively().
   std::span<float> reduce_natively(Communicator& comm);
 
+  // Local, between reduce() and the next step's begin(); equal on all ranks. The sum is of the first `length` floats from now
+  // on, at most as many as it was made with. No bits of an element depend on it.
+  void set_length(std::size_t length);
   std::size_t length() const { return length_; }
   int buffers() const { return buffers_; }
   // Local. The k-th buffer: for those who keep views of the gradient, which begin() hands out again and again.
@@ -109,6 +112,7 @@ class OrderedSum {
   Floats allocate(std::size_t floats) { return {memory_.allocate(floats), Release{&memory_}}; }
   Slice slice_of(int rank) const;
   void plan_exchange();
+  void place_slices();
   int plan_additions(TreeNode node);
   void check_world(const Communicator& comm) const;
   void exchange_slices(Communicator& comm);
@@ -120,7 +124,7 @@ class OrderedSum {
   int rank_;
   ReplicaLayout::Block own_;
   std::size_t length_;
-  std::size_t stride_;       // floats from one buffer to the next
+  std::size_t stride_;       // floats from one buffer to the next; the greatest length, in whole lines
   std::vector<int> merges_;  // by own replica
   int buffers_;
   Floats pool_;

@@ -62,10 +62,13 @@ class Gru4Rec {
   // Loss of a batch (sum over targets); adds its gradient to `gradient` [layout().gradient_floats()], or
   // [layout().gradient_floats(true)] where the table is constant: then none is made for it.
   // `loss`: for this batch, instead of the one that is set.
-  LossSum forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient, const OutputLoss* loss = nullptr);
+  // `rows`: for losses of few rows, all that the batch can move, inputs included; `gradient` is then one by rows,
+  // [layout().gradient_floats_by_rows(rows->size())], and its rows have the bits of those in one of the whole table.
+  LossSum forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient, const OutputLoss* loss = nullptr,
+                           const RowSet* rows = nullptr);
   // The same; `gradient`, flat, may also be where the model computes, and is then not copied.
   LossSum forward_backward(const Batch& batch, const StepKey& key, const at::Tensor& gradient,
-                           const OutputLoss* loss = nullptr);
+                           const OutputLoss* loss = nullptr, const RowSet* rows = nullptr);
 
   // Those of a Scorer made now.
   at::Tensor queries(const Batch& batch) const;
@@ -89,11 +92,11 @@ class Gru4Rec {
                     const std::vector<at::Tensor>& masks, Precision precision) const;
   // The loss of a batch; adds its gradient to `gradient`, which is where `flat` is.
   double add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const at::Tensor& flat,
-                      const at::Tensor& gradient) const;
+                      const at::Tensor& gradient, const RowSet* rows) const;
   // The loss of queries against the table; adds to the gradients of the table, if it has one, and of score_scale. grad_queries
   // is that of `queries`, whatever the score.
   SoftmaxLoss output_loss(const OutputLoss& loss_of, const at::Tensor& queries, const at::Tensor& flat, const Batch& batch,
-                          const StepKey& key, const at::Tensor& gradient) const;
+                          const StepKey& key, const at::Tensor& gradient, const RowSet* rows) const;
   bool table_is_constant(const at::Tensor& gradient) const;  // the gradient has no part for the table, which is constant
   double score_scale() const;
   std::vector<at::Tensor> state_masks(const Batch& batch, const StepKey& key) const;  // by layer

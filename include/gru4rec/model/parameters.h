@@ -34,7 +34,8 @@ struct ParameterInfo {
 };
 
 // Parameter buffer: [dense | table]. Gradient buffer: [dense | table from the output layer | table from the inputs]; the two
-// parts of the table are summed over replicas separately and added once, by the optimizer.
+// parts of the table are summed over replicas separately and added once, by the optimizer. Where only some rows of the table
+// can have a gradient (data/row_set.h), both parts are of those rows.
 class ParameterLayout {
  public:
   explicit ParameterLayout(const ModelShape& shape);
@@ -53,6 +54,9 @@ class ParameterLayout {
   int64_t gradient_floats(bool frozen_table = false) const { return dense_floats() + (frozen_table ? 0 : 2 * table_floats()); }
   int64_t table_output_gradient() const { return dense_floats(); }                  // offset
   int64_t table_input_gradient() const { return dense_floats() + table_floats(); }  // offset
+  // The same of a gradient by rows, of this many rows; the part of the output layer begins where it always does.
+  int64_t floats_of_rows(int64_t rows) const;
+  int64_t gradient_floats_by_rows(int64_t rows) const { return dense_floats() + 2 * floats_of_rows(rows); }
 
  private:
   std::vector<ParameterInfo> parameters_;

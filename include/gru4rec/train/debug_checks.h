@@ -1,5 +1,6 @@
-// What --debug adds to a run: finite checks on every tensor with the name of the module that made it, autograd's anomaly detection,
-// and the norms of each parameter and gradient at each step. It changes no number: a debug run has the bits of any other.
+// What --debug adds to a run: finite checks on every tensor with the name of the module that made it, autograd's anomaly
+// detection, and the norms of each parameter and gradient at each step. It changes no number: a debug run has the bits of any
+// other.
 #pragma once
 
 #include <span>
@@ -22,6 +23,6 @@ class TensorWatch {
 };
 
 // One line a parameter on standard error: norm of the weights after the update, norm of the mean gradient before it. Local.
-void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, int64_t count, int64_t step);
+void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, const RowSet* rows, int64_t count, int64_t step);
 
 }  // namespace gru4rec

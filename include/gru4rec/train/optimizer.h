@@ -1,20 +1,28 @@
-// The optimizers of RecBole's `learner`, as torch.optim computes them, with `weight_decay` and `clip_grad_norm`, in one pass
-// over the flat buffers. It is also where the gradient is divided, once, by the global count, and where the two parts of the
-// table's gradient meet. With g the mean gradient, clipped, and (but for adamw) plus weight_decay · w:
+// The optimizers of RecBole's `learner`, as torch.optim computes them, with `weight_decay`, `clip_grad_norm` and `ema_decay`,
+// in one pass over the flat buffers (train/update_kernels.h). It is also where the gradient is divided, once, by the global
+// count, and where the two parts of the table's gradient meet. With g the mean gradient, clipped, and (but for adamw) plus
+// weight_decay · w:
 //
 //   adam     m += (1-β₁)(g-m); v = β₂v + (1-β₂)g²; w -= η m̂ / (√v̂ + ε)     Kingma and Ba 2015
 //   adamw    w *= 1 - η · weight_decay; then as adam without it             Loshchilov and Hutter 2019
 //   adagrad  v += g²; w -= η g / (√v + 1e-10)                               Duchi, Hazan, Singer 2011
 //   rmsprop  v = 0.99 v + 0.01 g²; w -= η g / (√v + ε)                      Tieleman and Hinton 2012
 //   sgd      w -= η g
+//
+// sparse_adam is adam for the dense parameters and for the rows of the table that have a gradient; other rows and their moments
+// stay as they are, which is another result than adam's, whose moments fade and move on. (As torch.optim.SparseAdam, but for
+// where ε is added.) For all other learners a row without a gradient is one whose gradient is zero.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "gru4rec/base/options.h"
+#include "gru4rec/data/row_set.h"
 #include "gru4rec/model/parameters.h"
+#include "gru4rec/train/update_kernels.h"
 
 namespace gru4rec {
 
@@ -28,6 +36,7 @@ struct OptimizerOptions {
   double clip_norm = 0.0;       // 0: off
   double clip_norm_type = 2.0;  // p of the norm; infinity for the largest absolute value
   bool freeze_table = false;    // the item table stays as it is, whatever its gradient
+  double ema_decay = 0.0;       // of the moving average, where step() is given one
 };
 
 // Local; one thread.
@@ -37,7 +46,10 @@ class Optimizer {
 
   // One update. gradient_sum [layout.gradient_floats(freeze_table)] is the sum over `count` targets; `step` counts from 1;
   // `rate_factor` × options.learning_rate is the step size η (train/schedule.h).
-  void step(std::span<float> parameters, std::span<float> gradient_sum, int64_t count, int64_t step, double rate_factor = 1.0);
+  // `rows`: gradient_sum is one by rows, [layout.gradient_floats_by_rows(rows->size())]; the update has the bits of one with
+  // all rows, but for sparse_adam. `average`: of the parameters, follows them (train/weight_average.h).
+  void step(std::span<float> parameters, std::span<const float> gradient_sum, int64_t count, int64_t step,
+            double rate_factor = 1.0, const RowSet* rows = nullptr, std::span<float> average = {});
 
   // Norm of the mean gradient before clipping, as last seen by step(); 0 unless clipping is on.
   double gradient_norm() const { return gradient_norm_; }
@@ -49,11 +61,55 @@ class Optimizer {
   std::span<const float> second_moment() const { return second_; }
 
  private:
+  UpdateRule rule_of(int64_t count, int64_t step, double rate_factor) const;
+
   ParameterLayout layout_;
   OptimizerOptions options_;
   std::vector<float> first_, second_;
   double gradient_norm_ = 0;
 };
+
+// The gradient of the table, or of a part of it, as it lies in a gradient buffer: two parts to be added, of all rows or of a
+// set.
+struct TableGradient {
+  TableGradient(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* rows);
+
+  // Calls visit(first row, rows, output part, input part) for stretches of neighbouring rows of [first, last), in order; of
+  // rows without a gradient both parts are nullptr.
+  template <typename Visit>
+  void each_stretch(int64_t first, int64_t last, const Visit& visit) const;
+
+  const float* output;
+  const float* input;
+  int64_t row_floats;
+  const RowSet* rows;
+};
+
+template <typename Visit>
+void TableGradient::each_stretch(int64_t first, int64_t last, const Visit& visit) const {
+  if (!rows) {
+    if (first < last) visit(first, last - first, output + first * row_floats, input + first * row_floats);
+    return;
+  }
+  const std::span<const int64_t> ids = rows->ids();
+  auto place = static_cast<size_t>(std::lower_bound(ids.begin(), ids.end(), first) - ids.begin());
+  while (first < last) {
+    const int64_t known = place < ids.size() ? std::min(ids[place], last) : last;
+    if (first < known) visit(first, known - first, static_cast<const float*>(nullptr), static_cast<const float*>(nullptr));
+    first = known;
+    const size_t begin = place;
+    while (first < last && place < ids.size() && ids[place] == first) ++first, ++place;
+    const auto offset = static_cast<int64_t>(begin) * row_floats;
+    if (place > begin) visit(known, first - known, output + offset, input + offset);
+  }
+}
+
+// Norm of the mean gradient of all parameters, both parts of the table added; scale is 1 / count. The bits are the same by
+// rows.
+double gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* rows, bool frozen_table,
+                     double scale, double p);
+double table_gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* rows, double scale,
+                           double p);
 
 // (Σ |scale · g|^p)^(1/p), the total norm of torch.nn.utils.clip_grad_norm_; summed in double in pieces of 4,096 in order.
 double gradient_norm(std::span<const float> gradient, double scale, double p);

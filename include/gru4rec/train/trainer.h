@@ -12,6 +12,7 @@
 #include "gru4rec/comm/replica_layout.h"
 #include "gru4rec/data/batch.h"
 #include "gru4rec/data/plan.h"
+#include "gru4rec/data/row_set.h"
 #include "gru4rec/data/store.h"
 #include "gru4rec/eval/evaluator.h"
 #include "gru4rec/model/distillation.h"
@@ -88,6 +89,16 @@ class Trainer {
   std::unique_ptr<OutputLoss> loss_of(const std::vector<Segment>& segments, const Batch& batch);
   void restore(int64_t step);
   CheckpointInfo checkpoint_info() const;
+  // What a replica works on in this step.
+  struct Share {
+    int replica;
+    std::vector<Segment> segments;
+    Batch batch;
+  };
+  Share share_of(int replica);
+  void name_rows(const std::vector<Share>& shares, const StepKey& key);
+  void agree_on_rows();
+  const RowSet* rows() const { return by_rows_ ? &rows_ : nullptr; }
   StepReport run_replicas();
   std::span<float> sum_of_gradients();
   void update(const Agreement& all);
@@ -120,6 +131,10 @@ class Trainer {
   Optimizer optimizer_;
   std::unique_ptr<EpochPlan> plan_;
   ItemReader items_;
+  std::shared_ptr<const OutputLoss> loss_;
+  bool by_rows_ = false;          // the gradient of the table has only the rows of this step
+  RowSet rows_;                   // by_rows_: equal on all ranks
+  std::vector<int64_t> all_ids_;  // of all ranks, kept for its memory
   at::Device sum_device_;                     // that of the model, if ranks can send from there
   std::unique_ptr<DeviceMemory> sum_memory_;  // there, unless it is the host
   OrderedSum gradient_;

@@ -13,6 +13,10 @@ namespace gru4rec {
 //
 // The second term of the minimum is that of tf.train.ExponentialMovingAverage (num_updates): the average forgets the initial
 // weights in the first steps, however long its memory is later.
+// The optimizer does this in its own pass (train/optimizer.h).
 void update_average(std::span<float> average, std::span<const float> weights, double decay, int64_t step);
+
+// 1 - d of that step.
+float average_rest(double decay, int64_t step);
 
 }  // namespace gru4rec

@@ -1,0 +1,27 @@
+// The instruction sets that loops over floats are compiled for, chosen at run time. Such loops are made of single IEEE
+// operations, so that all of them give the same bits.
+#pragma once
+
+#include <vector>
+
+namespace gru4rec {
+
+#define GRU4REC_AVX512 [[gnu::target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=512")]]
+#define GRU4REC_AVX2 [[gnu::target("avx2,fma")]]
+// always_inline takes over the target of its caller.
+#define GRU4REC_INLINE [[gnu::always_inline]] inline
+
+// Those of one set of kernels that this processor can run, the widest first.
+template <typename Kernels>
+std::vector<Kernels> of_this_processor(const Kernels& avx512, const Kernels& avx2, const Kernels& baseline) {
+  __builtin_cpu_init();
+  std::vector<Kernels> all;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq"))
+    all.push_back(avx512);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(avx2);
+  all.push_back(baseline);
+  return all;
+}
+
+}  // namespace gru4rec

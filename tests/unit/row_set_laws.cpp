@@ -1,0 +1,50 @@
+// Laws of a set of table rows.
+#include <gtest/gtest.h>
+
+#include "gru4rec/base/error.h"
+#include "gru4rec/data/row_set.h"
+
+namespace gru4rec {
+namespace {
+
+std::vector<int64_t> ids_of(const RowSet& rows) { return {rows.ids().begin(), rows.ids().end()}; }
+
+TEST(RowSet, HoldsEachRowOnceInRisingOrderAndKnowsItsPlace) {
+  RowSet rows(23);
+  for (int round = 0; round < 2; ++round) {  // used again
+    rows.clear();
+    EXPECT_EQ(rows.size(), 0);
+    const std::vector<int64_t> first = round ? std::vector<int64_t>{22, 0} : std::vector<int64_t>{7, 3, 7, 22, 3};
+    rows.add(first);
+    rows.add(11);
+    rows.add(std::vector<int64_t>{22});
+    rows.close();
+    EXPECT_EQ(ids_of(rows), round ? (std::vector<int64_t>{0, 11, 22}) : (std::vector<int64_t>{3, 7, 11, 22}));
+    for (int64_t place = 0; place < rows.size(); ++place) EXPECT_EQ(rows.place_of(ids_of(rows)[place]), place);
+  }
+  EXPECT_THROW(rows.place_of(3), BugError);  // of the round before
+}
+
+TEST(RowSet, IsTheSameWhoeverNamesItsRowsFirst) {
+  RowSet one(9), other(9);
+  one.add(std::vector<int64_t>{8, 1, 4});
+  other.add(std::vector<int64_t>{4});
+  other.add(std::vector<int64_t>{1, 8, 4});
+  one.close();
+  other.close();
+  EXPECT_EQ(ids_of(one), ids_of(other));
+}
+
+TEST(RowSet, RefusesRowsThatAreNotThere) {
+  RowSet rows(5);
+  EXPECT_THROW(rows.add(5), BugError);
+  EXPECT_THROW(rows.add(-1), BugError);
+  rows.add(4);
+  EXPECT_THROW(rows.place_of(4), BugError);  // it has no place yet
+  rows.close();
+  EXPECT_EQ(rows.place_of(4), 0);
+  for (const int64_t id : {-1, 0, 3, 5}) EXPECT_THROW(rows.place_of(id), BugError);
+}
+
+}  // namespace
+}  // namespace gru4rec
