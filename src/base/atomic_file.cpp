@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -157,8 +158,10 @@ void read_at(int fd, void* data, size_t bytes, uint64_t offset, const fs::path& 
     if (done < 0 && errno == EINTR) continue;
     if (done < 0) throw_io_error("read", path, errno);
     if (done == 0) {
+      struct stat status {};
+      const uint64_t end = ::fstat(fd, &status) == 0 ? std::min<uint64_t>(status.st_size, offset) : offset;
       throw UserError("{} ends at byte {}, {} bytes short of what it has to hold. It was cut off: write or copy it again.",
-                      path.string(), offset, bytes);
+                      path.string(), end, offset + bytes - end);
     }
     next += done;
     offset += static_cast<uint64_t>(done);

@@ -59,6 +59,16 @@ wait_until() {
 # wait_for_step RUN: until a first line of metrics is there
 wait_for_step() { wait_until "run $1 gets going" test -s "$1/metrics.jsonl"; }
 
+# pid_of_rank RUN RANK: of the program itself, not of mpirun or a shell around it
+pid_of_rank() {
+  local pid
+  for pid in $(pgrep -f "train .*--run_dir $1 "); do
+    [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == "$(readlink -f "$PROGRAM")" ]] || continue
+    if tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$2"; then echo "$pid"; return; fi
+  done
+  fail "rank $2 of $1 was not found"
+}
+
 # expect_equal WHAT GOT WANTED
 expect_equal() { [[ $2 == "$3" ]] || fail "$1: got '$2', wanted '$3'"; }
 # expect_line FILE PATTERN

@@ -4,8 +4,6 @@
 source "$(dirname "$0")/lib.sh"
 make_data
 ingest
-ranks_of() { pgrep -f "train .*--run_dir $1 " | while read -r pid; do
-  [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == "$(readlink -f "$PROGRAM")" ]] && echo "$pid"; done || true; }
 for what in KILL STOP; do
   for rank in 0 2; do
     run=$what$rank
@@ -13,9 +11,7 @@ for what in KILL STOP; do
       --stopping_step 100000 --comm_timeout 4 >"$run.log" 2>&1 &
     job=$!
     wait_for_step "$run"
-    victim=$(ranks_of "$run" | while read -r pid; do
-      tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$rank" && echo "$pid"; done || true)
-    [[ -n $victim ]] || fail "rank $rank of $run was not found"
+    victim=$(pid_of_rank "$run" "$rank")
     kill -s "$what" "$victim"
     start=$SECONDS
     code=0
