@@ -5,7 +5,7 @@ set -euo pipefail
 
 usage() {
   cat <<'HELP'
-usage: cluster/testhosts.sh up N | down | status | hostfile [SLOTS] | exec HOST COMMAND… | mpirun ARGUMENT…
+usage: cluster/testhosts.sh up N | down | status | hostfile [SLOTS] | exec HOST COMMAND… | mpirun ARGUMENT… | link HOST STATE
 
   up N              makes the hosts node1 … nodeN (10.99.0.11 …)
   down              removes them, and ends what still runs on them
@@ -14,6 +14,8 @@ usage: cluster/testhosts.sh up N | down | status | hostfile [SLOTS] | exec HOST 
   exec HOST CMD…    runs a command on a host
   mpirun ARG…       runs launch/mpirun.sh on the first host, which reaches the others through this script instead of ssh
                     cluster/testhosts.sh hostfile >hosts && cluster/testhosts.sh mpirun -np 2 --hostfile hosts -- train …
+  link HOST down    pulls the host's cable; link HOST up puts it back, at full speed
+  link HOST slow R  sends and receives R at most, in units of tc: 100mbit
 
 TESTHOSTS=NAME (default node) is the first part of the names; sets of different names do not see each other.
 HELP
@@ -32,7 +34,7 @@ need_root() {
   [[ $(id -u) == 0 ]] || die 2 "namespaces need root"
   command -v ip >/dev/null || die 2 "the command ip is missing; the package iproute2 brings it"
 }
-hosts() { ip netns list | awk '{print $1}' | sed -n "s/^gru4rec-\(${name}[0-9][0-9]*\)$/\1/p" | sort -V; }
+hosts() { ip netns list 2>/dev/null | awk '{print $1}' | sed -n "s/^gru4rec-\(${name}[0-9][0-9]*\)$/\1/p" | sort -V; }
 
 up() {
   local count=$1 i host netns
@@ -86,6 +88,29 @@ enter() {
     sh -c 'hostname "$0" && mount --bind "$1" /etc/hosts && shift && exec "$@"' "$host" "/etc/netns/$netns/hosts" "$@"
 }
 
+# link HOST down|up|slow [RATE]: at the bridge's end of the cable, so that the host itself sees nothing but silence.
+link() {
+  local host=$1 state=$2 rate=${3:-} port netns
+  netns=$(netns_of "$host")
+  [[ -e /run/netns/$netns ]] || die 3 "there is no host '$host'; there are: $(hosts | xargs)"
+  port=port${host#"$name"}
+  case $state in
+    down) ip -n "$bridge" link set "$port" down ;;
+    up)
+      tc -n "$bridge" qdisc del dev "$port" root 2>/dev/null || true
+      tc -n "$netns" qdisc del dev eth0 root 2>/dev/null || true
+      ip -n "$bridge" link set "$port" up
+      ;;
+    slow)
+      [[ -n $rate ]] || die 2 "link HOST slow wants a rate, such as 100mbit"
+      command -v tc >/dev/null || die 2 "the command tc is missing; the package iproute2 brings it"
+      tc -n "$bridge" qdisc replace dev "$port" root tbf rate "$rate" burst 16kb latency 400ms
+      tc -n "$netns" qdisc replace dev eth0 root tbf rate "$rate" burst 16kb latency 400ms
+      ;;
+    *) die 2 "link wants down, up or slow RATE, got '$state'" ;;
+  esac
+}
+
 # rsh [OPTION…] HOST COMMAND LINE: what mpirun calls instead of ssh; as ssh does, the words are joined and given to a shell.
 rsh() {
   while [[ ${1:-} == -* ]]; do shift; done
@@ -118,6 +143,11 @@ case $action in
   mpirun)
     need_root
     enter "${name}1" env TESTHOSTS="$name" "$(dirname "$script")/../launch/mpirun.sh" --mca plm_rsh_agent "$script rsh" "$@"
+    ;;
+  link)
+    need_root
+    [[ $# -ge 2 ]] || die 2 "link wants a host and what to do with its cable: down, up or slow RATE"
+    link "$@"
     ;;
   rsh) rsh "$@" ;;
   -h | --help) usage ;;
