@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Law: under a real Slurm of two nodes a job that is preempted resumes, one whose time is over queues itself again and resumes, one
+# that is sent USR1 saves; it ends with the digest of a run in one process, as does a job that nothing disturbs.
+source "$(dirname "$0")/../end_to_end/lib.sh"
+skip() {
+  echo "skipped: $*"
+  exit 77
+}
+[[ $(id -u) == 0 ]] || skip "the daemons of Slurm need root"
+for command in munged slurmctld slurmd sbatch; do
+  command -v "$command" >/dev/null || skip "there is no $command (packages slurm-wlm, slurm-wlm-basic-plugins, munge, libpmix-dev)"
+done
+[[ -n $(ip -o -4 address show up scope global) ]] || skip "there is no network interface for ranks of two nodes to meet at"
+LOCAL=$SOURCE/cluster/slurm/local.sh
+export SLURM_CONF=$WORK/slurm/slurm.conf GRU4REC=$PROGRAM LAUNCH=$SOURCE/launch
+trap '"$LOCAL" stop "$WORK/slurm" || true; cd / && rm -rf "$WORK"' EXIT
+"$LOCAL" start "$WORK/slurm" >start.log 2>&1 || skip "no Slurm starts here: $(tail -n 1 start.log)"
+srun --mpi=list 2>&1 | grep -qw pmix || skip "this Slurm has no --mpi=pmix"
+
+# submit NAME EPOCHS [OPTION OF SBATCH…]: prints the number of the job; its log is NAME.log
+submit() {
+  local name=$1 epochs=$2
+  shift 2
+  sbatch --parsable --output="$name.log" "$@" "$SOURCE/launch/slurm.sbatch" "${OPTIONS[@]}" --run_dir "$name" --replicas 4 \
+    --epochs "$epochs" --stopping_step 1000000
+}
+state() { squeue --noheader --states all --jobs "$1" --format %T; }
+is() { [[ $(state "$1") == "$2" ]]; }
+saw() { [[ $(grep -c "$2" long.log) -ge $1 ]]; } # saw TIMES TEXT
+newest() { find long/checkpoints -name 'step-*.h5' | sort | tail -n 1; }
+has_newer_than() { [[ $(newest) > $1 ]]; }
+# wait_for_resumption TIMES: until the long run has resumed so often, and saved since
+wait_for_resumption() {
+  wait_until "the run resumes, time $1" saw "$1" 'resumed from'
+  local before
+  before=$(newest)
+  wait_until "a checkpoint after $before" has_newer_than "$before"
+}
+finish() { # finish RUN EPOCHS: in one process
+  "$PROGRAM" train "${OPTIONS[@]}" --run_dir "$1" --resume --replicas 4 --epochs "$2" --stopping_step 1000000 >"$1.finish.log" 2>&1
+}
+
+make_data 1500
+ingest
+long=$(submit long 1000000)
+wait_for_step long
+short=$(submit short 3 --partition high) # there is no room for both
+wait_until "the job of higher priority ends" is "$short" COMPLETED
+finish one 3
+expect_equal "digest of a job" "$(digest short)" "$(digest one)"
+wait_for_resumption 1
+scancel --batch --signal=USR1 "$long" # as Slurm does when the time limit is near
+wait_for_resumption 2
+scancel --signal=USR1 "$long"
+wait_until "the job ends" is "$long" FAILED
+expect_line long.log 'n1: tasks? .*[Ee]xited with exit code 138'
+[[ $(grep -c 'after saving step' long.log) == 3 ]] || { cat long.log >&2; fail "it was not saved three times"; }
+epochs=$(($(sed -n '$s/.*"epoch":\([0-9]*\).*/\1/p' long/metrics.jsonl) + 2))
+finish long "$epochs"
+finish one "$epochs"
+expect_equal "digest of a job that was disturbed three times, $epochs epochs" "$(digest long)" "$(digest one)"
