@@ -54,7 +54,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 ReturnToService=2
-SlurmdTimeout=30
+SlurmdTimeout=300
+MessageTimeout=60
 KillWait=30
 JobRequeue=1
 SchedulerParameters=sched_interval=1

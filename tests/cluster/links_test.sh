@@ -20,8 +20,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-epochs_done() { sed -n '$s/.*"epoch":\([0-9]*\).*/\1/p' run/metrics.jsonl 2>/dev/null || true; }
-has_epochs() { [[ $(epochs_done) -ge $1 ]]; }
+has_epochs() { [[ $(last_epoch run) -ge $1 ]]; }
 has_ended() { ! kill -0 "$job" 2>/dev/null; }
 start() { # start EPOCHS
   timeout -k 5 300 "$HOSTS" mpirun -np 2 --hostfile hosts -- train "${OPTIONS[@]}" --run_dir run --resume \
@@ -36,9 +35,9 @@ ingest
 start 1000000
 wait_for_step run
 "$HOSTS" link "${TESTHOSTS}2" slow 20mbit
-wait_until "two epochs over a slow link" has_epochs $(($(epochs_done) + 2))
+wait_until "two epochs over a slow link" has_epochs $(($(last_epoch run) + 2))
 "$HOSTS" link "${TESTHOSTS}2" up
-wait_until "two epochs over the link as it was" has_epochs $(($(epochs_done) + 2))
+wait_until "two epochs over the link as it was" has_epochs $(($(last_epoch run) + 2))
 
 since=${EPOCHREALTIME/./}
 "$HOSTS" link "${TESTHOSTS}2" down
@@ -52,7 +51,7 @@ printf 'code %d after %d ms: link down\n' "$code" $(((${EPOCHREALTIME/./} - sinc
 wait_until "rank 0 is gone" flock --nonblock run/.lock true
 
 "$HOSTS" link "${TESTHOSTS}2" up
-epochs=$(($(epochs_done) + 3))
+epochs=$(($(last_epoch run) + 3))
 start "$epochs"
 wait "$job" || { tail -n 20 link.log >&2; fail "the run does not go on over a link that is up again"; }
 job=''

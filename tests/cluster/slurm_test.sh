@@ -27,14 +27,12 @@ submit() {
 state() { squeue --noheader --states all --jobs "$1" --format %T; }
 is() { [[ $(state "$1") == "$2" ]]; }
 saw() { [[ $(grep -c "$2" long.log) -ge $1 ]]; } # saw TIMES TEXT
-newest() { find long/checkpoints -name 'step-*.h5' | sort | tail -n 1; }
-has_newer_than() { [[ $(newest) > $1 ]]; }
 # wait_for_resumption TIMES: until the long run has resumed so often, and saved since
 wait_for_resumption() {
   wait_until "the run resumes, time $1" saw "$1" 'resumed from'
   local before
-  before=$(newest)
-  wait_until "a checkpoint after $before" has_newer_than "$before"
+  before=$(newest_in long/checkpoints)
+  wait_until "a checkpoint after $before" has_newer_than long/checkpoints "$before"
 }
 finish() { # finish RUN EPOCHS: in one process
   "$PROGRAM" train "${OPTIONS[@]}" --run_dir "$1" --resume --replicas 4 --epochs "$2" --stopping_step 1000000 >"$1.finish.log" 2>&1
@@ -55,7 +53,7 @@ scancel --signal=USR1 "$long"
 wait_until "the job ends" is "$long" FAILED
 expect_line long.log 'n1: tasks? .*[Ee]xited with exit code 138'
 [[ $(grep -c 'after saving step' long.log) == 3 ]] || { cat long.log >&2; fail "it was not saved three times"; }
-epochs=$(($(sed -n '$s/.*"epoch":\([0-9]*\).*/\1/p' long/metrics.jsonl) + 2))
+epochs=$(($(last_epoch long) + 2))
 finish long "$epochs"
 finish one "$epochs"
 expect_equal "digest of a job that was disturbed three times, $epochs epochs" "$(digest long)" "$(digest one)"

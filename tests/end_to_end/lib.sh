@@ -56,6 +56,11 @@ wait_until() {
   done
   fail "waited for two minutes in vain: $what"
 }
+# newest_in FOLDER: its last checkpoint, while others may be removed. last_epoch RUN: the number of the last one in metrics.jsonl
+newest_in() { find "$1" -name 'step-*.h5' 2>/dev/null | sort | tail -n 1 || true; }
+last_epoch() { sed -n 's/.*"epoch":\([0-9]*\).*/\1/p' "$1/metrics.jsonl" 2>/dev/null | tail -n 1 || true; }
+# has_newer_than FOLDER CHECKPOINT
+has_newer_than() { [[ $(newest_in "$1") > $2 ]]; }
 # wait_for_step RUN: until a first line of metrics is there
 wait_for_step() { wait_until "run $1 gets going" test -s "$1/metrics.jsonl"; }
 
