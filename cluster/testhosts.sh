@@ -14,6 +14,7 @@ usage: cluster/testhosts.sh up N | down | status | hostfile [SLOTS] | exec HOST 
   exec HOST CMD…    runs a command on a host
   mpirun ARG…       runs launch/mpirun.sh on the first host, which reaches the others through this script instead of ssh
                     cluster/testhosts.sh hostfile >hosts && cluster/testhosts.sh mpirun -np 2 --hostfile hosts -- train …
+  supervise ARG…    the same with launch/supervise.sh
   link HOST down    pulls the host's cable; link HOST up puts it back, at full speed
   link HOST slow R  sends and receives R at most, in units of tc: 100mbit
 
@@ -114,8 +115,10 @@ link() {
 # rsh [OPTION…] HOST COMMAND LINE: what mpirun calls instead of ssh; as ssh does, the words are joined and given to a shell.
 rsh() {
   while [[ ${1:-} == -* ]]; do shift; done
-  local host=$1
+  local host=$1 netns
   shift
+  netns=$(netns_of "$host")
+  [[ ! -e /run/netns/$netns ]] || ip -n "$netns" -o link show eth0 | grep -q LOWER_UP || die 255 "the line to $host is cut"
   enter "$host" sh -c "$*"
 }
 
@@ -140,9 +143,9 @@ case $action in
     [[ $# -ge 2 ]] || die 2 "exec wants a host and a command"
     enter "$@"
     ;;
-  mpirun)
+  mpirun | supervise)
     need_root
-    enter "${name}1" env TESTHOSTS="$name" "$(dirname "$script")/../launch/mpirun.sh" --mca plm_rsh_agent "$script rsh" "$@"
+    enter "${name}1" env TESTHOSTS="$name" "$(dirname "$script")/../launch/$action.sh" --mca plm_rsh_agent "$script rsh" "$@"
     ;;
   link)
     need_root

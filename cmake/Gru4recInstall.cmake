@@ -20,5 +20,5 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/gru4rec-config.cmake ${CMAKE_CURRENT_B
 # Examples of configurations, the launcher and the licence, as in a clone: bin/gru4rec finds none of them by itself.
 install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/gru4rec)
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(PROGRAMS launch/mpirun.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/gru4rec/launch)
+install(PROGRAMS launch/mpirun.sh launch/supervise.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/gru4rec/launch)
 install(FILES launch/lib.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/gru4rec/launch)

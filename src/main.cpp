@@ -12,6 +12,7 @@
 #include "commands/command_line.h"
 #include "commands/commands.h"
 #include "commands/world.h"
+#include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/freed_memory.h"
 #include "gru4rec/base/out_of_memory.h"
@@ -35,6 +36,10 @@ int run(const CommandLine& command_line, MpiEnvironment& environment) {
   if (command_line.command == "ingest") return run_ingest(command_line.options);
   if (command_line.command == "train") return run_train(command_line.options, environment);
   if (command_line.command == "evaluate") return run_evaluate(command_line.evaluate, environment);
+  if (command_line.command == "options") {
+    fmt::print("{}", to_yaml(command_line.options));
+    return kExitDone;
+  }
   if (command_line.command == "inspect") return run_inspect(command_line.inspect);
   fmt::print("{}", command_line.text);
   return kExitDone;

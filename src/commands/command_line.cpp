@@ -127,6 +127,10 @@ struct Parser {
         "All other options are those of the run.\n\nExamples:\n  gru4rec evaluate --checkpoint runs/ml-100k --topk [5,20]\n"
         "  mpirun -np 2 gru4rec evaluate --checkpoint runs/ml-100k/checkpoints/step-00000480.h5 --split valid\n");
 
+    CLI::App* options = app.add_subcommand("options", "Print the options that train would have, as YAML");
+    add_table(*options, collected);
+    options->footer("Examples:\n  gru4rec options --config configs/ml-100k.yaml --epochs 3 >my.yaml\n");
+
     CLI::App* inspect = app.add_subcommand("inspect", "Show, verify or seal a store or a checkpoint");
     inspect->add_option("path", result.inspect.path, "A store's folder, a run's folder, or a checkpoint")->required();
     inspect->add_flag("--digest", result.inspect.digest, "Print the digest only");

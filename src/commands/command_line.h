@@ -11,7 +11,7 @@
 namespace gru4rec {
 
 struct CommandLine {
-  std::string command;                // ingest, train, evaluate, inspect; empty: only `text` is to be printed
+  std::string command;                // ingest, train, evaluate, options, inspect; empty: only `text` is to be printed
   std::string text;                   // help or version, for standard output
   Options options;                    // resolved; untouched where files are not read
   std::vector<std::string> warnings;  // for rank 0 to log

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Laws of cluster/testhosts.sh: two hosts are two names without shared memory, reached through mpirun and launch/mpirun.sh; an
-# error on the second host and a signal sent on the first end the job with the right code on both.
+# error on the second host and a signal sent on the first end the job with the right code on both; launch/supervise.sh leaves out
+# a host that cannot be reached.
 source "$(dirname "$0")/../launch/lib.sh"
 skip() {
   echo "skipped: $*"
@@ -35,6 +36,23 @@ kill -s TERM "$job"
 wait "$job"
 expect_code 138 $? "TERM to launch/mpirun.sh on the first host"
 expect_text "saved on signal 10"
+
+# launch/supervise.sh goes on with the host that is left when the line to the other is cut.
+cat >"$WORK/trainer" <<END
+#!/bin/sh
+[ "\$1" = train ] && exec "$GRU4REC" show
+printf 'replicas: 4\nrun_dir: $WORK/run\ncheckpoint_dir: $WORK/run/checkpoints\n'
+END
+chmod +x "$WORK/trainer"
+GRU4REC=$WORK/trainer timeout -k 5 60 "$HOSTS" supervise --hostfile "$WORK/hosts" -- train >"$LOG" 2>&1
+expect_code 0 $? "supervised on two hosts"
+expect_text "start 1: 4 rank(s) on ${TESTHOSTS}1 ${TESTHOSTS}2"
+expect_text "rank 3 of 4 on ${TESTHOSTS}2, local rank 1"
+ip -n "gru4rec-$TESTHOSTS" link set port2 down
+GRU4REC=$WORK/trainer timeout -k 5 60 "$HOSTS" supervise --hostfile "$WORK/hosts" -- train >"$LOG" 2>&1
+expect_code 0 $? "supervised on the host that is left"
+expect_text "${TESTHOSTS}2 does not answer and is left out"
+expect_text "rank 1 of 2 on ${TESTHOSTS}1, local rank 1"
 
 "$HOSTS" down
 [[ -z $("$HOSTS" status) ]] || fail "testhosts.sh down left hosts behind"
