@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "gru4rec/base/atomic_file.h"
+#include "gru4rec/base/version.h"
 
 namespace gru4rec {
 
@@ -522,6 +523,13 @@ std::string Hdf5File::read_text_attribute(const std::string& object, const std::
   if (H5Aread(attribute.get(), type.get(), text.data()) < 0) refuse_read(path(), "attribute " + name);
   while (!text.empty() && text.back() == '\0') text.pop_back();
   return text;
+}
+
+std::string hdf5_version() {
+  const Library library;
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return fmt::format("{}.{}.{}", major, minor, release);
 }
 
 }  // namespace gru4rec

@@ -316,6 +316,14 @@ std::unique_ptr<Communicator> make_mpi(const MpiEnvironment& environment, const 
   return std::make_unique<MpiCommunicator>(data, roll, rank, introduce(data, rank, size), options);
 }
 
+std::string mpi_version() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = {};
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const std::string whole(text, static_cast<std::size_t>(length));
+  return whole.substr(0, whole.find_first_of(",\n"));  // "Open MPI v4.1.4, package: …"
+}
+
 std::unique_ptr<Communicator> make_world(MpiEnvironment& environment, const CommOptions& options) {
   if (MpiEnvironment::started_by_launcher()) {
     environment.initialise();

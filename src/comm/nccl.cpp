@@ -331,6 +331,12 @@ std::string why_no_nccl(Communicator& host, int device) {
   return {};
 }
 
+std::string nccl_version() {
+  int version = 0;
+  ncclGetVersion(&version);
+  return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+}
+
 std::unique_ptr<Communicator> make_nccl(std::shared_ptr<Communicator> host, int device) {
   if (const std::string why = why_no_nccl(*host, device); !why.empty())
     throw UserError("gpu_sum: got nccl, but {}. Start as many ranks on a host as it has GPUs, or set gpu_sum to host.", why);

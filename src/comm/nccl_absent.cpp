@@ -6,6 +6,8 @@ namespace gru4rec {
 
 std::string why_no_nccl(Communicator&, int) { return "this program was built without NCCL"; }
 
+std::string nccl_version() { return {}; }
+
 std::unique_ptr<Communicator> make_nccl(std::shared_ptr<Communicator> host, int device) {
   throw UserError(
       "gpu_sum: got nccl, but {}. Build it with NCCL (launch/setup.sh --cuda, cmake --preset cuda), or set gpu_sum to host.",

@@ -127,6 +127,12 @@ struct Parser {
         "All other options are those of the run.\n\nExamples:\n  gru4rec evaluate --checkpoint runs/ml-100k --topk [5,20]\n"
         "  mpirun -np 2 gru4rec evaluate --checkpoint runs/ml-100k/checkpoints/step-00000480.h5 --split valid\n");
 
+    CLI::App* doctor = app.add_subcommand("doctor", "Compare the ranks and time what they say to each other");
+    add_table(*doctor, collected);
+    doctor->footer(
+        "With a configuration the store is compared too; without one, hosts and network only.\n\nExamples:\n"
+        "  launch/mpirun.sh -np 4 --hostfile hosts -- doctor --config configs/ml-100k.yaml\n  gru4rec doctor\n");
+
     CLI::App* options = app.add_subcommand("options", "Print the options that train would have, as YAML");
     add_table(*options, collected);
     options->footer("Examples:\n  gru4rec options --config configs/ml-100k.yaml --epochs 3 >my.yaml\n");
@@ -181,6 +187,7 @@ CommandLine parse_command_line(int argc, const char* const* argv, bool read_file
       {parser.collected.config_files.begin(), parser.collected.config_files.end()}, parser.collected.overrides);
   parser.result.options = configuration.options;
   parser.result.warnings = configuration.warnings;
+  parser.result.names_data = !parser.collected.config_files.empty() || !parser.collected.overrides.empty();
   return parser.result;
 }
 

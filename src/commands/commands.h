@@ -27,6 +27,10 @@ struct EvaluateRequest {
 // Collective: checkpoint + store → metrics.
 int run_evaluate(EvaluateRequest request, MpiEnvironment& environment);
 
+// Collective: what the ranks are and see, and how fast they talk, as a table on standard output. `names_data`, of rank 0: the
+// store of `options` is compared as well. An exit code other than 0 stands for the differences that the table ends with.
+int run_doctor(Options options, bool names_data, MpiEnvironment& environment);
+
 struct InspectRequest {
   std::filesystem::path path;  // a store's folder, one of its files, or a checkpoint
   bool digest = false;         // print only the digest

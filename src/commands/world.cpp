@@ -22,17 +22,30 @@ int launched_rank() {
   return -1;
 }
 
-std::unique_ptr<Communicator> enter_world(MpiEnvironment& environment, Options& options) {
+std::unique_ptr<Communicator> start_world(MpiEnvironment& environment, Options& options) {
   std::unique_ptr<Communicator> comm = make_world(environment, {.timeout = options.comm_timeout});
   options = options_from_yaml(comm->broadcast_text(0, to_yaml(options)), "options of rank 0");
   comm->set_timeout(options.comm_timeout);  // the other ranks have only learned it now
+  return comm;
+}
+
+void require_same_program(Communicator& comm) {
+  require_equal(comm, "the program", fmt::format("{} ({})", kVersion, hex_text(program_digest())),
+                "Install the same build on all hosts.");
+}
+
+void require_same_data(Communicator& comm, const std::string& digest) {
+  require_equal(comm, "the store's digest", digest, "Give all hosts the same store.");
+}
+
+std::unique_ptr<Communicator> enter_world(MpiEnvironment& environment, Options& options) {
+  std::unique_ptr<Communicator> comm = start_world(environment, options);
   if (options.debug && comm->size() > 1)
     throw UserError(
         "--debug is one process that replays a run of any number of replicas, {} ranks were started. Start it without mpirun: "
         "gru4rec train … --debug --replicas {}.",
         comm->size(), options.replicas > 0 ? options.replicas : comm->size());
-  require_equal(*comm, "the program", fmt::format("{} ({})", kVersion, hex_text(program_digest())),
-                "Install the same build on all hosts.");
+  require_same_program(*comm);
   const std::vector<Capability> capabilities = comm->all_gather(processor_capability());
   pin_kernels(*std::min_element(capabilities.begin(), capabilities.end()), options.num_threads,
               options.deterministic == "strict");
@@ -55,7 +68,7 @@ std::unique_ptr<Communicator> between_gpus(std::unique_ptr<Communicator> host, c
 
 Store open_store(const Options& options, Communicator& comm) {
   Store store(options.store);
-  require_equal(comm, "the store's digest", hex_text(store.info().data_digest), "Give all hosts the same store.");
+  require_same_data(comm, hex_text(store.info().data_digest));
   return store;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "gru4rec/base/options.h"
 #include "gru4rec/comm/world.h"
@@ -11,6 +12,12 @@ namespace gru4rec {
 
 // The rank that mpirun or srun gave this process, known before MPI is started; -1 where neither did. Local.
 int launched_rank();
+
+// Starts the communicator and hands rank 0's options to all; `options` need only be filled on rank 0.
+std::unique_ptr<Communicator> start_world(MpiEnvironment& environment, Options& options);
+// Throw UserError where ranks run another program than rank 0, or see other data.
+void require_same_program(Communicator& comm);
+void require_same_data(Communicator& comm, const std::string& digest);
 
 // Starts the communicator, hands rank 0's options to all, refuses ranks that run another program, and pins kernels to the
 // lowest capability of any rank. `options` need only be filled on rank 0.

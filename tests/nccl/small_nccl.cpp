@@ -270,6 +270,11 @@ const char* ncclGetErrorString(ncclResult_t result) {
       return "internal error";
   }
 }
+ncclResult_t ncclGetVersion(int* version) {
+  *version = NCCL_VERSION_CODE;
+  return ncclSuccess;
+}
+
 const char* ncclGetLastError(ncclComm_t) {
   const std::lock_guard lock(mutex);
   return faults.last_error.c_str();

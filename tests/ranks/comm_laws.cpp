@@ -4,7 +4,10 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
+#include <utility>
+#include <vector>
 
+#include "gru4rec/comm/measure.h"
 #include "gru4rec/comm/threads.h"
 #include "gru4rec/comm/world.h"
 
@@ -40,6 +43,23 @@ TEST(Threads, ABarrierHoldsUntilTheLastRankHasCome) {
       ++entered;
       comm.barrier();
       EXPECT_EQ(entered.load(), 5);
+    });
+  }
+}
+
+// Every pair of four; of nine ranks each with the next and with the fourth after it.
+TEST(Threads, MeasurementsTakeThePairsTheyPromise) {
+  for (const auto& [ranks, pairs] : {std::pair{1, 0}, {4, 6}, {9, 8 + 5}}) {
+    run_ranks(ranks, kWhole, [&, wanted = pairs](Communicator& comm) {
+      const std::vector<PairTime> times = time_pairs(comm, 8);
+      EXPECT_EQ(static_cast<int>(times.size()), wanted);
+      for (const PairTime& time : times) {
+        EXPECT_LT(time.first, time.second);
+        EXPECT_GT(time.seconds, 0);
+        for (const double other : comm.all_gather(time.seconds)) EXPECT_EQ(other, time.seconds);
+      }
+      EXPECT_EQ(static_cast<int>(clock_offsets(comm).size()), comm.size());
+      EXPECT_GT(time_ordered_sum(comm, 1003), 0);
     });
   }
 }

@@ -31,7 +31,7 @@ std::string error_of(const std::vector<std::string>& words) {
 }
 
 TEST(CommandLine, HelpOfTheCommandsNamesEveryOption) {
-  for (const char* command : {"ingest", "train", "options"}) {
+  for (const char* command : {"ingest", "train", "doctor", "options"}) {
     const CommandLine help = parse({command, "--help"});
     EXPECT_TRUE(help.command.empty());
     EXPECT_THAT(help.text, HasSubstr("Examples:"));

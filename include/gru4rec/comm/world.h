@@ -49,6 +49,9 @@ class MpiEnvironment {
 // find each other (srun without --mpi=pmix, another MPI's mpirun), since each of them would take itself for the whole job.
 std::unique_ptr<Communicator> make_world(MpiEnvironment& environment, const CommOptions& options);
 
+// Local. The library behind make_mpi, "Open MPI v4.1.4".
+std::string mpi_version();
+
 // Local. A world of one.
 std::unique_ptr<Communicator> make_single(const CommOptions& options = {});
 
@@ -64,5 +67,7 @@ std::unique_ptr<Communicator> make_mpi(const MpiEnvironment& environment, const 
 std::unique_ptr<Communicator> make_nccl(std::shared_ptr<Communicator> host, int device);
 // Collective. Why these ranks cannot use NCCL, the same on all; empty if they can. Two ranks on one GPU cannot.
 std::string why_no_nccl(Communicator& host, int device);
+// Local. "2.28.9", empty in a program that was built without NCCL.
+std::string nccl_version();
 
 }  // namespace gru4rec
