@@ -10,8 +10,7 @@ usage: launch/setup.sh [--cuda | --cpu] [--tests] [--results] [--recbole] [--no-
 
   --cuda         LibTorch with CUDA into .deps/venv-cuda (4.5 GB); chosen by itself where a GPU is seen
   --cpu          LibTorch for CPUs into .deps/venv (1.4 GB); chosen by itself elsewhere
-  --tests        also what some tests need, into .deps/venv-tests, and packages they are skipped without
-                 (launch/apt-packages-tests.txt), if they can be had
+  --tests        also what some tests need, into .deps/venv-tests
   --results      also what launch/results.sh draws with, into .deps/venv-results
   --recbole      also RecBole 1.2.1, which tests/bench/run.sh measures beside, into .deps/venv-recbole (5 GB)
   --no-build     stop after the dependencies
@@ -21,23 +20,12 @@ Installs Debian packages (launch/apt-packages.txt) only where some are missing, 
 HELP
 }
 
-# missing_packages LIST: prints what of a list is not installed.
+# Prints what of launch/apt-packages.txt is not installed.
 missing_packages() {
   local package
-  grep -v '^#' "$1" | while read -r package; do
+  grep -v '^#' "$ROOT/launch/apt-packages.txt" | while read -r package; do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || printf '%s\n' "$package"
   done
-}
-
-# apt_install LOG PACKAGE…: lists of packages may be absent or old; they are only renewed when what they say does not work.
-apt_install() {
-  local log=$1 sudo=()
-  shift
-  [[ $(id -u) == 0 ]] || sudo=(sudo)
-  local install=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o Acquire::http::Timeout=60 "$@")
-  "${install[@]}" </dev/null >"$log" 2>&1 && return
-  "${sudo[@]}" apt-get update -q </dev/null >>"$log" 2>&1 || true
-  "${install[@]}" </dev/null >>"$log" 2>&1
 }
 
 install_packages() {
@@ -45,8 +33,8 @@ install_packages() {
     say "setup: not a Debian system; these must be there under whatever name: $(grep -v '^#' "$ROOT/launch/apt-packages.txt" | xargs)"
     return
   fi
-  local missing
-  mapfile -t missing < <(missing_packages "$ROOT/launch/apt-packages.txt")
+  local missing sudo=()
+  mapfile -t missing < <(missing_packages)
   if [[ ${#missing[@]} == 0 ]]; then
     say "setup: Debian packages: all there"
     return
@@ -54,20 +42,15 @@ install_packages() {
   if [[ $(id -u) != 0 ]]; then
     command -v sudo >/dev/null ||
       die 2 "Debian packages are missing, and there is neither root nor sudo to install them. Have an administrator run: apt-get install ${missing[*]}"
+    sudo=(sudo)
   fi
   say "setup: installing Debian packages: ${missing[*]}"
-  apt_install "$ROOT/.deps/apt.log" "${missing[@]}" ||
+  local install=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}")
+  # Lists of packages may be absent or old; they are only renewed when what they say does not work.
+  "${install[@]}" </dev/null >"$ROOT/.deps/apt.log" 2>&1 && return
+  "${sudo[@]}" apt-get update -q </dev/null >>"$ROOT/.deps/apt.log" 2>&1 || true
+  "${install[@]}" </dev/null >>"$ROOT/.deps/apt.log" 2>&1 ||
     die 3 "apt-get could not install the packages; $ROOT/.deps/apt.log ends with: $(tail -n 3 "$ROOT/.deps/apt.log")"
-}
-
-# Those of single tests, which are skipped without them: as root only, and no reason to stop.
-install_test_packages() {
-  local missing
-  command -v dpkg-query >/dev/null && [[ $(id -u) == 0 ]] || return 0
-  mapfile -t missing < <(missing_packages "$ROOT/launch/apt-packages-tests.txt")
-  [[ ${#missing[@]} -gt 0 ]] || return 0
-  say "setup: installing Debian packages of some tests: ${missing[*]}"
-  apt_install "$ROOT/.deps/apt-tests.log" "${missing[@]}" || say "setup: they cannot be had (.deps/apt-tests.log); those tests will be skipped"
 }
 
 # install_wheels VENV REQUIREMENTS: the stamp holds the hash of the requirements, so a change of theirs installs anew.
@@ -129,7 +112,6 @@ if [[ $kind == cuda ]]; then
 else
   install_wheels "$ROOT/.deps/venv" "$ROOT/launch/requirements-cpu.txt"
 fi
-[[ $tests == no ]] || install_test_packages
 [[ $tests == no ]] || install_wheels "$ROOT/.deps/venv-tests" "$ROOT/launch/requirements-tests.txt"
 [[ $results == no ]] || install_wheels "$ROOT/.deps/venv-results" "$ROOT/launch/requirements-results.txt"
 [[ $recbole == no ]] || install_wheels "$ROOT/.deps/venv-recbole" "$ROOT/tests/golden/requirements.txt"
