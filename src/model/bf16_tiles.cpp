@@ -30,6 +30,9 @@ bool may_use_tiles() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
+// Row i of a left operand [m, k], from column `at` on, a multiple of kUnit.
+int64_t left_at(int64_t i, int64_t at, int64_t k) { return i / kLanes * kLanes * padded(k) + at * kLanes + i % kLanes * kUnit; }
+
 // Panel `p` of a right operand [k, n].
 int64_t panel_at(int64_t panel, int64_t k) { return panel * padded(k) * kUnit; }
 
@@ -55,7 +58,7 @@ class Tiles {
 template <bool kAdd, bool kUpper>
 GRU4REC_TILES void block(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride) {
   const int64_t out_bytes = stride * static_cast<int64_t>(sizeof(float));
-  const int64_t left_bytes = k * static_cast<int64_t>(sizeof(Value)), panel_bytes = kPanelStride * sizeof(Value);
+  constexpr int64_t left_bytes = kUnit * sizeof(Value), panel_bytes = kPanelStride * sizeof(Value);
   if constexpr (kAdd) {
     _tile_loadd(0, out, out_bytes);
     _tile_loadd(1, out + kLanes, out_bytes);
@@ -73,13 +76,13 @@ GRU4REC_TILES void block(const Value* left, const Value* panel, int64_t k, float
   }
   for (int64_t depth = 0; depth < k; depth += kUnit) {
     const Value* pairs = panel + depth * kUnit;
-    _tile_loadd(4, left + depth, left_bytes);
+    _tile_loadd(4, left + depth * kLanes, left_bytes);
     _tile_loadd(6, pairs, panel_bytes);
     _tile_loadd(7, pairs + kUnit, panel_bytes);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
     if constexpr (!kUpper) {
-      _tile_loadd(5, left + kLanes * k + depth, left_bytes);
+      _tile_loadd(5, left + kLanes * (k + depth), left_bytes);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
@@ -138,7 +141,7 @@ GRU4REC_TILES GRU4REC_INLINE __m512i pairs_of(const Matrix& a, int64_t i, int64_
 GRU4REC_TILES void fill_left(const Matrix& a, Value* out) {
   const int64_t depth = padded(a.columns);
   for (int64_t i = 0; i < padded(a.rows); ++i)
-    for (int64_t at = 0; at < depth; at += kUnit) _mm512_storeu_si512(out + i * depth + at, pairs_of(a, i, at));
+    for (int64_t at = 0; at < depth; at += kUnit) _mm512_storeu_si512(out + left_at(i, at, depth), pairs_of(a, i, at));
 }
 
 GRU4REC_TILES void fill_left_transposed(const Matrix& a, const float* factor, Value* out) {
@@ -152,20 +155,17 @@ GRU4REC_TILES void fill_left_transposed(const Matrix& a, const float* factor, Va
       }
       transpose(values);
       for (int64_t k = 0; k < kLanes; ++k)
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + (at + k) * depth + i),
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + left_at(at + k, i / kUnit * kUnit, depth) + i % kUnit),
                             reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_castsi512_ps(values[k]))));
     }
 }
 
 GRU4REC_TILES void fill_right(const Matrix& a, Value* out) {
-  for (int64_t panel = 0; panel < padded(a.columns) / kUnit; ++panel) {
-    Value* to = out + panel_at(panel, a.rows);
-    for (int64_t i = 0; i < padded(a.rows); i += 2, to += kPanelStride)
-      for (int64_t at = 0; at < kUnit; at += kLanes) {
-        const int64_t column = panel * kUnit + at;
-        _mm512_storeu_si512(to + 2 * at, interleaved(load(a, i, column), load(a, i + 1, column)));
-      }
-  }
+  for (int64_t i = 0; i < padded(a.rows); i += 2)
+    for (int64_t column = 0; column < padded(a.columns); column += kLanes) {
+      Value* panel = out + panel_at(column / kUnit, a.rows) + i / 2 * kPanelStride;
+      _mm512_storeu_si512(panel + 2 * (column % kUnit), interleaved(load(a, i, column), load(a, i + 1, column)));
+    }
 }
 
 GRU4REC_TILES void fill_right_transposed(const Matrix& a, Value* out) {
@@ -180,8 +180,8 @@ GRU4REC_TILES void fill_right_transposed(const Matrix& a, Value* out) {
   }
 }
 
-// One panel of the right operand [rows, columns] that has the values of a left one: its columns from left[0] on.
-GRU4REC_TILES void fill_right_of_left(const Value* left, int64_t rows, int64_t stride, Value* out) {
+// One panel of the right operand [rows, columns] that has the values of a left one: the columns from `at` on.
+GRU4REC_TILES void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out) {
   alignas(64) uint16_t order[2][32];
   for (uint16_t j = 0; j < 16; ++j)
     for (uint16_t half = 0; half < 2; ++half) {
@@ -189,8 +189,9 @@ GRU4REC_TILES void fill_right_of_left(const Value* left, int64_t rows, int64_t s
       order[half][2 * j + 1] = static_cast<uint16_t>(32 + 16 * half + j);
     }
   const __m512i low = _mm512_load_si512(order[0]), high = _mm512_load_si512(order[1]);
-  for (int64_t i = 0; i < padded(rows); i += 2, out += kPanelStride, left += 2 * stride) {
-    const __m512i even = _mm512_loadu_si512(left), odd = _mm512_loadu_si512(left + stride);
+  for (int64_t i = 0; i < padded(rows); i += 2, out += kPanelStride) {
+    const Value* row = left + left_at(i, at, columns);
+    const __m512i even = _mm512_loadu_si512(row), odd = _mm512_loadu_si512(row + kUnit);
     _mm512_storeu_si512(out, _mm512_permutex2var_epi16(even, low, odd));
     _mm512_storeu_si512(out + kUnit, _mm512_permutex2var_epi16(even, high, odd));
   }
@@ -276,7 +277,7 @@ GRU4REC_TILES GRU4REC_INLINE __m512 exp_of(__m512 x) {
   return _mm512_maskz_mul_ps(static_cast<__mmask16>(~vanishes), p, _mm512_castsi512_ps(scale));
 }
 
-// One row of scores: its maximum, its exponentials as bf16 with zeros up to a multiple of kUnit, and their sum.
+// One row of scores: its maximum, its exponentials as bf16, in a row of a left operand, and their sum.
 GRU4REC_TILES void exponentials_of_row(const float* score, int64_t columns, Value* out, float* max_out, float* sum_out) {
   const __m512 lowest = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
   __m512 largest = lowest;
@@ -293,7 +294,7 @@ GRU4REC_TILES void exponentials_of_row(const float* score, int64_t columns, Valu
       half[h] = _mm512_maskz_mov_ps(wanted, exp_of(value));
       sum = _mm512_add_ps(sum, half[h]);
     }
-    _mm512_storeu_si512(out + j, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(half[1], half[0])));
+    _mm512_storeu_si512(out + j * kLanes, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(half[1], half[0])));
   }
   *max_out = max;
   *sum_out = _mm512_reduce_add_ps(sum);
@@ -315,9 +316,11 @@ GRU4REC_TILES void exponentials_of_group(const Exponentials& tile, int64_t first
     const int64_t row = first + i, label = tile.labels[row] - tile.first_item;
     const float* score = scores + i * columns;
     tile.target[row] = label >= 0 && label < tile.columns ? score[label] : 0.0f;
-    exponentials_of_row(score, tile.columns, tile.out + row * columns, tile.max + row, tile.sum + row);
+    exponentials_of_row(score, tile.columns, tile.out + left_at(row, 0, columns), tile.max + row, tile.sum + row);
   }
-  std::memset(tile.out + (first + rows) * columns, 0, static_cast<size_t>((kUnit - rows) * columns) * sizeof(Value));
+  for (int64_t i = rows; i < kUnit; ++i)
+    for (int64_t at = 0; at < columns; at += kUnit)
+      std::memset(tile.out + left_at(first + i, at, columns), 0, kUnit * sizeof(Value));
 }
 
 }  // namespace
@@ -364,7 +367,7 @@ void add_item_gradients(const ItemGradients& tile) {
     Value* right = memory.reserve(depth * kUnit);
     for (int64_t panel = first; panel < last; ++panel) {
       const int64_t at = panel * kUnit;
-      fill_right_of_left(tile.kept + at, tile.rows, padded(tile.columns), right);
+      fill_right_of_left(tile.kept, tile.rows, tile.columns, at, right);
       const Product product{.left = tile.queries,
                             .right = right,
                             .m = tile.depth,

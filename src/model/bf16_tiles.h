@@ -3,7 +3,7 @@
 //
 // Operands lie in memory as the tile registers take them. Their rows, columns and depths are rounded up to kUnit; what is
 // beyond the matrix is zero.
-//   left   [m, k]  row after row
+//   left   [m, k]  groups of 16 rows; in a group, kUnit columns after kUnit columns, row after row
 //   right  [k, n]  panels of kUnit columns; in a panel pair after pair of k: b[2p][j], b[2p + 1][j] for each column j
 // Everything here is Local and needs tiles_available(). A register of AMX holds 16 rows of 64 bytes (Intel SDM, TDPBF16PS).
 #pragma once

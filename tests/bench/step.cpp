@@ -11,7 +11,7 @@
 //   libtorch           the same batch through torch::nn::GRU (packed), a dense layer, cross_entropy and torch::optim::Adam
 //
 // products + exp is the roof of the step: what the processor needs for the arithmetic that no program can leave out. The
-// softmax and its products are in bf16 where `precision: auto` would choose it.
+// products of softmax and GRU are in bf16 where `precision: auto` would choose it.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
@@ -104,11 +104,11 @@ class Products {
     w_ih_ = at::randn({3 * h, e}), w_hh_ = at::randn({3 * h, h}), dense_ = at::randn({e, h});
     scores_ = at::empty({n, kTile}), grad_queries_ = at::empty({n, e}), grad_table_ = at::zeros_like(table_);
     out_gates_ = at::empty({n, 3 * h}), out_states_ = at::empty({n, h}), out_input_ = at::empty({n, e});
-    if (precision() == Precision::bf16) {
-      std::fill_n(operands_.queries.reserve(bf16::padded(n) * bf16::padded(e)), bf16::padded(n) * bf16::padded(e), 1.0f);
-      std::fill_n(operands_.items.reserve(kTile * bf16::padded(e)), kTile * bf16::padded(e), 1.0f);
-      std::fill_n(operands_.matrix.reserve(bf16::padded(n) * kTile), bf16::padded(n) * kTile, 1.0f);
-    }
+    if (precision() == Precision::bf16)
+      for (bf16::Values* operand : {&left_, &right_}) {
+        const int64_t values = bf16::padded(n) * bf16::padded(std::max({kTile, e, 3 * h}));
+        std::fill_n(operand->reserve(values), values, 1.0f);
+      }
     grad_ih_ = at::empty_like(w_ih_), grad_hh_ = at::empty_like(w_hh_), grad_dense_ = at::empty_like(dense_);
   }
 
@@ -124,35 +124,17 @@ class Products {
     }
   }
 
-  // On operands that are laid out already.
   void softmax_in_bf16() {
     const int64_t e = table_.size(1);
     for (int64_t first = 0; first + kTile <= table_.size(0); first += kTile) {
-      bf16::multiply({.left = operands_.queries.values(),
-                      .right = operands_.items.values(),
-                      .m = n_,
-                      .n = kTile,
-                      .k = e,
-                      .out = scores_.data_ptr<float>(),
-                      .stride = kTile});
-      bf16::multiply({.left = operands_.matrix.values(),
-                      .right = operands_.items.values(),
-                      .m = n_,
-                      .n = e,
-                      .k = kTile,
-                      .out = grad_queries_.data_ptr<float>(),
-                      .stride = e});
-      bf16::multiply({.left = operands_.queries.values(),
-                      .right = operands_.matrix.values(),
-                      .m = e,
-                      .n = kTile,
-                      .k = n_,
-                      .out = scores_.data_ptr<float>(),
-                      .stride = kTile});
+      multiply_in_bf16(n_, e, kTile, scores_);
+      multiply_in_bf16(n_, kTile, e, grad_queries_);
+      multiply_in_bf16(e, n_, kTile, scores_);
     }
   }
 
   void gru() {
+    if (precision() == Precision::bf16) return gru_in_bf16();
     product(input_, w_ih_.t(), out_gates_);
     product(gates_, w_ih_, out_input_);
     product(gates_.t(), input_, grad_ih_);
@@ -166,6 +148,18 @@ class Products {
     product(gates_.t(), states_, grad_hh_);
   }
 
+  void gru_in_bf16() {
+    const int64_t e = input_.size(1), h = states_.size(1);
+    multiply_in_bf16(n_, e, 3 * h, out_gates_);
+    multiply_in_bf16(n_, 3 * h, e, out_input_);
+    multiply_in_bf16(e, n_, 3 * h, out_gates_);
+    for (const int64_t running : step_sizes_) {
+      multiply_in_bf16(running, h, 3 * h, out_gates_);
+      multiply_in_bf16(running, 3 * h, h, out_states_);
+    }
+    multiply_in_bf16(h, n_, 3 * h, out_gates_);
+  }
+
   void dense() {
     product(states_, dense_.t(), out_input_);
     product(queries_, dense_, out_states_);
@@ -176,11 +170,15 @@ class Products {
   // a [m, k] · b [k, n], which is how both are read here whatever their layout.
   static void product(const Tensor& a, const Tensor& b, Tensor& out) { at::mm_out(out, a, b); }
 
+  // out [m, n] of operands [m, k] and [k, n] that are laid out already.
+  void multiply_in_bf16(int64_t m, int64_t k, int64_t n, Tensor& out) {
+    bf16::multiply(
+        {.left = left_.values(), .right = right_.values(), .m = m, .n = n, .k = k, .out = out.data_ptr<float>(), .stride = n});
+  }
+
   int64_t n_;
   std::vector<int64_t> step_sizes_;
-  struct {
-    bf16::Values queries, items, matrix;  // queries in both orientations: as many values
-  } operands_;
+  bf16::Values left_, right_;
   Tensor queries_, table_, input_, states_, gates_, w_ih_, w_hh_, dense_;
   Tensor scores_, grad_queries_, grad_table_, out_gates_, out_states_, out_input_, grad_ih_, grad_hh_, grad_dense_;
 };
