@@ -3,8 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -12,6 +10,7 @@
 #include <limits>
 #include <new>
 
+#include "gru4rec/base/instruction_sets.h"
 #include "vector_math.h"
 
 // The instructions are chosen by name, function by function; the rest of the file is for every processor.
@@ -24,16 +23,10 @@ namespace {
 constexpr int64_t kLanes = 16;  // fp32 values of a vector; rows of a tile register; pairs of bf16 in one of its rows
 constexpr int64_t kPanelStride = 2 * kUnit;  // values of one pair of depths in a panel of a right operand
 
-// Linux gives a process the tile registers, 8 KiB a thread, only when it asks.
-bool may_use_tiles() {
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
 // Row i of a left operand [m, k], from column `at` on, a multiple of kUnit.
 int64_t left_at(int64_t i, int64_t at, int64_t k) { return i / kLanes * kLanes * padded(k) + at * kLanes + i % kLanes * kUnit; }
 
-// Panel `p` of a right operand [k, n].
+// A panel of a right operand [k, n].
 int64_t panel_at(int64_t panel, int64_t k) { return panel * padded(k) * kUnit; }
 
 struct alignas(64) TileConfiguration {

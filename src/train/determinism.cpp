@@ -1,8 +1,6 @@
 #include "gru4rec/train/determinism.h"
 
 #include <ATen/Parallel.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -11,6 +9,7 @@
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
+#include "gru4rec/base/instruction_sets.h"
 
 namespace gru4rec {
 
@@ -32,12 +31,6 @@ const Names& names_of(Capability capability) {
   const auto at = static_cast<size_t>(capability);
   if (at >= std::size(kNames)) throw BugError("capability {} has no name", at);
   return kNames[at];
-}
-
-// Linux gives a process the tile registers of AMX, 8 KiB a thread, only when it asks.
-bool may_use_tiles() {
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 }  // namespace

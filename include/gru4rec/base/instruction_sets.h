@@ -2,6 +2,9 @@
 // operations, so that all of them give the same bits.
 #pragma once
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <vector>
 
 namespace gru4rec {
@@ -22,6 +25,12 @@ std::vector<Kernels> of_this_processor(const Kernels& avx512, const Kernels& avx
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(avx2);
   all.push_back(baseline);
   return all;
+}
+
+// Whether Linux lets this process use the tile registers of AMX: it gives them, 8 KiB a thread, only to those who ask. Local.
+inline bool may_use_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 }  // namespace gru4rec
