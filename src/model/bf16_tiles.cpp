@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -20,7 +21,8 @@
 namespace gru4rec::bf16 {
 namespace {
 
-constexpr int64_t kLanes = 16;  // fp32 values of a vector; rows of a tile register; pairs of bf16 in one of its rows
+constexpr int64_t kLanes = 16;             // fp32 values of a vector; rows of a tile register; pairs of bf16 in one of its rows
+constexpr float kLargestSum = 8886110.5f;  // e^16
 constexpr int64_t kPanelStride = 2 * kUnit;  // values of one pair of depths in a panel of a right operand
 
 // Row i of a left operand [m, k], from column `at` on, a multiple of kUnit.
@@ -47,9 +49,15 @@ class Tiles {
   Tiles& operator=(const Tiles&) = delete;
 };
 
-// out [32, 32] = left [32, k] · panel [k, 32], or += . With `upper` the first 16 rows only.
-template <bool kAdd, bool kUpper>
-GRU4REC_TILES void block(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride) {
+struct Nothing {
+  void operator()(int64_t, int64_t) const {}
+};
+
+// out [32, 32] = left [32, k] · panel [k, 32], or += . With `upper` the first 16 rows only. The tile registers multiply on
+// their own: `meanwhile` is other work, called with the number of each depth of kUnit and how many there are.
+template <bool kAdd, bool kUpper, typename Meanwhile = Nothing>
+GRU4REC_TILES GRU4REC_INLINE void block(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride,
+                                        const Meanwhile& meanwhile = {}) {
   const int64_t out_bytes = stride * static_cast<int64_t>(sizeof(float));
   constexpr int64_t left_bytes = kUnit * sizeof(Value), panel_bytes = kPanelStride * sizeof(Value);
   if constexpr (kAdd) {
@@ -79,6 +87,7 @@ GRU4REC_TILES void block(const Value* left, const Value* panel, int64_t k, float
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
+    meanwhile(depth / kUnit, k / kUnit);
   }
   _tile_stored(0, out, out_bytes);
   _tile_stored(1, out + kLanes, out_bytes);
@@ -153,11 +162,16 @@ GRU4REC_TILES void fill_left_transposed(const Matrix& a, const float* factor, Va
     }
 }
 
+// Some rows of one panel after the other: whole panels lie too far apart for a cache to take a row of each.
 GRU4REC_TILES void fill_right(const Matrix& a, Value* out) {
-  for (int64_t i = 0; i < padded(a.rows); i += 2)
-    for (int64_t column = 0; column < padded(a.columns); column += kLanes) {
-      Value* panel = out + panel_at(column / kUnit, a.rows) + i / 2 * kPanelStride;
-      _mm512_storeu_si512(panel + 2 * (column % kUnit), interleaved(load(a, i, column), load(a, i + 1, column)));
+  constexpr int64_t kRowsAtOnce = 64;
+  for (int64_t first = 0; first < padded(a.rows); first += kRowsAtOnce)
+    for (int64_t column = 0; column < padded(a.columns); column += kUnit) {
+      Value* panel = out + panel_at(column / kUnit, a.rows) + first * kUnit;
+      for (int64_t i = first; i < std::min(first + kRowsAtOnce, padded(a.rows)); i += 2, panel += kPanelStride) {
+        _mm512_storeu_si512(panel, interleaved(load(a, i, column), load(a, i + 1, column)));
+        _mm512_storeu_si512(panel + kUnit, interleaved(load(a, i, column + kLanes), load(a, i + 1, column + kLanes)));
+      }
     }
 }
 
@@ -212,15 +226,24 @@ GRU4REC_TILES void put(const float* from, const Product& p, int64_t rows, int64_
   }
   for (int64_t i = 0; i < rows; ++i) {
     float* to = p.out + (row + i) * p.stride + column;
-    const __m512 factor = _mm512_set1_ps(p.factor ? p.factor[row + i] : 1.0f);
     for (int64_t j = 0; j < columns; j += kLanes) {
       const __mmask16 wanted = lanes(columns - j);
       __m512 value = _mm512_loadu_ps(from + i * kUnit + j);
-      if (p.store == Store::add) value = _mm512_fmadd_ps(value, factor, _mm512_maskz_loadu_ps(wanted, to + j));
+      if (p.store == Store::add) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(wanted, to + j));
       _mm512_mask_storeu_ps(to + j, wanted, value);
     }
   }
 }
+
+// Fetches what the next blocks take while this one multiplies: large operands come from far.
+struct Prefetch {
+  const Value* from;
+  int64_t values;
+  GRU4REC_TILES GRU4REC_INLINE void operator()(int64_t part, int64_t parts) const {
+    for (int64_t at = values * part / parts / kUnit; at < values * (part + 1) / parts / kUnit; ++at)
+      _mm_prefetch(from + at * kUnit, _MM_HINT_T0);
+  }
+};
 
 // The rows of one group of kUnit, columns of the panels [first, last).
 GRU4REC_TILES void multiply_group(const Product& p, int64_t row, int64_t first_panel, int64_t last_panel) {
@@ -230,17 +253,24 @@ GRU4REC_TILES void multiply_group(const Product& p, int64_t row, int64_t first_p
   for (int64_t panel = first_panel; panel < last_panel; ++panel) {
     const Value* right = p.right + panel_at(panel, p.k);
     const int64_t column = panel * kUnit;
-    const bool whole = column + kUnit <= p.n && (rows == kUnit || rows == kLanes) && !p.factor;
+    const bool whole = column + kUnit <= p.n && (rows == kUnit || rows == kLanes);
+    const int64_t share = kUnit * depth / (last_panel - first_panel);
+    const Prefetch next{left + kUnit * depth + share * (panel - first_panel), row + kUnit < p.m ? share : 0};
     if (whole && p.store != Store::add_transposed) {
       float* out = p.out + row * p.stride + column;
       if (rows == kUnit)
-        p.store == Store::add ? block<true, false>(left, right, depth, out, p.stride)
-                              : block<false, false>(left, right, depth, out, p.stride);
+        p.store == Store::add ? block<true, false>(left, right, depth, out, p.stride, next)
+                              : block<false, false>(left, right, depth, out, p.stride, next);
       else
         p.store == Store::add ? block<true, true>(left, right, depth, out, p.stride)
                               : block<false, true>(left, right, depth, out, p.stride);
       continue;
     }
+    if (p.store == Store::add_transposed)
+      for (int64_t j = column; j < std::min(column + kUnit, p.n); ++j) {
+        _mm_prefetch(p.out + j * p.stride + row, _MM_HINT_T0);
+        _mm_prefetch(p.out + j * p.stride + row + kLanes, _MM_HINT_T0);
+      }
     rows > kLanes ? block<false, false>(left, right, depth, result, kUnit)
                   : block<false, true>(left, right, depth, result, kUnit);
     put(result, p, rows, row, column);
@@ -249,13 +279,11 @@ GRU4REC_TILES void multiply_group(const Product& p, int64_t row, int64_t first_p
 
 GRU4REC_TILES GRU4REC_INLINE __m512 all(float value) { return _mm512_set1_ps(value); }
 
-// exp_of of vector_math.h, operation by operation.
+// As exp_of of vector_math.h, but what is less than the smallest normal number is that number.
 GRU4REC_TILES GRU4REC_INLINE __m512 exp_of(__m512 x) {
   const __m512 round = all(12582912.0f);
-  const __mmask16 vanishes = _mm512_cmp_ps_mask(x, all(-87.0f), _CMP_LT_OQ);
-  const __m512 y = _mm512_mask_mov_ps(x, vanishes, all(-87.0f));
-  const __m512 shifted = _mm512_fmadd_ps(y, all(1.44269504088896341f), round);
-  const __m512 n = _mm512_sub_ps(shifted, round);
+  const __m512 y = _mm512_max_ps(all(-87.0f), x);  // in this order NaN stays NaN
+  const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(y, all(1.44269504088896341f), round), round);
   __m512 r = _mm512_fmadd_ps(n, all(-0.693359375f), y);
   r = _mm512_fmadd_ps(n, all(2.12194440e-4f), r);
   __m512 p = all(1.9875691500e-4f);
@@ -265,55 +293,107 @@ GRU4REC_TILES GRU4REC_INLINE __m512 exp_of(__m512 x) {
   p = _mm512_fmadd_ps(p, r, all(1.6666665459e-1f));
   p = _mm512_fmadd_ps(p, r, all(5.0000001201e-1f));
   p = _mm512_add_ps(_mm512_fmadd_ps(p, _mm512_mul_ps(r, r), r), all(1.0f));
-  const __m512i power = _mm512_sub_epi32(_mm512_castps_si512(shifted), _mm512_castps_si512(round));
-  const __m512i scale = _mm512_slli_epi32(_mm512_add_epi32(power, _mm512_set1_epi32(127)), 23);
-  return _mm512_maskz_mul_ps(static_cast<__mmask16>(~vanishes), p, _mm512_castsi512_ps(scale));
+  return _mm512_scalef_ps(p, n);
 }
 
-// One row of scores: its maximum, its exponentials as bf16, in a row of a left operand, and their sum.
-GRU4REC_TILES void exponentials_of_row(const float* score, int64_t columns, Value* out, float* max_out, float* sum_out) {
-  const __m512 lowest = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+// exp(score - max) of kUnit columns from `score` on, of which `columns` are there, as bf16 to `out`; their sum by lane.
+GRU4REC_TILES GRU4REC_INLINE __m512 exponentials_of_unit(const float* score, int64_t columns, __m512 max, Value* out) {
+  const __mmask16 low = lanes(columns), high = lanes(columns - kLanes);
+  const __m512 first = _mm512_maskz_mov_ps(low, exp_of(_mm512_sub_ps(_mm512_loadu_ps(score), max)));
+  const __m512 second = _mm512_maskz_mov_ps(high, exp_of(_mm512_sub_ps(_mm512_loadu_ps(score + kLanes), max)));
+  _mm512_storeu_si512(out, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first)));
+  return _mm512_add_ps(first, second);
+}
+
+GRU4REC_TILES float largest_of(const float* score, int64_t columns) {
+  const __m512 lowest = all(-std::numeric_limits<float>::infinity());
   __m512 largest = lowest;
   for (int64_t j = 0; j < columns; j += kLanes)
     largest = _mm512_max_ps(largest, _mm512_mask_loadu_ps(lowest, lanes(columns - j), score + j));
-  const float max = _mm512_reduce_max_ps(largest);
-  const __m512 all_max = _mm512_set1_ps(max);
-  __m512 sum = _mm512_setzero_ps();
-  for (int64_t j = 0; j < padded(columns); j += kUnit) {
-    __m512 half[2];
-    for (int64_t h = 0; h < 2; ++h) {
-      const __mmask16 wanted = lanes(columns - j - h * kLanes);
-      const __m512 value = _mm512_sub_ps(_mm512_maskz_loadu_ps(wanted, score + j + h * kLanes), all_max);
-      half[h] = _mm512_maskz_mov_ps(wanted, exp_of(value));
-      sum = _mm512_add_ps(sum, half[h]);
-    }
-    _mm512_storeu_si512(out + j * kLanes, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(half[1], half[0])));
-  }
-  *max_out = max;
-  *sum_out = _mm512_reduce_add_ps(sum);
+  return _mm512_reduce_max_ps(largest);
 }
 
-GRU4REC_TILES void exponentials_of_group(const Exponentials& tile, int64_t first) {
-  const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns), depth = padded(tile.depth);
+// One row of scores, its exponentials to a row of a left operand; their sum.
+GRU4REC_TILES float exponentials_of_row(const float* score, int64_t columns, float max, Value* out) {
+  __m512 sum = _mm512_setzero_ps();
+  for (int64_t j = 0; j < columns; j += kUnit)
+    sum = _mm512_add_ps(sum, exponentials_of_unit(score + j, columns - j, all(max), out + j * kLanes));
+  return _mm512_reduce_add_ps(sum);
+}
+
+// The exponentials of one panel of a group of kUnit rows, some rows at a time.
+struct PanelExponentials {
+  const float* scores;  // of the panel's first column
+  int64_t stride, columns;
+  const float* max;    // [kUnit]
+  float* sums;         // [kUnit, kLanes]
+  Value* out;          // the panel in the first row of a left operand
+  int64_t next_group;  // values from there to the same place kLanes rows further
+
+  GRU4REC_TILES GRU4REC_INLINE void operator()(int64_t part, int64_t parts) const {
+    for (int64_t i = kUnit * part / parts; i < kUnit * (part + 1) / parts; ++i) {
+      float* sum = sums + i * kLanes;
+      Value* to = out + i / kLanes * next_group + i % kLanes * kUnit;
+      _mm512_store_ps(sum,
+                      _mm512_add_ps(_mm512_load_ps(sum), exponentials_of_unit(scores + i * stride, columns, all(max[i]), to)));
+    }
+  }
+};
+
+// What holds the scores of a group: [kUnit, columns].
+float* score_memory(int64_t columns) {
   thread_local std::unique_ptr<float[]> memory;
   thread_local int64_t held = 0;
   if (held < kUnit * columns) {
     memory = std::make_unique<float[]>(static_cast<size_t>(kUnit * columns));
     held = kUnit * columns;
   }
-  float* scores = memory.get();
-  for (int64_t panel = 0; panel < columns / kUnit; ++panel)
-    block<false, false>(tile.queries + first * depth, tile.items + panel_at(panel, tile.depth), depth, scores + panel * kUnit,
-                        columns);
+  return memory.get();
+}
+
+// Scores of a group, and their exponentials with tile.near subtracted; the sums of those.
+GRU4REC_TILES void exponentials_meanwhile(const Exponentials& tile, int64_t first, float* scores, float* sum) {
+  const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns), depth = padded(tile.depth);
+  alignas(64) float sums[kUnit * kLanes] = {}, near[kUnit] = {};
+  std::copy_n(tile.near + first, rows, near);
+  const auto of_panel = [&](int64_t at) {
+    return PanelExponentials{scores + at,     columns, tile.columns - at, near, sums, tile.out + left_at(first, at, columns),
+                             kLanes * columns};
+  };
+  const Value* left = tile.queries + first * depth;
+  block<false, false>(left, tile.items, depth, scores, columns);
+  for (int64_t at = kUnit; at < columns; at += kUnit)
+    block<false, false>(left, tile.items + panel_at(at / kUnit, tile.depth), depth, scores + at, columns, of_panel(at - kUnit));
+  of_panel(columns - kUnit)(0, 1);
+  for (int64_t i = 0; i < rows; ++i) sum[i] = _mm512_reduce_add_ps(_mm512_load_ps(sums + i * kLanes));
+}
+
+GRU4REC_TILES bool exponentials_of_group(const Exponentials& tile, int64_t first) {
+  const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns), depth = padded(tile.depth);
+  float* scores = score_memory(columns);
+  if (tile.near)
+    exponentials_meanwhile(tile, first, scores, tile.sum + first);
+  else
+    for (int64_t at = 0; at < columns; at += kUnit)
+      block<false, false>(tile.queries + first * depth, tile.items + panel_at(at / kUnit, tile.depth), depth, scores + at,
+                          columns);
+  bool other = false;
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t row = first + i, label = tile.labels[row] - tile.first_item;
     const float* score = scores + i * columns;
     tile.target[row] = label >= 0 && label < tile.columns ? score[label] : 0.0f;
-    exponentials_of_row(score, tile.columns, tile.out + left_at(row, 0, columns), tile.max + row, tile.sum + row);
+    if (tile.near && tile.sum[row] <= kLargestSum) {
+      tile.max[row] = tile.near[row];
+      continue;
+    }
+    other = true;
+    tile.max[row] = largest_of(score, tile.columns);
+    tile.sum[row] = exponentials_of_row(score, tile.columns, tile.max[row], tile.out + left_at(row, 0, columns));
   }
   for (int64_t i = rows; i < kUnit; ++i)
     for (int64_t at = 0; at < columns; at += kUnit)
       std::memset(tile.out + left_at(first + i, at, columns), 0, kUnit * sizeof(Value));
+  return other;
 }
 
 }  // namespace
@@ -374,11 +454,14 @@ void add_item_gradients(const ItemGradients& tile) {
   });
 }
 
-void exponentials(const Exponentials& tile) {
+bool exponentials(const Exponentials& tile) {
+  std::atomic<bool> other = false;
   at::parallel_for(0, padded(tile.rows) / kUnit, 1 + 32768 / (kUnit * padded(tile.columns)), [&](int64_t first, int64_t last) {
     const Tiles tiles;
-    for (int64_t group = first; group < last; ++group) exponentials_of_group(tile, group * kUnit);
+    for (int64_t group = first; group < last; ++group)
+      if (exponentials_of_group(tile, group * kUnit)) other = true;
   });
+  return other;
 }
 
 }  // namespace gru4rec::bf16

@@ -65,8 +65,6 @@ struct Product {
   float* out;
   int64_t stride;  // of out
   Store store = Store::replace;
-  // If not null, what is added is multiplied by factor[row] before. With Store::add only.
-  const float* factor = nullptr;
 };
 // By the threads of this rank, as all that follows.
 void multiply(const Product& product);
@@ -78,12 +76,16 @@ struct Exponentials {
   int64_t rows, columns, depth;
   const int64_t* labels;  // [rows] table rows
   int64_t first_item;     // table row of the tile's first column
+  const float* near;      // [rows] what to subtract where it is near enough to the largest score; or null
   Value* out;             // left operand [padded(rows), padded(columns)]: exp(score - max), rounded
-  float* max;             // [rows] the largest score
+  float* max;             // [rows] near[i] where the exponentials are small enough with it, else the largest score
   float* sum;             // [rows] of the exponentials, before they are rounded
   float* target;          // [rows] the score of the label, else 0
 };
-void exponentials(const Exponentials& tile);
+// Whether max is another than near. With a value to subtract known beforehand the exponentials of some columns are taken while
+// the tile registers make the scores of the next ones. Near enough: the sum is at most e^16, and so is far from overflow; a
+// score far below it counts for nothing beside those it came from.
+bool exponentials(const Exponentials& tile);
 
 // What a tile adds to the gradients of its items: out[j][e] += Σ_i kept[i][j] · queries[e][i].
 struct ItemGradients {

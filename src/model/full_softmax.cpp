@@ -122,7 +122,8 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
     std::vector<BlockStatistics> tiles;
     for (const RowRange& tile : tiles_of(block)) {
-      tiles.push_back(products_->exponentials(items(tile), labels, tile.first, kept(number++, tile)));
+      const Tensor near = tiles.empty() ? Tensor() : tiles.back().max;
+      tiles.push_back(products_->exponentials(items(tile), labels, tile.first, near, kept(number++, tile)));
       if (options_.schedule.stored) tile_max_.push_back(tiles.back().max);
     }
     blocks.push_back(combined(tiles));
@@ -131,20 +132,29 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
 }
 
 // The gradient of the scores is diag(factor) · exp(score - max) - diag(weights) · one-hot(label). The one-hot part goes to
-// single rows, in fp32.
+// single rows, in fp32. Tiles with one maximum have one factor, which their products with the items get together.
 std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table) {
   std::vector<Tensor> grad_queries;
+  Tensor product = at::empty_like(queries_);
   size_t number = 0;
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
-    Tensor grad_query = at::zeros_like(queries_);
+    Tensor grad_query = at::zeros_like(queries_), max, factor;
+    const auto add_product = [&] { grad_query.addcmul_(product, factor.unsqueeze(1)); };
     for (const RowRange& tile : tiles_of(block)) {
       const Tensor exponentials = kept(number, tile);
-      const Tensor max = options_.schedule.stored ? tile_max_[number]
-                                                  : products_->exponentials(items(tile), labels_, tile.first, exponentials).max;
+      const Tensor max_before = max;
+      max = options_.schedule.stored ? tile_max_[number]
+                                     : products_->exponentials(items(tile), labels_, tile.first, max_before, exponentials).max;
       ++number;
-      products_->gradients(items(tile), exponentials, (max - log_sum_exp).exp_().mul_(weights), grad_query,
+      const bool same = max.is_same(max_before);
+      if (!same) {
+        if (factor.defined()) add_product();
+        factor = (max - log_sum_exp).exp_().mul_(weights);
+      }
+      products_->gradients(items(tile), exponentials, factor, same, product,
                            grad_table.defined() ? grad_table.narrow(0, tile.first, tile.size()) : Tensor());
     }
+    add_product();
     TargetGradients{queries_, table_, labels_, weights, rows_of(block)}.subtract(grad_query, grad_table);
     grad_queries.push_back(grad_query);
   }
@@ -153,11 +163,14 @@ std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tens
 
 BlockStatistics combined(const std::vector<BlockStatistics>& parts) {
   Tensor max = parts.front().max;
-  for (const BlockStatistics& part : parts) max = at::maximum(max, part.max);
+  for (size_t i = 1; i < parts.size(); ++i)
+    if (!parts[i].max.is_same(parts[i - 1].max)) max = at::maximum(max, parts[i].max);
   BlockStatistics all{max, at::zeros_like(max), at::zeros_like(max)};
-  for (const BlockStatistics& part : parts) {
-    all.sum_exp.add_(part.sum_exp * (part.max - max).exp_());
-    all.target.add_(part.target);  // zero in all parts but one
+  Tensor factor;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (i == 0 || !parts[i].max.is_same(parts[i - 1].max)) factor = (parts[i].max - max).exp_();
+    all.sum_exp.addcmul_(parts[i].sum_exp, factor);
+    all.target.add_(parts[i].target);  // zero in all parts but one
   }
   return all;
 }

@@ -41,7 +41,8 @@ class TensorProducts : public TileProducts {
  public:
   explicit TensorProducts(const Tensor& queries) : TileProducts(queries) {}
 
-  BlockStatistics exponentials(const Tensor& items, const Tensor& labels, int64_t first_item, const Tensor& kept) override {
+  BlockStatistics exponentials(const Tensor& items, const Tensor& labels, int64_t first_item, const Tensor&,
+                               const Tensor& kept) override {
     const Tensor place = matrix(kept, items);
     const bool in_place = kept_type() == at::kFloat;
     Tensor scores = in_place ? place : at::empty_like(place, at::kFloat);
@@ -61,23 +62,21 @@ class TensorProducts : public TileProducts {
 // The factors go to the queries and to the product, so that the matrix itself is only read.
 class Fp32Products : public TensorProducts {
  public:
-  explicit Fp32Products(const Tensor& queries)
-      : TensorProducts(queries), product_(at::empty_like(queries)), scaled_(at::empty_like(queries)) {}
+  explicit Fp32Products(const Tensor& queries) : TensorProducts(queries), scaled_(at::empty_like(queries)) {}
 
-  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, Tensor& grad_queries,
+  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, bool same_factor, Tensor& product,
                  Tensor grad_items) override {
-    const Tensor exponentials = matrix(kept, items), per_row = factor.unsqueeze(1);
-    at::mm_out(product_, exponentials, items);
-    grad_queries.addcmul_(product_, per_row);
+    const Tensor exponentials = matrix(kept, items);
+    same_factor ? product.addmm_(exponentials, items) : at::mm_out(product, exponentials, items);
     if (!grad_items.defined()) return;
-    at::mul_out(scaled_, queries_, per_row);
+    if (!same_factor) at::mul_out(scaled_, queries_, factor.unsqueeze(1));
     grad_items.addmm_(exponentials.t(), scaled_);
   }
 
  private:
   void make_scores(const Tensor& items, Tensor& scores) override { at::mm_out(scores, queries_, items.t()); }
 
-  Tensor product_, scaled_;
+  Tensor scaled_;
 };
 
 // The same with operands rounded to bf16, for processors without such products and for GPUs.
@@ -86,13 +85,11 @@ class RoundedProducts : public TensorProducts {
   explicit RoundedProducts(const Tensor& queries) : TensorProducts(queries) {}
   at::ScalarType kept_type() const override { return at::kBFloat16; }
 
-  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, Tensor& grad_queries,
+  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, bool same_factor, Tensor& product,
                  Tensor grad_items) override {
-    const Tensor exponentials = matrix(kept, items), per_row = factor.unsqueeze(1);
-    Tensor product = at::empty_like(queries_);
-    bf16_product(product, exponentials, items);
-    grad_queries.addcmul_(product, per_row);
-    if (grad_items.defined()) bf16_product(grad_items, exponentials.t(), at::mul(queries_, per_row), /*add=*/true);
+    const Tensor exponentials = matrix(kept, items);
+    bf16_product(product, exponentials, items, /*add=*/same_factor);
+    if (grad_items.defined()) bf16_product(grad_items, exponentials.t(), at::mul(queries_, factor.unsqueeze(1)), /*add=*/true);
   }
 
  private:
@@ -110,27 +107,30 @@ class Bf16TileProducts : public TileProducts {
   at::ScalarType kept_type() const override { return at::kBFloat16; }
   int64_t kept_values(int64_t items) const override { return bf16::padded(rows()) * bf16::padded(items); }
 
-  BlockStatistics exponentials(const Tensor& items, const Tensor& labels, int64_t first_item, const Tensor& kept) override {
+  BlockStatistics exponentials(const Tensor& items, const Tensor& labels, int64_t first_item, const Tensor& near,
+                               const Tensor& kept) override {
     Memory& operands = memory();
     bf16::Value* right = operands.items.reserve(bf16::padded(items.size(0)) * bf16::padded(size()));
     bf16::right_of_transposed(matrix(items), right);
     const auto each = [&] { return at::empty({rows()}, at::kFloat); };
     BlockStatistics statistics{each(), each(), each()};
-    bf16::exponentials({.queries = operands.queries.values(),
-                        .items = right,
-                        .rows = rows(),
-                        .columns = items.size(0),
-                        .depth = size(),
-                        .labels = labels.const_data_ptr<int64_t>(),
-                        .first_item = first_item,
-                        .out = kept.data_ptr<bf16::Value>(),
-                        .max = statistics.max.data_ptr<float>(),
-                        .sum = statistics.sum_exp.data_ptr<float>(),
-                        .target = statistics.target.data_ptr<float>()});
+    const bool other = bf16::exponentials({.queries = operands.queries.values(),
+                                           .items = right,
+                                           .rows = rows(),
+                                           .columns = items.size(0),
+                                           .depth = size(),
+                                           .labels = labels.const_data_ptr<int64_t>(),
+                                           .first_item = first_item,
+                                           .near = near.defined() ? near.const_data_ptr<float>() : nullptr,
+                                           .out = kept.data_ptr<bf16::Value>(),
+                                           .max = statistics.max.data_ptr<float>(),
+                                           .sum = statistics.sum_exp.data_ptr<float>(),
+                                           .target = statistics.target.data_ptr<float>()});
+    if (!other) statistics.max = near;
     return statistics;
   }
 
-  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, Tensor& grad_queries,
+  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, bool same_factor, Tensor& product,
                  Tensor grad_items) override {
     Memory& operands = memory();
     const bf16::Value* exponentials = kept.const_data_ptr<bf16::Value>();
@@ -141,14 +141,14 @@ class Bf16TileProducts : public TileProducts {
                     .m = rows(),
                     .n = size(),
                     .k = items.size(0),
-                    .out = grad_queries.data_ptr<float>(),
+                    .out = product.data_ptr<float>(),
                     .stride = size(),
-                    .store = bf16::Store::add,
-                    .factor = factor.const_data_ptr<float>()});
+                    .store = same_factor ? bf16::Store::add : bf16::Store::replace});
     if (!grad_items.defined()) return;
-    bf16::Value* scaled = operands.scaled.reserve(bf16::padded(rows()) * bf16::padded(size()));
-    bf16::left_of_transposed(matrix(queries_), factor.const_data_ptr<float>(), scaled);
-    bf16::add_item_gradients({.queries = scaled,
+    if (!same_factor)
+      bf16::left_of_transposed(matrix(queries_), factor.const_data_ptr<float>(),
+                               operands.scaled.reserve(bf16::padded(rows()) * bf16::padded(size())));
+    bf16::add_item_gradients({.queries = operands.scaled.values(),
                               .kept = exponentials,
                               .rows = rows(),
                               .columns = items.size(0),

@@ -18,13 +18,15 @@ class TileProducts {
   virtual int64_t kept_values(int64_t items) const { return queries_.size(0) * items; }
 
   // Scores = queries · itemsᵀ; items [tile, E]. Their statistics, and in `kept`, a vector of kept_values(tile), exp(score -
-  // max). labels [rows] table rows, the first of the tile being `first_item`.
+  // max). labels [rows] table rows, the first of the tile being `first_item`. `near` [rows] is the maximum of the tile before
+  // it in the block, undefined for the first: it may be taken, and then the very same tensor is the statistics' maximum.
   virtual BlockStatistics exponentials(const at::Tensor& items, const at::Tensor& labels, int64_t first_item,
-                                       const at::Tensor& kept) = 0;
-  // Where the gradient of the scores is G = diag(factor) · exponentials, with factor [rows]: adds G · items to grad_queries
-  // [rows, E] and Gᵀ · queries to grad_items [tile, E] (undefined: not wanted).
-  virtual void gradients(const at::Tensor& items, const at::Tensor& kept, const at::Tensor& factor, at::Tensor& grad_queries,
-                         at::Tensor grad_items) = 0;
+                                       const at::Tensor& near, const at::Tensor& kept) = 0;
+  // Where the gradient of the scores is G = diag(factor) · exponentials, with factor [rows]: `product` [rows, E] = exponentials
+  // · items, or += where the factor is that of the call before; adds Gᵀ · queries to grad_items [tile, E] (undefined: not
+  // wanted).
+  virtual void gradients(const at::Tensor& items, const at::Tensor& kept, const at::Tensor& factor, bool same_factor,
+                         at::Tensor& product, at::Tensor grad_items) = 0;
 
  protected:
   explicit TileProducts(const at::Tensor& queries) : queries_(queries) {}

@@ -131,6 +131,25 @@ TEST_P(Softmax, EqualsCrossEntropyInDoubleWithItsGradients) {
   EXPECT_LT(largest_difference(grad_table, t.grad()), 5e-5);         // the same
 }
 
+// What is subtracted for one tile cannot be for the next one, where the exponentials would overflow.
+TEST(SoftmaxPrecision, HoldsWhereEachTileHasFarLargerScoresThanTheOneBefore) {
+  const SoftmaxInput input = softmax_input({100, 1500, true});
+  const auto rounded = [](const Tensor& t) { return t.to(at::kBFloat16).to(at::kFloat); };
+  const Tensor rise = at::arange(1500).div(256, "floor").mul(25).add(1).unsqueeze(1);  // scores of up to 1 · 32, 26 · 32, …
+  const Tensor queries = rounded(input.queries), table = rounded(input.table * rise);
+  for (const bool stored : {true, false}) {
+    Tensor grad_table = at::zeros_like(table);
+    const SoftmaxLoss loss =
+        softmax_cross_entropy(queries, table, input.labels, input.weights, {true, {64, stored}, Precision::bf16}, grad_table);
+    const Tensor scores = queries.to(at::kDouble).mm(table.to(at::kDouble).t());
+    const Tensor losses = -at::log_softmax(scores, 1).gather(1, input.labels.unsqueeze(1)).squeeze(1);
+    const double expected = (losses * input.weights).sum().item<double>();
+    EXPECT_NEAR(loss.sum, expected, 1e-5 * expected) << "stored " << stored;
+    EXPECT_TRUE(loss.grad_queries.isfinite().all().item<bool>());
+    EXPECT_TRUE(grad_table.isfinite().all().item<bool>());
+  }
+}
+
 TEST_P(Softmax, ThreePretendedOwnersEqualOne) {
   const SoftmaxInput input = softmax_input(GetParam());
   const int64_t blocks = block_count(input.table.size(0));

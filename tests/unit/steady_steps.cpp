@@ -39,7 +39,7 @@ TEST(SteadySteps, FaultInNoMemory) {
       const LossSum loss = model.forward_backward(batch, {1, 0, step}, gradient);
       optimizer.step(model.parameters(), gradient, loss.count, ++step);
     };
-    for (int i = 0; i < 10; ++i) train();  // until the heap has found its size
+    for (int i = 0; i < 40; ++i) train();  // until the heap has found its size
     const int64_t before = faults();
     for (int64_t i = 0; i < kSteps; ++i) train();
     EXPECT_LT(faults() - before, 64 * kSteps) << "cosine " << cosine;  // 64 pages of 4 KiB a step

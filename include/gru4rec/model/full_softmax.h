@@ -24,7 +24,7 @@ namespace gru4rec {
 
 // What one block contributes to the softmax of a chunk. fp32.
 struct BlockStatistics {
-  at::Tensor max;      // [rows]
+  at::Tensor max;      // [rows] the largest score, or what takes its place: no sum of exponentials is above e^16 with it
   at::Tensor sum_exp;  // [rows] Σ exp(score - max) over the block
   at::Tensor target;   // [rows] score of the target if the block holds it, else 0
 };
