@@ -98,7 +98,10 @@ void print_startup(const Options& options, const RunStart& start, const Store& s
   spdlog::info("memory of a rank: {} parameters and moments, {} gradients, {} activations, {} scores, {} data",
                mebibytes(memory.parameters), mebibytes(memory.gradients), mebibytes(memory.activations),
                mebibytes(memory.scores), mebibytes(memory.data));
-  spdlog::info("options:\n{}", options_text(options));
+  Options settled = options;
+  settled.replicas = start.replicas;
+  settled.precision = start.precision;
+  spdlog::info("options:\n{}", options_text(settled));
 }
 
 }  // namespace gru4rec

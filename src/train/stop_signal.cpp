@@ -18,7 +18,14 @@ int64_t monotonic_ns() {  // clock_gettime is safe in a signal handler
 }
 
 extern "C" void raise_flag(int number) {
-  if (StopFlag* flag = g_flag) flag->raise(number);
+  StopFlag* flag = g_flag;
+  if (!flag) return;
+  if (number == SIGINT && flag->received() == SIGINT) {  // does not want to wait for the save
+    signal(number, SIG_DFL);
+    raise(number);  // once the handler has returned
+    return;
+  }
+  flag->raise(number);
 }
 
 }  // namespace

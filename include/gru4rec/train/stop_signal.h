@@ -1,5 +1,6 @@
 // USR1, TERM and INT ask a run to save and leave. The handler only notes the signal; the training loop asks at every step, and
-// the ranks agree on it (comm/agreement.h), so all of them stop at the same step.
+// the ranks agree on it (comm/agreement.h), so all of them stop at the same step. A second INT (Ctrl-C) ends the process at once:
+// what was saved before stays, as files are put in their place whole.
 #pragma once
 
 #include <atomic>
@@ -22,7 +23,8 @@ class StopFlag {
   std::atomic<int64_t> at_ns_{0};
 };
 
-// Lets USR1, TERM and INT raise a flag, for the life of the object; then the former handlers are back. One object a process.
+// Lets USR1, TERM and INT raise a flag, for the life of the object, and an INT after an INT end the process; then the former
+// handlers are back. One object a process.
 class StopOnSignals {
  public:
   explicit StopOnSignals(StopFlag& flag);
