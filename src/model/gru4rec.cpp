@@ -19,6 +19,7 @@
 #include "gru4rec/base/error.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/gru_layer.h"
+#include "gru4rec/model/row_kernels.h"
 #include "gru4rec/model/table_rows.h"
 #include "gru4rec/model/unit_rows.h"
 
@@ -112,15 +113,11 @@ Tensor dropout_mask(const Batch& batch, int64_t size, double p, Purpose purpose,
   Tensor mask = at::empty({batch.inputs(), size}, at::kFloat);
   float* out = mask.data_ptr<float>();
   const float kept = static_cast<float>(1.0 / (1.0 - p));
-  const auto threshold = static_cast<uint64_t>(p * 0x1.0p32);
+  const auto dropped = static_cast<uint32_t>(p * 0x1.0p32);
   for (const InputKey& input : batch.keys) {
     const Stream stream{mix64(key.seed) ^ key.epoch ^ (layer << 48), purpose, input.session, input.first_target,
                         input.position};
-    for (int64_t e = 0; e < size; e += 2) {
-      const uint64_t bits = stream.bits(e / 2);
-      out[e] = (bits & 0xffffffff) < threshold ? 0.0f : kept;
-      if (e + 1 < size) out[e + 1] = (bits >> 32) < threshold ? 0.0f : kept;
-    }
+    dropout_row(stream, dropped, kept, out, size);
     out += size;
   }
   return mask;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "gru4rec/model/device.h"
@@ -61,13 +62,29 @@ GRU4REC_INLINE float dot_of(const float* a, const float* b, int64_t size) {
   return sum_of(lane);
 }
 
+GRU4REC_INLINE void dropout_of(const Stream& stream, uint32_t dropped, float kept, float* __restrict out, int64_t size) {
+  constexpr int64_t kAtOnce = 128;
+  uint64_t bits[kAtOnce / 2];
+  uint32_t halves[kAtOnce];
+  for (int64_t first = 0; first < size; first += kAtOnce) {
+    const int64_t count = std::min(kAtOnce, size - first);
+    for (int64_t i = 0; i < (count + 1) / 2; ++i) bits[i] = stream.bits(static_cast<uint64_t>(first / 2 + i));
+    std::memcpy(halves, bits, sizeof(bits));  // the low half first, as on every processor this is for
+    for (int64_t i = 0; i < count; ++i) out[first + i] = halves[i] < dropped ? 0.0f : kept;
+  }
+}
+static_assert(std::endian::native == std::endian::little);
+
 // One set of functions for each instruction set.
 #define GRU4REC_KERNELS(name, ...)                                                                                    \
   __VA_ARGS__ void exp_rows_##name(float* scores, int64_t rows, int64_t columns, float* max, float* sum) {            \
     all_rows(scores, rows, columns, max, sum);                                                                        \
   }                                                                                                                   \
   __VA_ARGS__ float dot_##name(const float* a, const float* b, int64_t size) { return dot_of(a, b, size); }           \
-  constexpr RowKernels name{#name, exp_rows_##name, dot_##name};
+  __VA_ARGS__ void dropout_row_##name(const Stream& stream, uint32_t dropped, float kept, float* out, int64_t size) { \
+    dropout_of(stream, dropped, kept, out, size);                                                                     \
+  }                                                                                                                   \
+  constexpr RowKernels name{#name, exp_rows_##name, dot_##name, dropout_row_##name};
 
 GRU4REC_KERNELS(avx512, GRU4REC_AVX512)
 GRU4REC_KERNELS(avx2, GRU4REC_AVX2)
@@ -96,6 +113,11 @@ void exp_rows(const at::Tensor& scores, at::Tensor& max, at::Tensor& sum) {
 float dot(const float* a, const float* b, int64_t size) {
   static const RowKernels chosen = row_kernels().front();
   return chosen.dot(a, b, size);
+}
+
+void dropout_row(const Stream& stream, uint32_t dropped, float kept, float* out, int64_t size) {
+  static const RowKernels chosen = row_kernels().front();
+  chosen.dropout_row(stream, dropped, kept, out, size);
 }
 
 }  // namespace gru4rec

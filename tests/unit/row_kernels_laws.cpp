@@ -62,6 +62,21 @@ TEST(RowKernels, WhatIsNotFiniteIsNotHidden) {
       }
 }
 
+TEST(RowKernels, DropoutIsItsFormulaWithEveryInstructionSet) {
+  const Stream stream{3, Purpose::embedding_dropout, 1, 2};
+  constexpr uint32_t kDropped = 0x4ccccccc;  // 0.3
+  for (const RowKernels& kernels : row_kernels())
+    for (const int64_t size : {1, 2, 63, 64, 127, 128, 129, 384, 1001}) {
+      std::vector<float> row(size, -1.0f);
+      kernels.dropout_row(stream, kDropped, 1.5f, row.data(), size);
+      for (int64_t i = 0; i < size; ++i) {
+        const uint64_t bits = stream.bits(i / 2);
+        const uint64_t own = i % 2 ? bits >> 32 : bits & 0xffffffff;
+        ASSERT_EQ(row[i], own < kDropped ? 0.0f : 1.5f) << kernels.name << ", element " << i << " of " << size;
+      }
+    }
+}
+
 TEST(RowKernels, EveryInstructionSetGivesTheSameBits) {
   for (const int64_t columns : {1, 15, 16, 17, 333, 4096}) {
     const std::vector<float> scores = uniform_values(3 * columns, 30, columns),

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "gru4rec/base/random.h"
+
 namespace gru4rec {
 
 // For each row of scores [rows, columns], contiguous: max[i] = the largest score, scores[i, j] = exp(scores[i, j] - max[i]),
@@ -21,11 +23,16 @@ void exp_rows(const at::Tensor& scores, at::Tensor& max, at::Tensor& sum);
 // Σ a[i] b[i]. Local.
 float dot(const float* a, const float* b, int64_t size);
 
+// One row of a dropout mask: out[i] = 0 where 32 random bits are below `dropped`, else `kept`. Element 2i has the low bits of
+// stream.bits(i), element 2i + 1 the high ones. Local.
+void dropout_row(const Stream& stream, uint32_t dropped, float kept, float* out, int64_t size);
+
 // The same for one instruction set. Those that this processor has, the one that is used first.
 struct RowKernels {
   const char* name;
   void (*exp_rows)(float* scores, int64_t rows, int64_t columns, float* max, float* sum);
   float (*dot)(const float* a, const float* b, int64_t size);
+  void (*dropout_row)(const Stream& stream, uint32_t dropped, float kept, float* out, int64_t size);
 };
 const std::vector<RowKernels>& row_kernels();
 
