@@ -19,7 +19,8 @@ usage: launch/supervise.sh [--np N] [--hostfile FILE] [--restarts N] [--backoff 
        launch/supervise.sh --hostfile hosts -- train --config configs/yoochoose.yaml
 
 Started again are jobs that end with 3 (the surroundings) or because a rank was killed or a host lost. 0 (done), 2 (yours to
-mend), 4 (a bug) and 138 (stopped after saving) end the supervisor too, with that code. It always passes --resume, and, where the
+mend) at the first start, 4 (a bug) and 138 (stopped after saving) end the supervisor too, with that code. A 2 at a later start is
+taken for something that passes, such as a rank of the last start that is not gone yet and still holds the run folder. It always passes --resume, and, where the
 configuration leaves `replicas` open, a run's first number of ranks as --replicas, so that the result does not depend on what
 fails. TERM, INT (Ctrl-C), HUP and USR1 make the ranks save and leave, and end the supervisor with 138; a second TERM or INT ends
 the ranks at once.
@@ -208,13 +209,15 @@ while :; do
     tell "ended on $stopping, with exit code $code"
     exit "$code"
   fi
+  settled=yes
   case $code in
     0) tell "done after $starts start(s)" ;;
-    2) tell "exit code 2: the message above says what to mend; not started again" ;;
+    2) [[ $starts -gt 1 ]] && settled='' || tell "exit code 2: the message above says what to mend; not started again" ;;
     4) tell "exit code 4, a bug: not started again" ;;
     129 | 130 | 138) tell "the ranks were told to stop (exit code $code): not started again" ;;
+    *) settled='' ;;
   esac
-  case $code in 0 | 2 | 4 | 129 | 130 | 138) exit "$code" ;; esac
+  [[ -z $settled ]] || exit "$code"
   now=$(newest)
   if [[ $now > $best ]]; then
     best=$now

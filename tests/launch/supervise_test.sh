@@ -5,7 +5,7 @@ source "$(dirname "$0")/lib.sh"
 export WHERE_AM_I=$GRU4REC GRU4REC=$WORK/program RUN=$WORK/run OMPI_MCA_btl=self,vader,tcp
 SUPERVISE=$SOURCE/launch/supervise.sh
 # `train CODE` ends with it at once, `train 3 N` after writing a checkpoint, but with 0 when there are N; `train wait` waits for a
-# signal.
+# signal, `train refused` ends with 3, then twice with 2, then with 0.
 cat >"$GRU4REC" <<'END'
 #!/usr/bin/env bash
 if [[ $1 == options ]]; then
@@ -15,6 +15,11 @@ fi
 [[ $OMPI_COMM_WORLD_RANK == 0 ]] || exec sleep infinity # until mpirun ends it
 echo "ranks $OMPI_COMM_WORLD_SIZE: $*"
 if [[ $2 == wait ]]; then exec "$WHERE_AM_I" wait; fi
+if [[ $2 == refused ]]; then
+  echo >>"$RUN/starts"
+  codes=(3 2 2 0)
+  exit "${codes[$(wc -l <"$RUN/starts") - 1]}"
+fi
 if [[ $3 =~ ^[0-9]+$ ]]; then
   written=$(ls "$RUN/saved here" | wc -l)
   [[ $written -lt $3 ]] || exit 0
@@ -53,6 +58,11 @@ supervise --np 1 --restarts 1 -- train 3 2
 expect_code 0 $? "two crashes, each after a newer checkpoint"
 [[ $(starts) == 3 ]] || fail "two crashes are three starts, not $(starts)"
 expect_text "done after 3 start(s)"
+# What is refused after a crash may be granted later.
+fresh
+supervise --np 1 -- train refused
+expect_code 0 $? "refused twice after a crash"
+[[ $(starts) == 4 ]] || fail "a crash and two refusals are four starts, not $(starts)"
 # What is settled is left as it is.
 fresh
 REPLICAS=5 supervise --np 1 -- train 2
