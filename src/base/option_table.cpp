@@ -336,6 +336,11 @@ void add_surroundings(std::vector<OptionRow>& rows) {
       "and sent from GPU to GPU by NCCL; wants a GPU for each rank. Neither changes a bit of the sum. auto: nccl where there "
       "is "
       "more than one rank, each has its GPU, and the program was built with NCCL. Has not been run on a GPU yet.");
+  add("overlap", Origin::ours, kNeutral, flag(&O::overlap),
+      "true: a second thread of each rank sends the output layer's gradient of the item table, block by block, while the rest "
+      "of backward runs. Changes no bit of a result. Gains where sending takes about as long as computing; over a fast network "
+      "it costs a little. A warning says so where it has no effect: in one process, with reduction native, device cuda or "
+      "constant item embeddings.");
   add("comm_timeout", Origin::ours, kNeutral, real(&O::comm_timeout, above(0)),
       "Seconds without progress after which a rank is taken for lost and the job ends. Smaller notices sooner, and may take a "
       "slow disk for a dead rank.");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "gru4rec/base/error.h"
@@ -101,6 +102,16 @@ void Communicator::copy_own(const char* primitive, std::span<const Outgoing> out
 }
 
 void Communicator::copy(std::byte* to, const std::byte* from, std::size_t bytes) { std::memmove(to, from, bytes); }
+
+std::unique_ptr<Communicator> Communicator::for_another_thread() {
+  throw BugError("for_another_thread: {} has no communicator for a second thread", name_);
+}
+
+CommOptions Communicator::options_for_another_thread() const {
+  CommOptions other = options_;
+  other.timeout = std::numeric_limits<double>::infinity();
+  return other;
+}
 
 std::unique_ptr<Transfer> Communicator::post_sum(std::span<float>) {
   throw BugError("add_natively: {} has no sum of its own", name_);

@@ -48,9 +48,9 @@ void check(int code, const Doing& doing) {
 
 class MpiTransfer : public Transfer {
  public:
-  MpiTransfer(MPI_Comm comm, const Communicator& owner, const char* primitive, std::span<const Outgoing> out,
-              std::span<const Incoming> in)
-      : owner_(owner), name_(primitive), receives_(in.size()) {
+  MpiTransfer(MPI_Comm comm, const Communicator& owner, bool beside_others, const char* primitive,
+              std::span<const Outgoing> out, std::span<const Incoming> in)
+      : owner_(owner), beside_others_(beside_others), name_(primitive), receives_(in.size()) {
     requests_.reserve(in.size() + out.size());
     for (const Incoming& message : in) {
       add(message.peer, message.bytes.size());
@@ -72,7 +72,7 @@ class MpiTransfer : public Transfer {
     const int code = MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, statuses_.data());
     if (code != MPI_SUCCESS) refuse(code);
     if (!done) {
-      rest(waited, bytes_);
+      beside_others_ ? rest_beside_others() : rest(waited, bytes_);
       return false;
     }
     for (std::size_t i = 0; i < receives_; ++i) check_size(i);
@@ -132,6 +132,7 @@ class MpiTransfer : public Transfer {
   }
 
   const Communicator& owner_;
+  const bool beside_others_;
   const char* name_;
   std::size_t receives_;  // requests_ begins with this many
   std::size_t bytes_ = 0;
@@ -175,24 +176,47 @@ class MpiSum : public Transfer {
   std::vector<MPI_Request> requests_;
 };
 
+MPI_Comm duplicate(MPI_Comm of) {
+  MPI_Comm own = MPI_COMM_NULL;
+  const auto doing = [] { return std::string("setting up communication"); };
+  check(MPI_Comm_dup(of, &own), doing);
+  check(MPI_Comm_set_errhandler(own, MPI_ERRORS_RETURN), doing);
+  return own;
+}
+
 class MpiCommunicator : public Communicator {
  public:
+  // `roll`: MPI_COMM_NULL in one for another thread.
   MpiCommunicator(MPI_Comm data, MPI_Comm roll, int rank, std::vector<RankInfo> ranks, const CommOptions& options)
       : Communicator("mpi", rank, std::move(ranks), options), data_(data), roll_(roll) {}
   // The duplicated communicators are left to MPI_Finalize: freeing them would communicate.
+
+  std::unique_ptr<Communicator> for_another_thread() override {
+    int level = MPI_THREAD_SINGLE;
+    check(MPI_Query_thread(&level), [] { return std::string("MPI_Query_thread"); });
+    const std::vector<int> levels = all_gather(level);
+    for (int peer = 0; peer < size(); ++peer)
+      if (levels[static_cast<std::size_t>(peer)] < MPI_THREAD_MULTIPLE)
+        throw UserError(
+            "a second thread is to communicate, and MPI on {} offers thread level {}; wanted {} (MPI_THREAD_MULTIPLE). Set "
+            "overlap to false, or use an Open MPI built with it.",
+            describe(peer), levels[static_cast<std::size_t>(peer)], MPI_THREAD_MULTIPLE);
+    return std::make_unique<MpiCommunicator>(duplicate(data_), MPI_COMM_NULL, rank(), ranks(), options_for_another_thread());
+  }
 
   [[noreturn]] void abort(int exit_code) override { end_job(exit_code); }
   bool adds_natively() const override { return true; }
 
  protected:
   std::unique_ptr<Transfer> post(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in) override {
-    return std::make_unique<MpiTransfer>(data_, *this, primitive, out, in);
+    return std::make_unique<MpiTransfer>(data_, *this, roll_ == MPI_COMM_NULL, primitive, out, in);
   }
   std::unique_ptr<Transfer> post_sum(std::span<float> values) override {
     return std::make_unique<MpiSum>(data_, *this, values);
   }
 
   bool roll_called() override {
+    if (roll_ == MPI_COMM_NULL) return false;
     const auto now = std::chrono::steady_clock::now();
     if (now - last_look_ < std::chrono::milliseconds(50)) return false;
     last_look_ = now;
@@ -278,7 +302,8 @@ bool MpiEnvironment::started_by_launcher() { return is_set("OMPI_COMM_WORLD_SIZE
 void MpiEnvironment::initialise() {
   if (initialised_) return;
   int provided = MPI_THREAD_SINGLE;
-  check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), [] { return std::string("MPI_Init_thread"); });
+  // The most there is: whether a second thread will communicate (overlap) only rank 0 knows so far. Less will do without one.
+  check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), [] { return std::string("MPI_Init_thread"); });
   initialised_ = true;
   if (provided < MPI_THREAD_FUNNELED)
     throw SurroundingsError(
@@ -305,14 +330,10 @@ void MpiEnvironment::abort(int exit_code) {
 std::unique_ptr<Communicator> make_mpi(const MpiEnvironment& environment, const CommOptions& options) {
   if (!environment.initialised()) throw BugError("make_mpi before MpiEnvironment::initialise");
   int rank = 0, size = 0;
-  MPI_Comm data = MPI_COMM_NULL, roll = MPI_COMM_NULL;
   const auto doing = [] { return std::string("setting up communication"); };
   check(MPI_Comm_rank(MPI_COMM_WORLD, &rank), doing);
   check(MPI_Comm_size(MPI_COMM_WORLD, &size), doing);
-  for (MPI_Comm* own : {&data, &roll}) {
-    check(MPI_Comm_dup(MPI_COMM_WORLD, own), doing);
-    check(MPI_Comm_set_errhandler(*own, MPI_ERRORS_RETURN), doing);
-  }
+  const MPI_Comm data = duplicate(MPI_COMM_WORLD), roll = duplicate(MPI_COMM_WORLD);
   return std::make_unique<MpiCommunicator>(data, roll, rank, introduce(data, rank, size), options);
 }
 

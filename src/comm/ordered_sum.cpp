@@ -73,10 +73,12 @@ OrderedSum::OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length
   if (layout_.ranks() > 1) plan_exchange();
 }
 
-// Slices are whole lines of 64 bytes, dealt as evenly as whole lines allow; the last one ends with the vector.
-OrderedSum::Slice OrderedSum::slice_of(int rank) const {
-  const std::size_t lines = round_up(length_) / kLine, ranks = static_cast<std::size_t>(layout_.ranks());
-  const auto bound = [&](std::size_t index) { return std::min(length_, lines * index / ranks * kLine); };
+// Slices are whole lines of 64 bytes from where the part begins, dealt as evenly as whole lines allow; the last one ends with
+// the part.
+OrderedSum::Slice OrderedSum::slice_of(Part part, int rank) const {
+  const std::size_t length = part.last - part.first;
+  const std::size_t lines = round_up(length) / kLine, ranks = static_cast<std::size_t>(layout_.ranks());
+  const auto bound = [&](std::size_t index) { return part.first + std::min(length, lines * index / ranks * kLine); };
   const std::size_t offset = bound(static_cast<std::size_t>(rank)), end = bound(static_cast<std::size_t>(rank) + 1);
   return {offset, end - offset};
 }
@@ -87,18 +89,17 @@ void OrderedSum::plan_exchange() {
     const auto block = layout_.replicas_of(rank);
     for (const TreeNode node : maximal_subtrees(layout_.replicas(), block.first, block.last)) {
       partials_.push_back({node, rank, nullptr});
-      if (rank != rank_) ++others;
+      ++(rank == rank_ ? own_partials_ : others);
     }
   }
   const std::size_t ranks = static_cast<std::size_t>(layout_.ranks());
   inbox_ = allocate(static_cast<std::size_t>(others) * ((stride_ / kLine + ranks - 1) / ranks * kLine));  // of any length
-  place_slices();
   plan_additions({0, layout_.replicas()});
 }
 
-// Where this rank's slice of each partial sum is, for the length as it is now.
-void OrderedSum::place_slices() {
-  const Slice mine = slice_of(rank_);
+// Where this rank's slice of each partial sum of a part is.
+void OrderedSum::place_slices(Part part) {
+  const Slice mine = slice_of(part, rank_);
   const std::size_t stride = round_up(mine.count);
   int own = 0;
   float* arrival = inbox_.get();
@@ -117,7 +118,6 @@ void OrderedSum::set_length(std::size_t length) {
     throw BugError("OrderedSum::set_length on rank {} in the middle of a step, before replica {} is added", rank_, next_);
   if (length > stride_) throw BugError("OrderedSum::set_length({}): there is memory for {} floats", length, stride_);
   length_ = length;
-  place_slices();
 }
 
 // Appends the additions below `node` in an order that respects the tree; the sum is then in the partial returned.
@@ -139,6 +139,7 @@ std::span<float> OrderedSum::begin(int replica) {
     throw BugError("OrderedSum::begin({}) on rank {}: wanted replica {} after end(), replicas come in order", replica, rank_,
                    next_);
   open_ = true;
+  settled_ = {0, 0};
   const std::span<float> gradient = buffer(depth_);
   memory_.zero(gradient);
   return gradient;
@@ -146,15 +147,30 @@ std::span<float> OrderedSum::begin(int replica) {
 
 void OrderedSum::end(int replica) {
   if (!open_ || replica != next_) throw BugError("OrderedSum::end({}) on rank {} without its begin()", replica, rank_);
+  merge({0, settled_.first});
+  merge({settled_.last, length_});
   open_ = false;
-  ++depth_;
-  const int merges = merges_[static_cast<std::size_t>(replica - own_.first)];
-  const std::size_t piece = memory_.piece();
-  for (std::size_t at = 0; at < length_; at += std::min(piece, length_ - at))
-    for (int k = 1; k <= merges; ++k)
-      memory_.add(buffer(depth_ - 1 - k).data() + at, buffer(depth_ - k).data() + at, std::min(piece, length_ - at));
-  depth_ -= merges;
+  depth_ += 1 - merges_[static_cast<std::size_t>(replica - own_.first)];
   ++next_;
+}
+
+void OrderedSum::settle(std::size_t first, std::size_t last) {
+  const bool follows = settled_.last == 0 || settled_.last == first;
+  if (!open_ || next_ + 1 != own_.last || first > last || last > length_ || !follows)
+    throw BugError("OrderedSum::settle({}, {}) on rank {}: wanted the next part of the {} floats of the last replica", first,
+                   last, rank_, length_);
+  if (settled_.last == 0) settled_.first = first;
+  settled_.last = last;
+  merge({first, last});
+}
+
+// Adds what the tree allows when the replica that is open is there.
+void OrderedSum::merge(Part part) {
+  const int merges = merges_[static_cast<std::size_t>(next_ - own_.first)];
+  for (std::size_t at = part.first, count = 0; at < part.last; at += count) {
+    count = std::min(memory_.piece(), part.last - at);
+    for (int k = 0; k < merges; ++k) memory_.add(buffer(depth_ - 1 - k).data() + at, buffer(depth_ - k).data() + at, count);
+  }
 }
 
 void OrderedSum::check_world(const Communicator& comm) const {
@@ -166,14 +182,19 @@ void OrderedSum::check_world(const Communicator& comm) const {
 
 std::span<float> OrderedSum::reduce(Communicator& comm) {
   check_world(comm);
-  if (layout_.ranks() > 1) {
-    memory_.wait();
-    exchange_slices(comm);
-    add_slices();
-    memory_.wait();
-    gather_total(comm);
-  }
-  return buffer(0);
+  reduce(comm, 0, length_);
+  return total();
+}
+
+void OrderedSum::reduce(Communicator& comm, std::size_t first, std::size_t last) {
+  if (layout_.ranks() == 1) return;
+  const Part part{first, last};
+  place_slices(part);
+  memory_.wait();
+  exchange_slices(comm, part);
+  add_slices(part);
+  memory_.wait();
+  gather_total(comm, part);
 }
 
 std::span<float> OrderedSum::reduce_natively(Communicator& comm) {
@@ -184,14 +205,14 @@ std::span<float> OrderedSum::reduce_natively(Communicator& comm) {
   return buffer(0);
 }
 
-void OrderedSum::exchange_slices(Communicator& comm) {
+void OrderedSum::exchange_slices(Communicator& comm, Part part) {
   std::vector<Outgoing> out;
   std::vector<Incoming> in;
-  const Slice mine = slice_of(rank_);
+  const Slice mine = slice_of(part, rank_);
   for (int peer = 0; peer < layout_.ranks(); ++peer) {
     if (peer == rank_) continue;
-    const Slice theirs = slice_of(peer);
-    for (int own = 0; own < depth_; ++own)
+    const Slice theirs = slice_of(part, peer);
+    for (int own = 0; own < own_partials_; ++own)
       out.push_back({peer, std::as_bytes(buffer(own).subspan(theirs.offset, theirs.count))});
   }
   for (const Partial& partial : partials_)
@@ -199,8 +220,8 @@ void OrderedSum::exchange_slices(Communicator& comm) {
   comm.transfer("ordered sum, exchange", out, in);
 }
 
-void OrderedSum::add_slices() {
-  const Slice mine = slice_of(rank_);
+void OrderedSum::add_slices(Part part) {
+  const Slice mine = slice_of(part, rank_);
   float* total = buffer(0).data() + mine.offset;
   const std::size_t piece = memory_.piece();
   for (std::size_t at = 0, count = 0; at < mine.count; at += count) {
@@ -212,14 +233,14 @@ void OrderedSum::add_slices() {
   }
 }
 
-void OrderedSum::gather_total(Communicator& comm) {
+void OrderedSum::gather_total(Communicator& comm, Part part) {
   std::vector<Outgoing> out;
   std::vector<Incoming> in;
   const std::span<float> total = buffer(0);
-  const Slice mine = slice_of(rank_);
+  const Slice mine = slice_of(part, rank_);
   for (int peer = 0; peer < layout_.ranks(); ++peer) {
     if (peer == rank_) continue;
-    const Slice theirs = slice_of(peer);
+    const Slice theirs = slice_of(part, peer);
     out.push_back({peer, std::as_bytes(total.subspan(mine.offset, mine.count))});
     in.push_back({peer, std::as_writable_bytes(total.subspan(theirs.offset, theirs.count))});
   }

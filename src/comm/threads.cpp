@@ -44,21 +44,19 @@ struct Failure {
 
 // What the ranks of one process share. Every member is guarded by `mutex`.
 struct Shared {
-  explicit Shared(int ranks)
-      : size(ranks),
-        channels(static_cast<std::size_t>(ranks) * ranks),
-        changed(ranks),
-        life(ranks, Life::running),
-        answers(ranks) {}
+  explicit Shared(int ranks) : size(ranks), changed(ranks), life(ranks, Life::running), answers(ranks) {}
 
-  Channel& channel(int from, int to) { return channels[static_cast<std::size_t>(from) * size + to]; }
+  Channel& channel(std::size_t lane, int from, int to) {
+    while (lanes.size() <= lane) lanes.emplace_back(static_cast<std::size_t>(size) * size);
+    return lanes[lane][static_cast<std::size_t>(from) * size + to];
+  }
   void wake_all() {
     for (auto& one : changed) one.notify_all();
   }
 
   const int size;
   std::mutex mutex;
-  std::vector<Channel> channels;
+  std::deque<std::vector<Channel>> lanes;        // the first is that of run_ranks, one more of each for_another_thread()
   std::vector<std::condition_variable> changed;  // by waiting rank
   std::vector<Life> life;
   std::vector<Failure> failures;  // in order of time
@@ -68,8 +66,9 @@ struct Shared {
 
 class ThreadTransfer : public Transfer {
  public:
-  ThreadTransfer(Shared& shared, int rank, const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in)
-      : shared_(shared), rank_(rank), name_(primitive), expected_(in.size()) {
+  ThreadTransfer(Shared& shared, std::size_t lane, int rank, const char* primitive, std::span<const Outgoing> out,
+                 std::span<const Incoming> in)
+      : shared_(shared), lane_(lane), rank_(rank), name_(primitive), expected_(in.size()) {
     const std::lock_guard lock(shared_.mutex);
     for (const Outgoing& message : out) send(message);
     for (std::size_t i = 0; i < in.size(); ++i) {
@@ -81,7 +80,7 @@ class ThreadTransfer : public Transfer {
   ~ThreadTransfer() override {  // a wait that failed takes its memory back
     const std::lock_guard lock(shared_.mutex);
     for (std::size_t i = 0; i < expected_.size(); ++i)
-      if (!expected_[i].done) std::erase(shared_.channel(peers_[i], rank_).expected, &expected_[i]);
+      if (!expected_[i].done) std::erase(shared_.channel(lane_, peers_[i], rank_).expected, &expected_[i]);
   }
 
   bool advance(double) override {
@@ -99,7 +98,7 @@ class ThreadTransfer : public Transfer {
 
  private:
   void send(const Outgoing& message) {
-    Channel& channel = shared_.channel(rank_, message.peer);
+    Channel& channel = shared_.channel(lane_, rank_, message.peer);
     if (channel.expected.empty()) {
       channel.arrived.emplace_back(message.bytes.begin(), message.bytes.end());
       return;
@@ -111,7 +110,7 @@ class ThreadTransfer : public Transfer {
 
   void receive(const Incoming& message, Expected& expected) {
     expected.bytes = message.bytes;
-    Channel& channel = shared_.channel(message.peer, rank_);
+    Channel& channel = shared_.channel(lane_, message.peer, rank_);
     if (channel.arrived.empty()) {
       channel.expected.push_back(&expected);
       return;
@@ -159,6 +158,7 @@ class ThreadTransfer : public Transfer {
   }
 
   Shared& shared_;
+  const std::size_t lane_;
   const int rank_;
   const char* name_;
   std::vector<Expected> expected_;  // never grows: channels point into it
@@ -167,8 +167,13 @@ class ThreadTransfer : public Transfer {
 
 class ThreadCommunicator : public Communicator {
  public:
-  ThreadCommunicator(Shared& shared, int rank, std::vector<RankInfo> ranks, const CommOptions& options)
-      : Communicator("threads", rank, std::move(ranks), options), shared_(shared) {}
+  ThreadCommunicator(Shared& shared, std::size_t lane, int rank, std::vector<RankInfo> ranks, const CommOptions& options)
+      : Communicator("threads", rank, std::move(ranks), options), shared_(shared), lane_(lane) {}
+
+  std::unique_ptr<Communicator> for_another_thread() override {
+    if (lane_ > 0) return Communicator::for_another_thread();
+    return std::make_unique<ThreadCommunicator>(shared_, next_lane_++, rank(), ranks(), options_for_another_thread());
+  }
 
   [[noreturn]] void abort(int exit_code) override {
     throw Error(exit_code, fmt::format("rank {} ended the job with exit code {}", rank(), exit_code));
@@ -176,10 +181,11 @@ class ThreadCommunicator : public Communicator {
 
  protected:
   std::unique_ptr<Transfer> post(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in) override {
-    return std::make_unique<ThreadTransfer>(shared_, rank(), primitive, out, in);
+    return std::make_unique<ThreadTransfer>(shared_, lane_, rank(), primitive, out, in);
   }
 
   bool roll_called() override {
+    if (lane_ > 0) return false;
     const std::lock_guard lock(shared_.mutex);
     return shared_.roll;
   }
@@ -198,6 +204,8 @@ class ThreadCommunicator : public Communicator {
 
  private:
   Shared& shared_;
+  const std::size_t lane_;
+  std::size_t next_lane_ = 1;
 };
 
 void run_one(Shared& shared, Communicator& comm, const std::function<void(Communicator&)>& body) {
@@ -253,7 +261,8 @@ void run_ranks(int ranks, const CommOptions& options, const std::function<void(C
   std::vector<RankInfo> infos;
   for (int rank = 0; rank < ranks; ++rank) infos.push_back({host_name(), getpid(), rank});
   std::vector<std::unique_ptr<ThreadCommunicator>> comms;
-  for (int rank = 0; rank < ranks; ++rank) comms.push_back(std::make_unique<ThreadCommunicator>(shared, rank, infos, options));
+  for (int rank = 0; rank < ranks; ++rank)
+    comms.push_back(std::make_unique<ThreadCommunicator>(shared, 0, rank, infos, options));
   {
     std::vector<std::jthread> threads;
     for (int rank = 0; rank < ranks; ++rank) threads.emplace_back([&, rank] { run_one(shared, *comms[rank], body); });

@@ -61,7 +61,7 @@ TeacherView view_of_teacher(const Scorer& teacher, const Batch& batch, const Bat
 }
 
 SoftmaxLoss DistilledLoss::operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&,
-                                      Tensor& grad_table, const RowSet* some_rows) const {
+                                      Tensor& grad_table, const RowSet* some_rows, const RowsDone&) const {
   if (some_rows) throw BugError("distillation moves the whole table, and was given {} rows of it", some_rows->size());
   const int64_t first_class = options_.score_padding ? 0 : 1, classes = table.size(0) - first_class;
   const Tensor items = table.narrow(0, first_class, classes), teacher_items = teacher_.table.narrow(0, first_class, classes);

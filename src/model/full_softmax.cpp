@@ -133,7 +133,8 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
 
 // The gradient of the scores is diag(factor) · exp(score - max) - diag(weights) · one-hot(label). The one-hot part goes to
 // single rows, in fp32. Tiles with one maximum have one factor, which their products with the items get together.
-std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table) {
+std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table,
+                                           const RowsDone& done) {
   std::vector<Tensor> grad_queries;
   Tensor product = at::empty_like(queries_);
   size_t number = 0;
@@ -157,6 +158,7 @@ std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tens
     add_product();
     TargetGradients{queries_, table_, labels_, weights, rows_of(block)}.subtract(grad_query, grad_table);
     grad_queries.push_back(grad_query);
+    if (done) done(rows_of(block).last);
   }
   return grad_queries;
 }
@@ -176,12 +178,14 @@ BlockStatistics combined(const std::vector<BlockStatistics>& parts) {
 }
 
 SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& weights,
-                                  const SoftmaxOptions& options, Tensor& grad_table, const std::vector<int64_t>& owners) {
+                                  const SoftmaxOptions& options, Tensor& grad_table, const std::vector<int64_t>& owners,
+                                  const RowsDone& done) {
   const int64_t blocks = block_count(table.size(0));
   std::vector<SoftmaxOwner> parts;
   for (size_t i = 0; i < owners.size(); ++i)
     parts.emplace_back(table, BlockRange{owners[i], i + 1 < owners.size() ? owners[i + 1] : blocks}, options, i);
 
+  const RowsDone not_yet;
   LossTotal total;
   SoftmaxLoss loss;
   loss.grad_queries = at::empty_like(queries);
@@ -197,9 +201,10 @@ SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, co
     const Tensor log_sum_exp = all.sum_exp.log().add_(all.max);
     total.add((log_sum_exp - all.target).mul_(chunk_weights));
 
+    const RowsDone& final_rows = first + rows == queries.size(0) ? done : not_yet;
     Tensor grad_queries = loss.grad_queries.narrow(0, first, rows).zero_();
     for (SoftmaxOwner& part : parts)
-      for (const Tensor& grad : part.gradient(log_sum_exp, chunk_weights, grad_table)) grad_queries.add_(grad);
+      for (const Tensor& grad : part.gradient(log_sum_exp, chunk_weights, grad_table, final_rows)) grad_queries.add_(grad);
   }
   loss.sum = total.value();
   return loss;

@@ -143,12 +143,12 @@ double Gru4Rec::score_scale() const {
 }
 
 SoftmaxLoss Gru4Rec::output_loss(const OutputLoss& loss_of, const Tensor& queries, const Tensor& flat, const Batch& batch,
-                                 const StepKey& key, const Tensor& gradient, const RowSet* rows) const {
+                                 const StepKey& key, const Tensor& gradient, const RowSet* rows, const RowsDone& done) const {
   Tensor table = parameter(layout_.table().name, flat);
   if (rows) table = table.index_select(0, uploaded(int64_tensor(rows->ids()), device_));
   Tensor table_grad;  // stays undefined where the table is constant
   if (!table_is_constant(gradient)) table_grad = rows_of(gradient, layout_.table_output_gradient(), layout_.table(), rows);
-  if (!shape_.cosine || loss_of.makes_cosines()) return loss_of(queries, table, batch, key, table_grad, rows);
+  if (!shape_.cosine || loss_of.makes_cosines()) return loss_of(queries, table, batch, key, table_grad, rows, done);
 
   const UnitRows query(queries), item(table);
   const double scale = score_scale();
@@ -210,18 +210,20 @@ LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::s
 }
 
 LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, const Tensor& gradient, const OutputLoss* loss_of,
-                                  const RowSet* rows) {
+                                  const RowSet* rows, const RowsDone& done) {
   if (batch.targets() == 0) return {};
   const Tensor flat = working_copy();
   const bool elsewhere = computes_apart() && gradient.is_cpu();
   const Tensor working_gradient = elsewhere ? at::zeros(gradient.sizes(), flat.options()) : gradient;
-  const double loss = add_gradient(batch, key, loss_of ? *loss_of : *loss_, flat, working_gradient, rows);
+  const RowsDone none;
+  const double loss =
+      add_gradient(batch, key, loss_of ? *loss_of : *loss_, flat, working_gradient, rows, elsewhere ? none : done);
   if (elsewhere) gradient.add_(downloaded(working_gradient));
   return {loss, batch.count()};
 }
 
 double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const Tensor& flat,
-                             const Tensor& gradient, const RowSet* rows) const {
+                             const Tensor& gradient, const RowSet* rows, const RowsDone& done) const {
   Tensor embedded = embed(batch, flat);
   probe("item_embedding", embedded);
   Tensor mask;
@@ -238,7 +240,8 @@ double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const Outpu
   }
   const Tensor queries = encode(batch, embedded, weights, state_masks(batch, key), precision_);
 
-  const SoftmaxLoss loss = output_loss(loss_of, queries.detach(), flat, batch, key, gradient, rows);
+  const SoftmaxLoss loss = output_loss(loss_of, queries.detach(), flat, batch, key, gradient, rows, done);
+  if (done && !table_is_constant(gradient)) done(rows ? rows->size() : shape_.table_rows());
   probe("loss.grad_queries", loss.grad_queries);
 
   queries.backward(loss.grad_queries);

@@ -41,10 +41,11 @@ class FullSoftmax : public OutputLoss {
  public:
   FullSoftmax(bool score_padding, Precision precision) : score_padding_(score_padding), precision_(precision) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&, Tensor& grad_table,
-                         const RowSet* rows) const override {
+                         const RowSet* rows, const RowsDone& done) const override {
     refuse_rows(rows);
     const SoftmaxOptions options{score_padding_, softmax_schedule(table.size(0), precision_), precision_};
-    return softmax_cross_entropy(queries, table, labels_of(batch, queries), weights_of(batch, queries), options, grad_table);
+    return softmax_cross_entropy(queries, table, labels_of(batch, queries), weights_of(batch, queries), options, grad_table,
+                                 {0}, done);
   }
 
  private:
@@ -56,7 +57,7 @@ class Bpr : public OutputLoss {
  public:
   Bpr(NegativeSampler sampler, int64_t each) : sampler_(std::move(sampler)), each_(each) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key, Tensor& grad_table,
-                         const RowSet* rows) const override {
+                         const RowSet* rows, const RowsDone&) const override {
     const Tensor negatives = at::empty({batch.targets(), each_}, at::kLong);
     int64_t* out = negatives.data_ptr<int64_t>();
     each_negative(batch, key, [&](int64_t item) { *out++ = item; });
@@ -87,7 +88,7 @@ class SharedNegatives : public OutputLoss {
  public:
   SharedNegatives(const LossOptions& options, NegativeSampler sampler) : options_(options), sampler_(std::move(sampler)) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key, Tensor& grad_table,
-                         const RowSet* rows) const override {
+                         const RowSet* rows, const RowsDone&) const override {
     const Tensor drawn = at::empty({options_.n_sample}, at::kLong);
     const Tensor log_expected = at::empty({options_.n_sample}, at::kFloat);
     for (int64_t j = 0; j < options_.n_sample; ++j) {
@@ -126,7 +127,7 @@ class SharedNegatives : public OutputLoss {
 class CosineEmbedding : public OutputLoss {
  public:
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey&, Tensor& grad_table,
-                         const RowSet* rows) const override {
+                         const RowSet* rows, const RowsDone&) const override {
     refuse_rows(rows);
     if (grad_table.defined()) throw BugError("the cosine embedding loss is for a table that is constant");
     return cosine_embedding_loss(queries, table, labels_of(batch, queries), weights_of(batch, queries));

@@ -17,6 +17,7 @@
 #include "gru4rec/data/negatives.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/products.h"
+#include "gru4rec/model/table_blocks.h"
 #include "gru4rec/train/checkpoint_broadcast.h"
 #include "gru4rec/train/debug_checks.h"
 #include "gru4rec/train/determinism.h"
@@ -299,6 +300,7 @@ Outcome Trainer::run() {
     spdlog::info(
         "nothing is left to train: {} evaluations without a better one (stopping_step {}). Raise stopping_step to go on.",
         state_.best.stalled, options_.stopping_step);
+  start_overlap();
   while (!finished()) {
     const StepReport report = run_replicas();
     const Agreement all = agree(comm_, layout_, report);
@@ -319,6 +321,8 @@ StepReport Trainer::run_replicas() {
   StepReport report;
   report.step = state_.step;
   report.stop_signal = stop_.received();
+  sent_rows_ = 0;
+  sent_finite_ = true;
   std::vector<Share> shares;
   bool failed = false;
   const StepKey key{options_.seed, state_.epoch, state_.step};
@@ -336,10 +340,12 @@ StepReport Trainer::run_replicas() {
     for (const auto& [replica, segments, batch] : shares) {
       const std::unique_ptr<OutputLoss> other_loss = loss_of(segments, batch);
       const at::Tensor gradient = tensor_over(gradient_.begin(replica), sum_device_);
-      const LossSum loss = model_.forward_backward(batch, key, gradient, other_loss.get(), rows());
+      RowsDone done;
+      if (sums_ && replica == shares.back().replica) done = [&](int64_t rows) { send_output(rows, gradient); };
+      const LossSum loss = model_.forward_backward(batch, key, gradient, other_loss.get(), rows(), done);
       report.targets += loss.count;
       report.losses.push_back(loss.sum);
-      if (!std::isfinite(loss.sum) || !all_finite(gradient)) {
+      if (!std::isfinite(loss.sum) || !is_finite(gradient)) {
         report.non_finite = true;
         report.error_code = kExitUser;
         report.error = fmt::format(
@@ -351,6 +357,7 @@ StepReport Trainer::run_replicas() {
       }
       gradient_.end(replica);
     }
+    if (sums_ && !report.non_finite) send_rest();
   } catch (const std::exception& error) {
     report.error = explain(error);
     report.error_code = exit_code_of(error);
@@ -359,8 +366,68 @@ StepReport Trainer::run_replicas() {
   return report;
 }
 
+void Trainer::start_overlap() {
+  if (!options_.overlap) return;
+  const std::string why = why_no_overlap();
+  if (why.empty()) sums_ = std::make_unique<SumThread>(gradient_, comm_);
+  if (comm_.rank() != 0) return;
+  if (why.empty())
+    spdlog::info("overlap: a second thread of each rank sums gradients while backward runs");
+  else
+    spdlog::warn("overlap has no effect: {}", why);
+}
+
+std::string Trainer::why_no_overlap() const {
+  if (comm_.size() == 1) return "one process has nothing to send";
+  if (options_.reduction == Reduction::native) return "with reduction native gradients are added as a whole";
+  if (!model_.device().is_cpu()) return "a GPU hands over its gradient as a whole";
+  if (options_.freeze_item_embeddings) return "the item table is constant and has no gradient";
+  return {};
+}
+
+// Where the first `rows` rows of the output layer's gradient of the table end in a gradient.
+int64_t Trainer::end_of_output(int64_t rows) const {
+  const ParameterLayout& layout = model_.layout();
+  const bool all = rows == gradient_rows();
+  return layout.table_output_gradient() + (all ? layout.floats_of_rows(rows) : rows * layout.table().shape[1]);
+}
+
+// Hands the whole blocks among the first `rows` rows to the second thread, so that all ranks send the same parts. `open`: the
+// gradient of the last replica as far as it goes; undefined if that has ended.
+void Trainer::send_output(int64_t rows, const at::Tensor& open) {
+  while (sent_rows_ < rows) {
+    const int64_t next = std::min(sent_rows_ + kTableBlockRows, gradient_rows());
+    if (next > rows) return;
+    const int64_t first = end_of_output(sent_rows_), last = end_of_output(next);
+    if (open.defined()) {
+      sent_finite_ = sent_finite_ && all_finite(open.narrow(0, first, last - first));
+      gradient_.settle(static_cast<size_t>(first), static_cast<size_t>(last));
+    }
+    sums_->send(static_cast<size_t>(first), static_cast<size_t>(last));
+    sent_rows_ = next;
+  }
+}
+
+void Trainer::send_rest() {
+  send_output(gradient_rows(), {});
+  sums_->send(0, static_cast<size_t>(model_.layout().dense_floats()));
+  sums_->send(static_cast<size_t>(end_of_output(gradient_rows())), gradient_.length());
+}
+
+// Of a replica's gradient; what was sent of it is a sum of several by now, and was looked at before.
+bool Trainer::is_finite(const at::Tensor& gradient) const {
+  if (sent_rows_ == 0) return all_finite(gradient);
+  const int64_t dense = model_.layout().dense_floats(), sent = end_of_output(sent_rows_);
+  return sent_finite_ && all_finite(gradient.narrow(0, 0, dense)) &&
+         all_finite(gradient.narrow(0, sent, gradient.size(0) - sent));
+}
+
 // Collective. In the memory of the host, whatever memory they were added in.
 std::span<float> Trainer::sum_of_gradients() {
+  if (sums_) {
+    sums_->wait();
+    return gradient_.total();
+  }
   const bool native = options_.reduction == Reduction::native && comm_.adds_natively();
   const std::span<float> sum = native ? gradient_.reduce_natively(comm_) : gradient_.reduce(comm_);
   if (sum_device_.is_cpu()) return sum;

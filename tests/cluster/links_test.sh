@@ -2,23 +2,8 @@
 # Law: a run on two hosts goes on over a link that has become slow, ends with a code of its own when the link goes down, and goes
 # on from its last checkpoint when it is up again, to the digest of a run in one process.
 source "$(dirname "$0")/../end_to_end/lib.sh"
-skip() {
-  echo "skipped: $*"
-  exit 77
-}
-[[ $(id -u) == 0 ]] || skip "network namespaces need root"
-command -v ip tc >/dev/null || skip "the commands ip and tc are missing (package iproute2)"
-export TESTHOSTS=link$$x GRU4REC=$PROGRAM
-HOSTS=$SOURCE/cluster/testhosts.sh
-probe=gru4rec-probe$$
-{ ip netns add "$probe" && ip netns delete "$probe"; } 2>/dev/null || skip "this machine does not allow network namespaces"
-job=''
-cleanup() {
-  "$HOSTS" down || true # ends what runs there
-  [[ -z $job ]] || kill -KILL "$job" 2>/dev/null || true
-  cd / && rm -rf "$WORK"
-}
-trap cleanup EXIT
+source "$SOURCE/tests/cluster/lib.sh"
+export GRU4REC=$PROGRAM
 
 has_epochs() { [[ $(last_epoch run) -ge $1 ]]; }
 has_ended() { ! kill -0 "$job" 2>/dev/null; }

@@ -3,17 +3,7 @@
 # error on the second host and a signal sent on the first end the job with the right code on both; launch/supervise.sh leaves out
 # a host that cannot be reached.
 source "$(dirname "$0")/../launch/lib.sh"
-skip() {
-  echo "skipped: $*"
-  exit 77
-}
-[[ $(id -u) == 0 ]] || skip "network namespaces need root"
-command -v ip >/dev/null || skip "the command ip is missing (package iproute2)"
-export TESTHOSTS=law$$x
-HOSTS=$SOURCE/cluster/testhosts.sh
-probe=gru4rec-probe$$
-{ ip netns add "$probe" && ip netns delete "$probe"; } 2>/dev/null || skip "this machine does not allow network namespaces"
-trap '"$HOSTS" down; rm -rf "$WORK"' EXIT
+source "$SOURCE/tests/cluster/lib.sh"
 "$HOSTS" up 2 >"$LOG" 2>&1
 expect_code 0 $? "testhosts.sh up 2"
 "$HOSTS" up 2 >"$LOG" 2>&1
@@ -35,6 +25,7 @@ wait_for_text 4 waits
 kill -s TERM "$job"
 wait "$job"
 expect_code 138 $? "TERM to launch/mpirun.sh on the first host"
+job=''
 expect_text "saved on signal 10"
 
 # launch/supervise.sh goes on with the host that is left when the line to the other is cut.

@@ -10,6 +10,9 @@ for ranks in 1 2 3 4; do
   expect_equal "digest on $ranks ranks" "$(digest "ranks$ranks")" "$wanted"
   expect_equal "last line on $ranks ranks" "$(tail -n 1 "ranks$ranks.log")" "$(tail -n 1 single.log)"
 done
+train 3 overlap --replicas 4 --overlap true
+expect_equal "digest with overlap" "$(digest overlap)" "$wanted"
+expect_line overlap.log 'overlap: a second thread of each rank'
 "$PROGRAM" train "${OPTIONS[@]}" --run_dir debug --replicas 4 --debug >debug.log 2>&1
 expect_equal "digest of debug mode" "$(digest debug)" "$wanted"
 "$PROGRAM" train "${OPTIONS[@]}" --run_dir two --replicas 2 >two.log 2>&1

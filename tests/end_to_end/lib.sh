@@ -14,14 +14,14 @@ fail() {
   exit 1
 }
 
-# make_data [SESSIONS]: data/example/example.inter, sessions in which item i is mostly followed by 5 i + 1.
+# make_data [SESSIONS [ITEMS]]: data/example/example.inter, sessions in which item i is mostly followed by 5 i + 1.
 make_data() {
   mkdir -p data/example
-  awk -v sessions="${1:-240}" 'BEGIN {
+  awk -v sessions="${1:-240}" -v items="${2:-97}" 'BEGIN {
     OFS = "\t"; srand(7); print "user_id:token", "item_id:token", "timestamp:float"
     for (u = 1; u <= sessions; ++u) {
-      n = 4 + int(rand() * 30); item = int(rand() * 97)
-      for (i = 0; i < n; ++i) { print u, "i" item, u * 100 + i; item = rand() < 0.8 ? (5 * item + 1) % 97 : int(rand() * 97) }
+      n = 4 + int(rand() * 30); item = int(rand() * items)
+      for (i = 0; i < n; ++i) { print u, "i" item, u * 100 + i; item = rand() < 0.8 ? (5 * item + 1) % items : int(rand() * items) }
     }
   }' >data/example/example.inter
 }

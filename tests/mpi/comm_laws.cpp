@@ -31,6 +31,12 @@ TEST(Mpi, TheOrderedSumEqualsTheReferenceTree) {
   laws::ordered_sum_equals_the_reference_tree(*in_pieces, world->size() + 1, 129);
 }
 
+TEST(Mpi, ASumInPartsByASecondThreadEqualsTheReferenceTree) {
+  for (const int replicas : {1, 4, 7})
+    if (replicas >= world->size()) laws::a_sum_in_parts_equals_the_reference_tree(*world, replicas);
+  laws::a_sum_in_parts_equals_the_reference_tree(*in_pieces, world->size() + 1);
+}
+
 TEST(Mpi, NativeSumsAreTheSumButForRounding) {
   laws::native_sum_is_the_sum_but_for_rounding_and_equal_on_all_ranks(*world, 200'003);
   laws::native_sum_is_the_sum_but_for_rounding_and_equal_on_all_ranks(*in_pieces, 129);

@@ -15,6 +15,7 @@
 #include "gru4rec/comm/agreement.h"
 #include "gru4rec/comm/communicator.h"
 #include "gru4rec/comm/ordered_sum.h"
+#include "gru4rec/comm/sum_thread.h"
 
 namespace gru4rec::laws {
 
@@ -140,6 +141,51 @@ inline void ordered_sum_equals_the_reference_tree(Communicator& comm, int replic
       ASSERT_TRUE(same_bits(total[i], reference_sum(i, 0, replicas)))
           << "R " << replicas << " W " << comm.size() << " rank " << comm.rank() << " element " << i << " step " << step << ": "
           << total[i] << " != " << reference_sum(i, 0, replicas);
+  }
+}
+
+// By a second thread: some parts while the last replica of each rank is open, the others when it has ended. The first one is
+// there while it is still open everywhere.
+inline void a_sum_in_parts_equals_the_reference_tree(Communicator& comm, int replicas) {
+  constexpr std::size_t kLength = 1003, kFirst = 129, kParts[] = {400, 401, 700}, kLast = 700;
+  const ReplicaLayout layout(replicas, comm.size());
+  const auto own = layout.replicas_of(comm.rank());
+  OrderedSum sum(layout, comm.rank(), kLength);
+  SumThread sums(sum, comm);
+  const auto expect_the_tree = [&](std::size_t first, std::size_t last) {
+    for (std::size_t i = first; i < last; ++i)
+      ASSERT_TRUE(same_bits(sum.total()[i], reference_sum(i, 0, replicas)))
+          << "R " << replicas << " W " << comm.size() << " rank " << comm.rank() << " element " << i;
+  };
+  for (int step = 0; step < 3; ++step) {
+    for (const int replica : own) {
+      const std::span<float> gradient = sum.begin(replica);
+      const auto fill = [&](std::size_t first, std::size_t last) {
+        for (std::size_t i = first; i < last; ++i) gradient[i] += gradient_at(replica, i);
+      };
+      std::size_t at = kFirst;
+      for (const std::size_t end : kParts) {
+        fill(at, end);
+        if (replica + 1 == own.last) {
+          sum.settle(at, end);
+          sums.send(at, end);
+          if (at == kFirst && step == 1) {
+            sums.wait();
+            expect_the_tree(at, end);
+            comm.barrier();  // nobody has ended its replica
+          }
+        }
+        at = end;
+      }
+      fill(0, kFirst);
+      fill(kLast, kLength);
+      sum.end(replica);
+    }
+    sums.send(0, kFirst);
+    comm.barrier();  // as the agreement of a step, beside the thread
+    sums.send(kLast, kLength);
+    sums.wait();
+    expect_the_tree(0, kLength);
   }
 }
 

@@ -2,12 +2,15 @@
 // share.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 
 #include <cmath>
 #include <fstream>
 #include <limits>
 #include <mutex>
 #include <set>
+#include <sstream>
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
@@ -24,6 +27,23 @@ using ::testing::HasSubstr;
 using testing::TemporaryFolder;
 using testing::write_training_example;
 namespace fs = std::filesystem;
+
+// What is logged while it lives.
+class Logged {
+ public:
+  Logged() {
+    spdlog::set_default_logger(
+        std::make_shared<spdlog::logger>("logged", std::make_shared<spdlog::sinks::ostream_sink_mt>(lines_)));
+  }
+  ~Logged() { spdlog::set_default_logger(former_); }
+  Logged(const Logged&) = delete;
+  Logged& operator=(const Logged&) = delete;
+  std::string text() const { return lines_.str(); }
+
+ private:
+  std::ostringstream lines_;
+  std::shared_ptr<spdlog::logger> former_ = spdlog::default_logger();
+};
 
 class Training : public ::testing::Test {
  protected:
@@ -103,6 +123,79 @@ TEST_F(Training, GivesTheSameDigestOnOneTwoThreeAndFourRanks) {
   }
   EXPECT_THAT(digests, ::testing::Each(digests.front()));
   EXPECT_THAT(tests, ::testing::Each(tests.front()));
+}
+
+// One table block; three, whose exponentials are stored; seventeen, whose exponentials are made again.
+TEST_F(Training, OverlapChangesNoBit) {
+  for (const uint64_t catalogue : {97, 9001, 66001}) {
+    const std::string store = (folder_ / fmt::format("store{}", catalogue)).string();
+    write_training_example(store, {.sessions = 120, .catalogue = catalogue, .longest = 12});
+    std::vector<std::string> digests;
+    for (const auto& [overlap, ranks] : {std::pair{false, 1}, std::pair{true, 2}, std::pair{true, 3}, std::pair{false, 3}}) {
+      Options o = options(fmt::format("overlap{}{}{}", overlap, ranks, catalogue));
+      o.store = store;
+      o.overlap = overlap;
+      o.train_batch_size = 211;
+      o.epochs = 1;
+      o.eval_step = 0;
+      const Logged logged;
+      train(o, ranks);
+      EXPECT_EQ(logged.text().find("a second thread of each rank sums gradients") != std::string::npos, overlap);
+      digests.push_back(newest_digest(o));
+    }
+    EXPECT_THAT(digests, ::testing::Each(digests.front())) << catalogue;
+  }
+}
+
+TEST_F(Training, OverlapChangesNoBitOfOtherLossesEither) {
+  const std::map<std::string, std::function<void(Options&)>> losses = {
+      {"rows", [](Options& o) { o.loss_type = LossType::sampled_softmax; }},
+      {"cosine", [](Options& o) { o.score = ScoreKind::cosine; }},
+      {"average", [](Options& o) { o.ema_decay = 0.5; }},
+  };
+  for (const auto& [name, change] : losses) {
+    std::vector<std::string> digests;
+    for (const bool overlap : {false, true}) {
+      Options o = options(fmt::format("{}{}", name, overlap));
+      o.epochs = 1;
+      o.n_sample = 20;
+      o.overlap = overlap;
+      change(o);
+      train(o, 3);
+      digests.push_back(newest_digest(o));
+    }
+    EXPECT_EQ(digests[0], digests[1]) << name;
+  }
+}
+
+TEST_F(Training, OverlapMayChangeWhenARunIsResumed) {
+  Options whole = options("whole"), parts = options("parts");
+  train(whole, 2);
+  parts.epochs = 1;
+  parts.overlap = true;
+  train(parts, 2);
+  parts.epochs = 3;
+  parts.overlap = false;
+  parts.resume = true;
+  train(parts, 3);
+  EXPECT_EQ(newest_digest(parts), newest_digest(whole));
+}
+
+TEST_F(Training, OverlapSaysWhereItHasNoEffect) {
+  const auto warning_of = [&](const std::string& run, int ranks, const std::function<void(Options&)>& change) {
+    Options o = options(run);
+    o.epochs = 1;
+    o.overlap = true;
+    change(o);
+    const Logged logged;
+    train(o, ranks);
+    return logged.text();
+  };
+  EXPECT_THAT(warning_of("alone", 1, [](Options&) {}), HasSubstr("overlap has no effect: one process has nothing to send"));
+  EXPECT_THAT(warning_of("native", 2, [](Options& o) { o.reduction = Reduction::native; }),
+              HasSubstr("overlap has no effect: with reduction native"));
+  EXPECT_THAT(warning_of("frozen", 2, [](Options& o) { o.freeze_item_embeddings = true; }),
+              HasSubstr("overlap has no effect: the item table is constant"));
 }
 
 TEST_F(Training, ByTensorOperationsHasTheSameBitsOnAnyNumberOfRanksAndEndsNearTheLoops) {
@@ -725,11 +818,12 @@ TEST_F(Training, RefusesWhatDoesNotFitTheCheckpoint) {
 
 TEST_F(Training, ANonFiniteLossStopsAllBeforeTheUpdateAndNamesStepRankAndSessions) {
   Options o = options("nan");
-  for (int ranks : {1, 3}) {
+  for (const auto& [ranks, overlap] : {std::pair{1, false}, std::pair{3, false}, std::pair{3, true}}) {
+    o.overlap = overlap;
     o.run_dir += "x";
     o.checkpoint_dir = o.run_dir + "/checkpoints";
     std::vector<uint64_t> before(ranks), after(ranks);
-    const std::string message = refusal([&] {
+    const std::string message = refusal([&, ranks = ranks] {
       run_ranks(ranks, [&](Communicator& comm) {
         const Store store(o.store);
         StopFlag stop;

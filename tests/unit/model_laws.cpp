@@ -186,6 +186,23 @@ TEST_P(Softmax, RecomputedExponentialsEqualStoredOnes) {
   }
 }
 
+TEST_P(Softmax, RowsThatAreSaidToBeFinalChangeNoMore) {
+  const SoftmaxInput input = softmax_input(GetParam());
+  for (const bool stored : {true, false}) {
+    SoftmaxOptions options = softmax_options();
+    options.schedule = {.chunk_rows = 200, .stored = stored};
+    Tensor grad_table = at::zeros_like(input.table);
+    std::vector<Tensor> seen;
+    softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, options, grad_table, {0},
+                          [&](int64_t rows) { seen.push_back(grad_table.narrow(0, 0, rows).clone()); });
+    ASSERT_EQ(static_cast<int64_t>(seen.size()), block_count(GetParam().rows));
+    for (size_t block = 0; block < seen.size(); ++block) {
+      EXPECT_EQ(seen[block].size(0), block_rows(static_cast<int64_t>(block), GetParam().rows).last);
+      EXPECT_TRUE(at::equal(seen[block], grad_table.narrow(0, 0, seen[block].size(0)))) << block;
+    }
+  }
+}
+
 TEST_P(Softmax, InBf16IsTheCrossEntropyOfRoundedOperands) {
   const SoftmaxInput input = softmax_input(GetParam());
   const auto rounded = [](const Tensor& values) { return values.to(at::kBFloat16).to(at::kFloat); };
@@ -379,6 +396,34 @@ TEST_F(Model, SharesAddUpToTheBatch) {
     EXPECT_NEAR(loss.sum, whole.loss.sum, 1e-5 * whole.loss.sum);
     const double size = largest_difference(whole.gradient, std::vector<float>(whole.gradient.size()));
     EXPECT_LT(largest_difference(gradient, whole.gradient), 1e-5 * size) << "loss " << static_cast<int>(type);
+  }
+}
+
+TEST_F(Model, TheOutputLayersGradientOfTheTableIsSaidToBeFinalBeforeTheGruGoesBackward) {
+  for (const LossType type : {LossType::ce, LossType::sampled_softmax}) {
+    for (const bool cosine : {false, true}) {
+      ModelShape s = shape(2, 0.3);
+      s.cosine = cosine;
+      Gru4Rec model(s);
+      model.initialise(4);
+      model.set_loss(make_loss({.type = type, .n_sample = 19}, training_popularity(*store_)));
+      const int64_t dense = model.layout().dense_floats(), table = model.layout().table_floats();
+      const Tensor gradient = at::zeros({model.layout().gradient_floats()});
+      Tensor seen;
+      const RowsDone done = [&](int64_t rows) {
+        EXPECT_EQ(rows, 32);
+        seen = gradient.clone();
+      };
+      model.forward_backward(batch(Augmentation::one_pass), {9, 0}, gradient, nullptr, nullptr, done);
+      ASSERT_TRUE(seen.defined());
+      EXPECT_TRUE(at::equal(seen.narrow(0, dense, table), gradient.narrow(0, dense, table)));
+      for (const auto& [first, size] : {std::pair{int64_t{0}, dense}, std::pair{dense + table, table}}) {
+        EXPECT_EQ(seen.narrow(0, first, size).abs().max().item<float>(), 0);
+        EXPECT_GT(gradient.narrow(0, first, size).abs().max().item<float>(), 0);
+      }
+      const std::vector<float> expected = run(model, batch(Augmentation::one_pass)).gradient;
+      EXPECT_TRUE(std::equal(expected.begin(), expected.end(), gradient.const_data_ptr<float>()));
+    }
   }
 }
 

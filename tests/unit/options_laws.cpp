@@ -285,6 +285,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"resume", "on"},
     {"debug", "1"},
     {"device", "CUDA"},
+    {"overlap", "yes"},
     {"gpu_sum", "host"},
     {"comm_timeout", "0.5"},
     {"stop_timeout", "1.25"},

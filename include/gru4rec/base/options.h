@@ -159,6 +159,7 @@ struct Options {
   // Surroundings -------------------------------------------------------------------------------------------------------
   DeviceKind device = DeviceKind::cpu;
   GpuSum gpu_sum = GpuSum::automatic;    // automatic: nccl where it is there and there is more than one rank
+  bool overlap = false;                  // of the sum of gradients with backward
   double comm_timeout = 600.0;           // seconds without progress after which a rank is taken for lost
   double stop_timeout = 30.0;            // seconds a stopping rank waits for the others before it leaves with 3
   std::string deterministic = "strict";  // strict: same bits on any number of ranks; relaxed: fastest kernels

@@ -11,7 +11,8 @@
 // `main` ends the job with code 3. After an error in a wait the communicator is unusable: each further call throws, and memory
 // handed to it may still be written until the process ends.
 //
-// Threads. One thread uses a communicator. `progress()` may be read by any.
+// Threads. One thread uses a communicator; another thread of its rank gets one of its own (for_another_thread). `progress()`
+// may be read by any.
 #pragma once
 
 #include <atomic>
@@ -134,6 +135,12 @@ class Communicator {
   [[noreturn]] virtual void abort(int exit_code) = 0;
 
   // Collective --------------------------------------------------------------------------------------------------------------
+  // The same ranks for another thread of this rank: its messages meet those of the communicators that the other ranks made by
+  // the same call. A wait of it has no time limit and neither calls nor answers the roll, which stay with the thread that has
+  // this one, so that a rank is heard as long as that thread is well; a wait hook ends it. Throws UserError where the library
+  // takes calls from one thread only, BugError where the backend has nothing of the kind (nccl, single).
+  virtual std::unique_ptr<Communicator> for_another_thread();
+
   // Any set of messages; each Outgoing meets an Incoming of equal size on the peer, in order. Empty messages do not travel.
   void transfer(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in);
   // The same in two halves, so that work fits between them; every start is waited for, in any order.
@@ -190,6 +197,7 @@ class Communicator {
 
  protected:
   Communicator(const char* name, int rank, std::vector<RankInfo> ranks, CommOptions options);
+  CommOptions options_for_another_thread() const;
 
   // Starts messages to and from other ranks, none empty or longer than chunk_bytes. Local.
   virtual std::unique_ptr<Transfer> post(const char* primitive, std::span<const Outgoing> out,

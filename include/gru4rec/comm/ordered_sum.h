@@ -57,7 +57,7 @@ T tree_sum(std::span<const T> values) {
 // adds one slice in the tree's order in fp32, and all gather the slices.
 //
 // Owns its vectors, allocated once in the memory it is given: sum_buffers() vectors, plus, with W > 1 ranks, one slice of
-// length/W for each partial sum of the other ranks. Buffers start at 64-byte boundaries. One thread.
+// length/W for each partial sum of the other ranks. Buffers start at 64-byte boundaries. One thread, but for sums in parts.
 //
 //   OrderedSum sum(layout, comm.rank(), parameters.size());
 //   for (int replica : layout.replicas_of(comm.rank())) {
@@ -78,6 +78,17 @@ class OrderedSum {
   void end(int replica);
   // Collective. The sum over all replicas, equal on all ranks bit for bit; valid, and writable, until the next begin().
   std::span<float> reduce(Communicator& comm);
+  // In parts, which change no bit: what a second thread sums while this one goes on with the last replica (comm/sum_thread.h).
+  //
+  // Local, between begin() and end() of this rank's last replica: the floats [first, last) of its gradient are final, and no
+  // longer its own. Each call begins where the one before it in this step ended.
+  void settle(std::size_t first, std::size_t last);
+  // Collective. Sums the floats [first, last), of replicas that have ended or settled them. One call at a time; another thread
+  // may be between begin() and end().
+  void reduce(Communicator& comm, std::size_t first, std::size_t last);
+  // Local. What reduce() returned, or, in parts, is when each float has been summed.
+  std::span<float> total() { return buffer(0); }
+
   // Collective. The same sum but for rounding: adds what this rank has, and leaves the rest to comm.add_natively().
   std::span<float> reduce_natively(Communicator& comm);
 
@@ -95,6 +106,9 @@ class OrderedSum {
     void operator()(float* memory) const { owner->release(memory); }
   };
   using Floats = std::unique_ptr<float[], Release>;
+  struct Part {  // of the vector
+    std::size_t first, last;
+  };
   struct Slice {
     std::size_t offset;
     std::size_t count;
@@ -102,7 +116,7 @@ class OrderedSum {
   struct Partial {
     TreeNode node;
     int owner;
-    float* slice;  // this rank's slice of it
+    float* slice;  // this rank's slice of the part that is being summed
   };
   struct Addition {
     int into;  // partials_[into] += partials_[from]
@@ -110,14 +124,15 @@ class OrderedSum {
   };
 
   Floats allocate(std::size_t floats) { return {memory_.allocate(floats), Release{&memory_}}; }
-  Slice slice_of(int rank) const;
+  Slice slice_of(Part part, int rank) const;
+  void merge(Part part);
   void plan_exchange();
-  void place_slices();
+  void place_slices(Part part);
   int plan_additions(TreeNode node);
   void check_world(const Communicator& comm) const;
-  void exchange_slices(Communicator& comm);
-  void add_slices();
-  void gather_total(Communicator& comm);
+  void exchange_slices(Communicator& comm, Part part);
+  void add_slices(Part part);
+  void gather_total(Communicator& comm, Part part);
 
   SumMemory& memory_;
   ReplicaLayout layout_;
@@ -131,9 +146,11 @@ class OrderedSum {
   Floats inbox_{nullptr, {}};      // our slice of the other ranks' partial sums
   std::vector<Partial> partials_;  // of all ranks, in replica order
   std::vector<Addition> additions_;
-  int next_;           // replica that begin() expects
-  int depth_ = 0;      // partial sums that are complete
-  bool open_ = false;  // between begin() and end()
+  int own_partials_ = 0;   // of this rank, when its last replica has ended
+  int next_;               // replica that begin() expects
+  int depth_ = 0;          // partial sums that are complete
+  bool open_ = false;      // between begin() and end()
+  Part settled_ = {0, 0};  // of the replica that is open
 };
 
 // Small values --------------------------------------------------------------------------------------------------------------

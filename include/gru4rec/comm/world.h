@@ -31,7 +31,8 @@ class MpiEnvironment {
   // Whether this process is one of a job that mpirun or srun --mpi=pmix started. Local.
   static bool started_by_launcher();
 
-  // Collective. Initialises MPI for calls from the thread that calls this. Throws SurroundingsError.
+  // Collective. Initialises MPI for calls from the thread that calls this, and from others where it can
+  // (Communicator::for_another_thread). Throws SurroundingsError.
   void initialise();
   // Collective, on success only. Waits for all ranks of `world` first, with its time limit, since MPI_Finalize has none.
   // Nothing happens where MPI was never initialised.

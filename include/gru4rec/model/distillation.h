@@ -38,7 +38,7 @@ class DistilledLoss : public OutputLoss {
  public:
   DistilledLoss(const DistillationOptions& options, TeacherView teacher) : options_(options), teacher_(std::move(teacher)) {}
   SoftmaxLoss operator()(const at::Tensor& queries, const at::Tensor& table, const Batch& batch, const StepKey& key,
-                         at::Tensor& grad_table, const RowSet* rows = nullptr) const override;
+                         at::Tensor& grad_table, const RowSet* rows = nullptr, const RowsDone& done = {}) const override;
 
  private:
   DistillationOptions options_;

@@ -14,6 +14,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -46,6 +47,9 @@ struct SoftmaxOptions {
   Precision precision = Precision::fp32;  // or bf16: of the products; scores, sums and gradients are fp32
 };
 
+// Called as a gradient of the table grows: its first `rows` rows are final.
+using RowsDone = std::function<void(int64_t rows)>;
+
 class TileProducts;
 
 // The block loop of one owner for one chunk of queries. Local. Tensors are fp32, all on one device.
@@ -60,8 +64,9 @@ class SoftmaxOwner {
 
   // After statistics() of the same chunk. log_sum_exp [rows] over *all* blocks; weights [rows] of the targets, fp32.
   // Adds the owned blocks' part to grad_table (same shape as table; undefined: none is wanted) and returns dL/dqueries by
-  // block, each [rows, E].
-  std::vector<at::Tensor> gradient(const at::Tensor& log_sum_exp, const at::Tensor& weights, at::Tensor& grad_table);
+  // block, each [rows, E]. `done`, if there is one, is called after each block.
+  std::vector<at::Tensor> gradient(const at::Tensor& log_sum_exp, const at::Tensor& weights, at::Tensor& grad_table,
+                                   const RowsDone& done = {});
 
  private:
   RowRange rows_of(int64_t block) const;
@@ -90,9 +95,9 @@ struct SoftmaxLoss {
 // Σ_i weight_i · CE(queries_i · tableᵀ, label_i). queries [targets, E], labels int64 [targets], weights fp32 [targets]. Adds to
 // grad_table [items + 1, E], if it is defined.
 // `owners` are the first blocks of several pretended owners, rising from 0: for tests, and for the day the catalogue is divided
-// over ranks; equal to one owner with ==.
+// over ranks; equal to one owner with ==. `done`, if there is one, is called after each block of the last chunk.
 SoftmaxLoss softmax_cross_entropy(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
                                   const at::Tensor& weights, const SoftmaxOptions& options, at::Tensor& grad_table,
-                                  const std::vector<int64_t>& owners = {0});
+                                  const std::vector<int64_t>& owners = {0}, const RowsDone& done = {});
 
 }  // namespace gru4rec

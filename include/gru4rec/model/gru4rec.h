@@ -7,8 +7,8 @@
 //   model.initialise(seed);
 //   LossSum loss = model.forward_backward(batch, {seed, epoch}, gradient);
 //
-// On a GPU (model/device.h) the flat buffer stays in the memory of the host, and a gradient that is handed in there: a step begins
-// with a copy of the former to the device and ends with one of the latter back, and everything between is on the device.
+// On a GPU (model/device.h) the flat buffer stays in the memory of the host, and a gradient that is handed in there: a step
+// begins with a copy of the former to the device and ends with one of the latter back, and everything between is on the device.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -67,8 +67,11 @@ class Gru4Rec {
   LossSum forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient, const OutputLoss* loss = nullptr,
                            const RowSet* rows = nullptr);
   // The same; `gradient`, flat, may also be where the model computes, and is then not copied.
-  LossSum forward_backward(const Batch& batch, const StepKey& key, const at::Tensor& gradient,
-                           const OutputLoss* loss = nullptr, const RowSet* rows = nullptr);
+  // `done`: called with rising numbers while the rest of the gradient is still being made: of the output layer's gradient of
+  // the table the first so many rows are final. Not for a batch without targets, for a constant table or where `gradient` is
+  // copied.
+  LossSum forward_backward(const Batch& batch, const StepKey& key, const at::Tensor& gradient, const OutputLoss* loss = nullptr,
+                           const RowSet* rows = nullptr, const RowsDone& done = {});
 
   // Those of a Scorer made now.
   at::Tensor queries(const Batch& batch) const;
@@ -92,11 +95,11 @@ class Gru4Rec {
                     const std::vector<at::Tensor>& masks, Precision precision) const;
   // The loss of a batch; adds its gradient to `gradient`, which is where `flat` is.
   double add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const at::Tensor& flat,
-                      const at::Tensor& gradient, const RowSet* rows) const;
+                      const at::Tensor& gradient, const RowSet* rows, const RowsDone& done) const;
   // The loss of queries against the table; adds to the gradients of the table, if it has one, and of score_scale. grad_queries
   // is that of `queries`, whatever the score.
   SoftmaxLoss output_loss(const OutputLoss& loss_of, const at::Tensor& queries, const at::Tensor& flat, const Batch& batch,
-                          const StepKey& key, const at::Tensor& gradient, const RowSet* rows) const;
+                          const StepKey& key, const at::Tensor& gradient, const RowSet* rows, const RowsDone& done) const;
   bool table_is_constant(const at::Tensor& gradient) const;  // the gradient has no part for the table, which is constant
   double score_scale() const;
   std::vector<at::Tensor> state_masks(const Batch& batch, const StepKey& key) const;  // by layer

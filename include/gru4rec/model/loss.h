@@ -30,8 +30,9 @@ class OutputLoss {
   // the table is constant and its gradient is not wanted. A pure function of its arguments: a batch divided into shares has the
   // same sum, whoever works on them.
   // `rows`, for losses of few rows: `table` and `grad_table` are [rows->size(), E], those rows of the item table and no others.
+  // `done`: may be called as rows of grad_table become final, before the loss is done.
   virtual SoftmaxLoss operator()(const at::Tensor& queries, const at::Tensor& table, const Batch& batch, const StepKey& key,
-                                 at::Tensor& grad_table, const RowSet* rows = nullptr) const = 0;
+                                 at::Tensor& grad_table, const RowSet* rows = nullptr, const RowsDone& done = {}) const = 0;
   // Whether only the rows that it names can have a gradient from it. BugError from name_rows() if not.
   virtual bool of_few_rows() const { return false; }
   virtual void name_rows(const Batch& batch, const StepKey& key, RowSet& rows) const;

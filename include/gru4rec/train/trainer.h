@@ -10,6 +10,7 @@
 #include "gru4rec/comm/communicator.h"
 #include "gru4rec/comm/ordered_sum.h"
 #include "gru4rec/comm/replica_layout.h"
+#include "gru4rec/comm/sum_thread.h"
 #include "gru4rec/data/batch.h"
 #include "gru4rec/data/plan.h"
 #include "gru4rec/data/row_set.h"
@@ -101,6 +102,14 @@ class Trainer {
   const RowSet* rows() const { return by_rows_ ? &rows_ : nullptr; }
   StepReport run_replicas();
   std::span<float> sum_of_gradients();
+  // With overlap.
+  void start_overlap();
+  std::string why_no_overlap() const;
+  int64_t gradient_rows() const { return by_rows_ ? rows_.size() : model_.layout().table().shape[0]; }
+  int64_t end_of_output(int64_t rows) const;
+  void send_output(int64_t rows, const at::Tensor& open);
+  void send_rest();
+  bool is_finite(const at::Tensor& gradient) const;
   void update(const Agreement& all);
   void record_epoch();
   std::optional<RankHistogram> evaluate_valid();
@@ -132,13 +141,16 @@ class Trainer {
   std::unique_ptr<EpochPlan> plan_;
   ItemReader items_;
   std::shared_ptr<const OutputLoss> loss_;
-  bool by_rows_ = false;          // the gradient of the table has only the rows of this step
-  RowSet rows_;                   // by_rows_: equal on all ranks
-  std::vector<int64_t> all_ids_;  // of all ranks, kept for its memory
+  bool by_rows_ = false;                      // the gradient of the table has only the rows of this step
+  RowSet rows_;                               // by_rows_: equal on all ranks
+  std::vector<int64_t> all_ids_;              // of all ranks, kept for its memory
   at::Device sum_device_;                     // that of the model, if ranks can send from there
   std::unique_ptr<DeviceMemory> sum_memory_;  // there, unless it is the host
   OrderedSum gradient_;
-  at::Tensor sum_on_host_;  // of gradients that are added elsewhere
+  at::Tensor sum_on_host_;           // of gradients that are added elsewhere
+  std::unique_ptr<SumThread> sums_;  // with overlap
+  int64_t sent_rows_ = 0;            // of the output layer's gradient, in this step
+  bool sent_finite_ = true;          // those of the replica that was open
   Evaluator valid_;
   EarlyStopping early_stopping_;
   CheckpointFolder checkpoints_;

@@ -1,0 +1,76 @@
+#include "gru4rec/comm/sum_thread.h"
+
+#include <chrono>
+
+#include "gru4rec/base/error.h"
+
+namespace gru4rec {
+
+// What the training thread waits for: that so many parts are summed.
+class SumThread::Summed : public Transfer {
+ public:
+  Summed(SumThread& thread, std::size_t parts) : Transfer("ordered sum, second thread"), thread_(thread), parts_(parts) {}
+
+  bool advance(double) override {
+    const auto done = [this] { return thread_.error_ || thread_.summed_ >= parts_; };
+    std::unique_lock lock(thread_.mutex_);
+    thread_.changed_.wait_for(lock, std::chrono::milliseconds(20), done);
+    if (thread_.error_) std::rethrow_exception(thread_.error_);
+    return done();
+  }
+  std::vector<int> missing() const override { return thread_.main_.others(); }
+
+ private:
+  SumThread& thread_;
+  const std::size_t parts_;
+};
+
+SumThread::SumThread(OrderedSum& sum, Communicator& main)
+    : sum_(sum), main_(main), own_(main.for_another_thread()), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+
+void SumThread::send(std::size_t first, std::size_t last) {
+  ++sent_;
+  {
+    const std::lock_guard lock(mutex_);
+    parts_.push_back({first, last});
+  }
+  changed_.notify_all();
+}
+
+// Part by part: each has the whole time limit.
+void SumThread::wait() {
+  for (; awaited_ < sent_; ++awaited_) main_.wait(std::make_unique<Summed>(*this, awaited_ + 1));
+}
+
+void SumThread::run(const std::stop_token& stop) {
+  own_->set_wait_hook([this, &stop] {
+    if (stop.stop_requested()) throw SurroundingsError("rank {} gave up the ordered sum", main_.rank());
+  });
+  try {
+    for (Part part{}; next_part(stop, part);) {
+      own_->progress().report(main_.progress().step(), "sum of gradients");
+      sum_.reduce(*own_, part.first, part.last);
+      {
+        const std::lock_guard lock(mutex_);
+        ++summed_;
+      }
+      changed_.notify_all();
+    }
+  } catch (...) {
+    {
+      const std::lock_guard lock(mutex_);
+      error_ = std::current_exception();
+    }
+    changed_.notify_all();
+  }
+}
+
+bool SumThread::next_part(const std::stop_token& stop, Part& part) {
+  std::unique_lock lock(mutex_);
+  if (!changed_.wait(lock, stop, [this] { return !parts_.empty(); })) return false;
+  part = parts_.front();
+  parts_.pop_front();
+  return true;
+}
+
+}  // namespace gru4rec
