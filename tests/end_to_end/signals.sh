@@ -34,7 +34,7 @@ stopped script TERM 138
 epochs=0
 for run in "${runs[@]}"; do
   last=$(last_epoch "$run")
-  [[ $last -lt $epochs ]] || epochs=$((last + 2))
+  ((epochs >= last + 2)) || epochs=$((last + 2)) # it may have stopped within the epoch after its last line
 done
 "$PROGRAM" "${TRAIN[@]}" --run_dir whole --epochs "$epochs" >whole.log 2>&1
 for run in "${runs[@]}"; do
