@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "gru4rec/base/hdf5_texts.h"
+
 namespace gru4rec {
 
 namespace {
@@ -17,11 +19,6 @@ void copy_array(const AtomicFile& out, const ArraySource& source, size_t element
     const uint64_t checksum = hash_bytes(block.data(), bytes);
     write_at(out.fd(), &checksum, sizeof checksum, checksums.offset + index * sizeof checksum, out.path());
   }
-}
-
-void write_texts(Hdf5File& file, const std::string& bytes_name, const std::string& offsets_name, const FlatTexts& texts) {
-  file.write_text(bytes_name, texts.bytes);
-  file.write(offsets_name, texts.offsets);
 }
 
 void write_shard_list(Hdf5File& file, const std::vector<StoreInfo::Shard>& shards) {

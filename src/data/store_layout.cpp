@@ -12,11 +12,6 @@ void ContentDigest::add_vocabulary(Protocol protocol, std::span<const std::strin
   for (const std::string& name : item_names) digest_.update(std::string_view(name));
 }
 
-void FlatTexts::add(std::string_view text) {
-  bytes += text;
-  offsets.push_back(bytes.size());
-}
-
 std::string protocol_name(Protocol protocol) { return protocol == Protocol::leave_one_out ? "leave_one_out" : "next_item"; }
 
 }  // namespace gru4rec

@@ -48,13 +48,6 @@ class ContentDigest {
   Digest digest_;
 };
 
-// A list of texts as flat bytes and rising offsets [n + 1].
-struct FlatTexts {
-  std::string bytes;
-  std::vector<uint64_t> offsets = {0};
-  void add(std::string_view text);
-};
-
 std::string protocol_name(Protocol protocol);
 
 }  // namespace gru4rec

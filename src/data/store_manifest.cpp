@@ -1,29 +1,10 @@
 #include "store_manifest.h"
 
-#include <algorithm>
+#include "gru4rec/base/hdf5_texts.h"
 
 namespace gru4rec {
 
 namespace {
-
-std::vector<std::string> read_texts(const Hdf5File& file, const std::string& bytes_name, const std::string& offsets_name) {
-  const std::string bytes = file.read_text(bytes_name);
-  const auto offsets = file.read<uint64_t>(offsets_name);
-  if (offsets.empty() || offsets.front() != 0 || offsets.back() != bytes.size()) {
-    throw UserError("{} of {} has to start at 0 and end at {}, the length of {}. Write the file again.", offsets_name,
-                    file.path().string(), bytes.size(), bytes_name);
-  }
-  std::vector<std::string> texts;
-  texts.reserve(offsets.size() - 1);
-  for (size_t i = 0; i + 1 < offsets.size(); ++i) {
-    if (offsets[i + 1] < offsets[i] || offsets[i + 1] > bytes.size()) {
-      throw UserError("{} of {} falls or leaves {} at index {}. Write the file again.", offsets_name, file.path().string(),
-                      bytes_name, i + 1);
-    }
-    texts.push_back(bytes.substr(offsets[i], offsets[i + 1] - offsets[i]));
-  }
-  return texts;
-}
 
 Protocol protocol_of(const Hdf5File& file) {
   const std::string name = file.read_attribute<std::string>("/", "protocol");

@@ -11,6 +11,7 @@
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/hdf5.h"
+#include "gru4rec/base/hdf5_texts.h"
 #include "gru4rec/base/sealed_file.h"
 
 namespace gru4rec {
@@ -121,6 +122,39 @@ void read_provenance(const Hdf5File& file, CheckpointInfo& info) {
     info.start_digest = file.read_attribute<uint64_t>("/provenance", "start_digest");
 }
 
+constexpr const char* kItemNames = "/catalogue/item_names";
+constexpr const char* kItemNameOffsets = "/catalogue/item_name_offsets";
+
+uint64_t digest_of(const Catalogue& catalogue) {
+  Digest digest;
+  digest.update(catalogue.max_inputs);
+  for (const std::string& name : catalogue.item_names) digest.update(std::string_view(name));
+  return digest.value();
+}
+
+void write_catalogue(Hdf5File& file, const Catalogue& catalogue) {
+  file.make_group("/catalogue");
+  file.write_attribute("/catalogue", "max_inputs", catalogue.max_inputs);
+  file.write_attribute("/catalogue", "digest", digest_of(catalogue));
+  FlatTexts names;
+  for (const std::string& name : catalogue.item_names) names.add(name);
+  write_texts(file, kItemNames, kItemNameOffsets, names);
+}
+
+// Null where the file has none: earlier versions did not write it.
+std::shared_ptr<const Catalogue> read_catalogue(const Hdf5File& file, int64_t items) {
+  if (!file.has("/catalogue")) return nullptr;
+  auto catalogue = std::make_shared<Catalogue>();
+  catalogue->max_inputs = file.read_attribute<int64_t>("/catalogue", "max_inputs");
+  catalogue->item_names = read_texts(file, kItemNames, kItemNameOffsets);
+  const bool holds = file.read_attribute<uint64_t>("/catalogue", "digest") == digest_of(*catalogue);
+  if (!holds || catalogue->max_inputs < 0 || catalogue->item_names.size() != static_cast<size_t>(items))
+    throw UserError(
+        "checkpoint {} has {} item ids for {} items, or other ids than its digest says. It is damaged: take an earlier one.",
+        file.path().string(), catalogue->item_names.size(), items);
+  return catalogue;
+}
+
 // Sizes that a file may claim before memory is taken for them: the tensors must be in the file, three times at least.
 void check_shape(const fs::path& path, const ModelShape& shape) {
   constexpr int64_t kLargest = int64_t{1} << 31;
@@ -184,6 +218,7 @@ Loaded load_verified(const fs::path& path) {
     throw UserError("checkpoint {} says its state has the digest {}, its content has {}. It is damaged: take an earlier one.",
                     path.string(), hex_text(info.digest), hex_text(digest));
   read_provenance(file, info);
+  info.catalogue = read_catalogue(file, info.shape.catalogue);
   return loaded;
 }
 
@@ -194,6 +229,10 @@ void fill(const fs::path& path, Gru4Rec& model, const std::vector<float>& flat) 
 }
 
 }  // namespace
+
+Catalogue catalogue_of(const Store& store, const Options& options) {
+  return {store.item_names(), store.info().protocol == Protocol::leave_one_out ? options.MAX_ITEM_LIST_LENGTH : 0};
+}
 
 uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const Gru4Rec& model, const Optimizer& optimizer,
                          const Gru4Rec* average) {
@@ -219,6 +258,7 @@ uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const
     file.write(name, part_of(buffers, which, parameter), dims_of(parameter));
   });
   write_provenance(file, info);
+  if (info.catalogue) write_catalogue(file, *info.catalogue);
   file.close();
   seal_file(out.path(), FileKind::checkpoint, {});
   out.commit();
@@ -321,11 +361,13 @@ std::string describe_checkpoint(const fs::path& path) {
       "model        {} items, embedding {}, hidden {}, {} layer(s), {}dropout {}\n"
       "replicas     {}\n"
       "data digest  {}\n"
+      "item ids     {}\n"
       "written by   version {}, {} rank(s), {} thread(s), {}, store {}\n",
       path.string(), hex_text(info.digest), info.state.step, info.state.epoch, info.state.batch, info.shape.catalogue,
       info.shape.embedding_size, info.shape.hidden_size, info.shape.num_layers,
       info.shape.dense_layer ? "" : "no dense layer, ", info.shape.dropout_prob, info.replicas, hex_text(info.data_digest),
-      info.version, info.world_size, info.threads, info.capability, info.store);
+      info.catalogue ? "in the file" : "not in the file, but in its store", info.version, info.world_size, info.threads,
+      info.capability, info.store);
   if (info.state.best.step >= 0)
     text += fmt::format("best         {} at step {} (epoch {}), {} evaluation(s) since\n", info.state.best.value,
                         info.state.best.step, info.state.best.epoch, info.state.best.stalled);

@@ -271,6 +271,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
         "learning_rate_schedule plateau lowers the rate by evaluations on valid, and the store {} has no valid targets. Ingest "
         "it with a split that makes some (eval_args), or set learning_rate_schedule to constant or cosine.",
         options_.store);
+  if (comm.rank() == 0) catalogue_ = std::make_shared<Catalogue>(catalogue_of(store, options_));
   loss_ = loss_for(options_, store);
   by_rows_ = loss_->of_few_rows() && !options_.freeze_item_embeddings && options_.teacher.empty();
   model_.set_loss(loss_);
@@ -586,6 +587,7 @@ CheckpointInfo Trainer::checkpoint_info() const {
   info.version = kVersion;
   info.train_seconds = seconds();
   info.start_digest = start_digest_;
+  info.catalogue = catalogue_;
   return info;
 }
 

@@ -46,6 +46,11 @@ struct CheckpointExample {
     info.version = "0.1.0";
     info.train_seconds = 12.25;
     info.start_digest = 77;
+    auto catalogue = std::make_shared<Catalogue>();
+    for (int64_t item = 1; item <= info.shape.catalogue; ++item)
+      catalogue->item_names.push_back("id " + std::to_string(7 * item));
+    catalogue->max_inputs = 9;
+    info.catalogue = catalogue;
     return info;
   }
 

@@ -1,5 +1,6 @@
 // Checkpoints: one sealed HDF5 file a step, written atomically, independent of the number of ranks (docs/formats.md).
 //
+//   /catalogue   the original ids of its items, so that a checkpoint alone can recommend
 //   /state       tensors, their average, moments, counters, best so far, the options that change numbers, replicas, data digest
 //   /provenance  what else is known of the run that wrote it: version, capability, threads, world size, other options
 //
@@ -8,16 +9,25 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "gru4rec/base/options.h"
+#include "gru4rec/data/store.h"
 #include "gru4rec/model/gru4rec.h"
 #include "gru4rec/train/optimizer.h"
 #include "gru4rec/train/state.h"
 
 namespace gru4rec {
+
+// What a model needs of its store to answer with original ids.
+struct Catalogue {
+  std::vector<std::string> item_names;  // the original id of item i + 1 is item_names[i]
+  int64_t max_inputs = 0;               // the last items of a session that an evaluation shows the model; 0: all of them
+};
+Catalogue catalogue_of(const Store& store, const Options& options);
 
 // What a checkpoint says besides tensors.
 struct CheckpointInfo {
@@ -36,7 +46,8 @@ struct CheckpointInfo {
   std::string capability;  // of the processor, as kernels were chosen by
   std::string version;     // of this program
   double train_seconds = 0;
-  uint64_t start_digest = 0;  // of the checkpoint whose weights it began with; 0: none, or not known
+  uint64_t start_digest = 0;                   // of the checkpoint whose weights it began with; 0: none, or not known
+  std::shared_ptr<const Catalogue> catalogue;  // null: not known, as in files of earlier versions
 };
 
 // Writes FOLDER/step-00000500.h5. `average`: the moving average of the weights, null without one. Returns the digest. Local.

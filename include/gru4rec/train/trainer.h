@@ -154,6 +154,7 @@ class Trainer {
   Evaluator valid_;
   EarlyStopping early_stopping_;
   CheckpointFolder checkpoints_;
+  std::shared_ptr<const Catalogue> catalogue_;  // on rank 0
   TrainState state_;
   std::optional<TensorWatch> watch_;  // in debug mode
 
