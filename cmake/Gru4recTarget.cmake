@@ -1,6 +1,6 @@
 # gru4rec_library(NAME sources… DEPENDS targets…)
 #
-# One static library a folder, with the project's flags. Order of the folders: base → data → comm → model → eval → train.
+# One static library a folder, with the project's flags. Order of the folders: base → data → comm → model → eval → train → serve.
 # Floating point: -ffp-contract=off everywhere, so that the compiler never decides where a multiply and an add are fused; the
 # bits of a sum are part of our contract (docs/architecture.md).
 add_library(gru4rec_flags INTERFACE)
@@ -45,7 +45,7 @@ function(gru4rec_test name)
   if(GRU4REC_SANITIZE)
     math(EXPR ARG_TIMEOUT "5 * ${ARG_TIMEOUT}")
   endif()
-  if(NOT "${ARG_LINK}" MATCHES "gru4rec_(model|eval|train|commands)")
+  if(NOT "${ARG_LINK}" MATCHES "gru4rec_(model|eval|train|serve|commands)")
     list(APPEND ARG_LABELS asan)
     if("gru4rec_comm" IN_LIST ARG_LINK)
       list(APPEND ARG_LABELS tsan)

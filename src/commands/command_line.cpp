@@ -55,6 +55,18 @@ bool concerns_evaluation(const OptionRow& row) {
   return keys.contains(row.key);
 }
 
+// The same of recommendations, which are made by one process, on the processor.
+bool concerns_recommendation(const OptionRow& row) {
+  static const std::set<std::string> keys = {"store", "eval_batch_size", "num_threads", "deterministic", "log_level"};
+  return keys.contains(row.key);
+}
+
+void add_checkpoint(CLI::App& command, std::filesystem::path& checkpoint) {
+  command
+      .add_option("--checkpoint", checkpoint, "A checkpoint; of a run's folder its best, of a folder of checkpoints the newest")
+      ->required();
+}
+
 // `--key value` and `--key=value` that the table does not have; the rest of the command line is a mistake.
 void collect_extras(const std::vector<std::string>& extras, Collected& collected) {
   for (size_t i = 0; i < extras.size(); ++i) {
@@ -116,16 +128,39 @@ struct Parser {
         "  gru4rec train --config configs/ml-100k.yaml --debug --replicas 4\n");
 
     CLI::App* evaluate = app.add_subcommand("evaluate", "Checkpoint and its store → metrics");
-    evaluate
-        ->add_option("--checkpoint", result.evaluate.checkpoint,
-                     "A checkpoint; of a run's folder its best, of a folder of checkpoints the newest")
-        ->required();
+    add_checkpoint(*evaluate, result.evaluate.checkpoint);
     evaluate->add_option("--split", result.evaluate.split, "test or valid")->check(CLI::IsMember({"test", "valid"}));
     evaluate->add_option("--ranks_file", result.evaluate.ranks_file, "Write the rank of every target there (TSV)");
     add_options(*evaluate, collected, concerns_evaluation);
     evaluate->footer(
         "All other options are those of the run.\n\nExamples:\n  gru4rec evaluate --checkpoint runs/ml-100k --topk [5,20]\n"
         "  mpirun -np 2 gru4rec evaluate --checkpoint runs/ml-100k/checkpoints/step-00000480.h5 --split valid\n");
+
+    CLI::App* recommend = app.add_subcommand("recommend", "Checkpoint and sessions → the next items, as JSON lines");
+    add_checkpoint(*recommend, result.recommend.checkpoint);
+    recommend
+        ->add_option("--session", result.recommend.sessions,
+                     "Item ids of a session in time order, with blanks between them. May be repeated. Without it sessions "
+                     "are read from standard input, a JSON object a line")
+        ->expected(1)
+        ->take_all();
+    recommend->add_option("--k", result.recommend.k, "Items to recommend; a line may say otherwise. Default: 20.")
+        ->check(CLI::PositiveNumber);
+    recommend
+        ->add_option("--exclude_seen", result.recommend.exclude_seen,
+                     "true: items of the session are not recommended again; a line may say otherwise. Default: false.")
+        ->type_name("");
+    recommend
+        ->add_option("--exclude", result.recommend.exclude,
+                     "Item ids that are not recommended, with blanks between them. May be repeated")
+        ->expected(1)
+        ->take_all();
+    add_options(*recommend, collected, concerns_recommendation);
+    recommend->footer(
+        "The model and what it sees of a session are those of the run.\n\nExamples:\n"
+        "  gru4rec recommend --checkpoint runs/ml-100k --session \"242 302 377\" --k 5\n"
+        "  echo '{\"session\": [\"242\", \"302\"], \"exclude_seen\": true, \"id\": 7}' | gru4rec recommend --checkpoint "
+        "runs/ml-100k\n");
 
     CLI::App* doctor = app.add_subcommand("doctor", "Compare the ranks and time what they say to each other");
     add_table(*doctor, collected);
@@ -174,12 +209,13 @@ CommandLine parse_command_line(int argc, const char* const* argv, bool read_file
   parser.result.command = chosen.front()->get_name();
   if (parser.result.command == "inspect" || !read_files) return parser.result;
   const std::vector<std::string> extras = chosen.front()->remaining();
-  if (parser.result.command == "evaluate") {
+  if (parser.result.command == "evaluate" || parser.result.command == "recommend") {
     if (!extras.empty())
-      throw UserError("evaluate has no option '{}': but for those of gru4rec evaluate --help, options are the run's.",
-                      extras.front());
+      throw UserError("{0} has no option '{1}': but for those of gru4rec {0} --help, options are the run's.",
+                      parser.result.command, extras.front());
     parser.result.options = with_overrides({}, parser.collected.overrides);
     parser.result.evaluate.overrides = parser.collected.overrides;
+    parser.result.recommend.overrides = parser.collected.overrides;
     return parser.result;
   }
   collect_extras(extras, parser.collected);

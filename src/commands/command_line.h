@@ -11,12 +11,13 @@
 namespace gru4rec {
 
 struct CommandLine {
-  std::string command;                // ingest, train, evaluate, doctor, options, inspect; empty: only `text` is to be printed
+  std::string command;                // ingest, train, evaluate, …; empty: only `text` is to be printed
   std::string text;                   // help or version, for standard output
   Options options;                    // resolved; untouched where files are not read
   std::vector<std::string> warnings;  // for rank 0 to log
   bool names_data = false;            // there was a configuration, so that the store it names is meant
   EvaluateRequest evaluate;
+  RecommendRequest recommend;
   InspectRequest inspect;
 };
 

@@ -27,6 +27,17 @@ struct EvaluateRequest {
 // Collective: checkpoint + store → metrics.
 int run_evaluate(EvaluateRequest request, MpiEnvironment& environment);
 
+struct RecommendRequest {
+  std::filesystem::path checkpoint;   // as for evaluate
+  std::vector<std::string> sessions;  // ids with blanks between them; none: JSON lines of standard input
+  std::vector<std::string> exclude;   // items that are never recommended, ids with blanks between them
+  int64_t k = 20;
+  bool exclude_seen = false;
+  std::vector<Override> overrides;  // of the options of the run that wrote the checkpoint
+};
+// Local: checkpoint + sessions → a JSON line a session on standard output.
+int run_recommend(const RecommendRequest& request);
+
 // Collective: what the ranks are and see, and how fast they talk, as a table on standard output. `names_data`, of rank 0: the
 // store of `options` is compared as well. An exit code other than 0 stands for the differences that the table ends with.
 int run_doctor(Options options, bool names_data, MpiEnvironment& environment);
