@@ -37,6 +37,7 @@ int run(const CommandLine& command_line, MpiEnvironment& environment) {
   if (command_line.command == "train") return run_train(command_line.options, environment);
   if (command_line.command == "evaluate") return run_evaluate(command_line.evaluate, environment);
   if (command_line.command == "recommend") return run_recommend(command_line.recommend);
+  if (command_line.command == "export") return run_export(command_line.exported);
   if (command_line.command == "doctor") return run_doctor(command_line.options, command_line.names_data, environment);
   if (command_line.command == "options") {
     fmt::print("{}", to_yaml(command_line.options));

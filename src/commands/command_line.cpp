@@ -61,6 +61,8 @@ bool concerns_recommendation(const OptionRow& row) {
   return keys.contains(row.key);
 }
 
+bool concerns_export(const OptionRow& row) { return row.key == "store" || row.key == "log_level"; }
+
 void add_checkpoint(CLI::App& command, std::filesystem::path& checkpoint) {
   command
       .add_option("--checkpoint", checkpoint, "A checkpoint; of a run's folder its best, of a folder of checkpoints the newest")
@@ -162,6 +164,25 @@ struct Parser {
         "  echo '{\"session\": [\"242\", \"302\"], \"exclude_seen\": true, \"id\": 7}' | gru4rec recommend --checkpoint "
         "runs/ml-100k\n");
 
+    CLI::App* exporting = app.add_subcommand("export", "Checkpoint → TorchScript, RecBole's weights, or item vectors");
+    add_checkpoint(*exporting, result.exported.checkpoint);
+    exporting
+        ->add_option(
+            "--format", result.exported.format,
+            "torchscript: item ids in, the best items out. recbole: weights for RecBole's GRU4Rec, and the item ids of "
+            "its rows beside. hdf5, numpy: item ids and vectors")
+        ->required()
+        ->check(CLI::IsMember({"torchscript", "recbole", "hdf5", "numpy"}));
+    exporting->add_option("--output", result.exported.output, "File to write: .pt, .pth, .h5 or .npy")->required();
+    exporting->add_option("--item_order", result.exported.item_order,
+                          "Of recbole: a JSON list of item ids, [PAD] first, in whose order the rows are. RecBole has it as "
+                          "dataset.field2id_token['item_id']. Default: the order of the store");
+    add_options(*exporting, collected, concerns_export);
+    exporting->footer(
+        "Examples:\n  gru4rec export --checkpoint runs/ml-100k --format torchscript --output ml-100k.pt\n"
+        "  gru4rec export --checkpoint runs/ml-100k --format recbole --item_order recbole-items.json --output ml-100k.pth\n"
+        "  gru4rec export --checkpoint runs/ml-100k --format numpy --output items.npy\n");
+
     CLI::App* doctor = app.add_subcommand("doctor", "Compare the ranks and time what they say to each other");
     add_table(*doctor, collected);
     doctor->footer(
@@ -209,13 +230,15 @@ CommandLine parse_command_line(int argc, const char* const* argv, bool read_file
   parser.result.command = chosen.front()->get_name();
   if (parser.result.command == "inspect" || !read_files) return parser.result;
   const std::vector<std::string> extras = chosen.front()->remaining();
-  if (parser.result.command == "evaluate" || parser.result.command == "recommend") {
+  static const std::set<std::string> of_a_checkpoint = {"evaluate", "recommend", "export"};
+  if (of_a_checkpoint.contains(parser.result.command)) {
     if (!extras.empty())
       throw UserError("{0} has no option '{1}': but for those of gru4rec {0} --help, options are the run's.",
                       parser.result.command, extras.front());
     parser.result.options = with_overrides({}, parser.collected.overrides);
     parser.result.evaluate.overrides = parser.collected.overrides;
     parser.result.recommend.overrides = parser.collected.overrides;
+    parser.result.exported.overrides = parser.collected.overrides;
     return parser.result;
   }
   collect_extras(extras, parser.collected);

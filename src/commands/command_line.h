@@ -18,6 +18,7 @@ struct CommandLine {
   bool names_data = false;            // there was a configuration, so that the store it names is meant
   EvaluateRequest evaluate;
   RecommendRequest recommend;
+  ExportRequest exported;
   InspectRequest inspect;
 };
 

@@ -38,6 +38,16 @@ struct RecommendRequest {
 // Local: checkpoint + sessions → a JSON line a session on standard output.
 int run_recommend(const RecommendRequest& request);
 
+struct ExportRequest {
+  std::filesystem::path checkpoint;  // as for evaluate
+  std::string format;                // torchscript, recbole, hdf5 or numpy
+  std::filesystem::path output;      // the file to write
+  std::filesystem::path item_order;  // of recbole: a JSON list of its item ids, in its order; empty: the store's
+  std::vector<Override> overrides;   // of the options of the run that wrote the checkpoint
+};
+// Local: checkpoint → a file of another format.
+int run_export(const ExportRequest& request);
+
 // Collective: what the ranks are and see, and how fast they talk, as a table on standard output. `names_data`, of rank 0: the
 // store of `options` is compared as well. An exit code other than 0 stands for the differences that the table ends with.
 int run_doctor(Options options, bool names_data, MpiEnvironment& environment);

@@ -21,6 +21,7 @@
 #include "gru4rec/train/checkpoint_broadcast.h"
 #include "gru4rec/train/debug_checks.h"
 #include "gru4rec/train/determinism.h"
+#include "gru4rec/train/recbole_state.h"
 #include "gru4rec/train/schedule.h"
 
 namespace gru4rec {
@@ -621,7 +622,10 @@ void Trainer::load_start() {
   const WeightSource source = weight_source(options_);
   if (comm_.rank() == 0 && source.path.empty()) check_random_table(options_);
   if (source.path.empty()) return;
-  if (comm_.rank() == 0) {
+  if (comm_.rank() == 0 && names_recbole_state(source.path)) {
+    start_digest_ = load_recbole_state(source.path, model_, catalogue_->item_names, source.table_only);
+    spdlog::info("{} of {}", source.what, source.path);
+  } else if (comm_.rank() == 0) {
     const auto [file, info] = checkpoint_named(source.option, source.path);
     const auto text_of = source.table_only ? table_text : shape_text;
     if (const std::string has = text_of(info.shape), wanted = text_of(model_.shape()); has != wanted)

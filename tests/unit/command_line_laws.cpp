@@ -1,4 +1,4 @@
-// Laws of the command line: every option of the table, RecBole's keys, and the four commands.
+// Laws of the command line: every option of the table, RecBole's keys, and the commands.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -116,6 +116,45 @@ TEST(CommandLine, EvaluateAndInspectHaveArgumentsOfTheirOwn) {
   EXPECT_EQ(inspect.inspect.path, "store/x");
   EXPECT_TRUE(inspect.inspect.verify);
   EXPECT_FALSE(inspect.inspect.digest);
+}
+
+TEST(CommandLine, RecommendAndExportHaveArgumentsOfTheirOwn) {
+  const CommandLine recommend = parse({"recommend", "--checkpoint", "c.h5", "--session", "a b", "--session=c", "--exclude",
+                                       "d e", "--exclude_seen", "true", "--k=7", "--eval_batch_size", "3"});
+  EXPECT_EQ(recommend.command, "recommend");
+  EXPECT_EQ(recommend.recommend.checkpoint, "c.h5");
+  EXPECT_EQ(recommend.recommend.sessions, (std::vector<std::string>{"a b", "c"}));
+  EXPECT_EQ(recommend.recommend.exclude, std::vector<std::string>{"d e"});
+  EXPECT_TRUE(recommend.recommend.exclude_seen);
+  EXPECT_EQ(recommend.recommend.k, 7);
+  ASSERT_EQ(recommend.recommend.overrides.size(), 1u);
+  EXPECT_EQ(recommend.recommend.overrides[0].key, "eval_batch_size");
+  const CommandLine plain = parse({"recommend", "--checkpoint", "c.h5"});
+  EXPECT_EQ(plain.recommend.k, 20);
+  EXPECT_FALSE(plain.recommend.exclude_seen);
+  const CommandLine exported = parse(
+      {"export", "--checkpoint", "c.h5", "--format", "recbole", "--output", "m.pth", "--item_order", "i.json", "--store", "s"});
+  EXPECT_EQ(exported.command, "export");
+  EXPECT_EQ(exported.exported.format, "recbole");
+  EXPECT_EQ(exported.exported.output, "m.pth");
+  EXPECT_EQ(exported.exported.item_order, "i.json");
+  ASSERT_EQ(exported.exported.overrides.size(), 1u);
+  EXPECT_EQ(exported.exported.overrides[0].key, "store");
+}
+
+TEST(CommandLine, RecommendAndExportSayWhatTheyCannotTake) {
+  EXPECT_THAT(error_of({"recommend"}), HasSubstr("--checkpoint"));
+  for (const char* k : {"0", "-1", "1.5", "many"})
+    EXPECT_THAT(error_of({"recommend", "--checkpoint", "c", "--k", k}), HasSubstr("--k"));
+  EXPECT_THAT(error_of({"recommend", "--checkpoint", "c", "--exclude_seen", "perhaps"}), HasSubstr("--exclude_seen"));
+  EXPECT_THAT(error_of({"recommend", "--checkpoint", "c", "--topk", "[5]"}), HasSubstr("recommend has no option '--topk'"));
+  EXPECT_THAT(error_of({"recommend", "--checkpoint", "c", "--eval_batch_size", "0"}), HasSubstr("option 'eval_batch_size'"));
+  EXPECT_THAT(error_of({"export", "--checkpoint", "c", "--output", "o.pt"}), HasSubstr("--format"));
+  EXPECT_THAT(error_of({"export", "--checkpoint", "c", "--format", "onnx", "--output", "o"}), HasSubstr("--format"));
+  EXPECT_THAT(error_of({"export", "--checkpoint", "c", "--format", "numpy"}), HasSubstr("--output"));
+  EXPECT_THAT(error_of({"export", "--checkpoint", "c", "--format", "numpy", "--output", "o.npy", "--device", "cuda"}),
+              HasSubstr("export has no option '--device'"));
+  for (const char* command : {"recommend", "export"}) EXPECT_THAT(parse({command, "--help"}).text, HasSubstr("Examples:"));
 }
 
 TEST(CommandLine, HelpAndVersionNeedNoCommand) {

@@ -10,7 +10,9 @@
 #include <set>
 #include <sstream>
 
+#include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/hash.h"
 #include "gru4rec/comm/world.h"
 #include "gru4rec/eval/evaluator.h"
 #include "gru4rec/serve/recommender.h"
@@ -135,6 +137,48 @@ TEST_P(PlacesInAList, AreTheRanksOfTheEvaluation) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Protocols, PlacesInAList, ::testing::Values(Protocol::leave_one_out, Protocol::next_item));
+
+TEST(OpenedModel, OfAnEarlierVersionTakesItsIdsFromTheStore) {
+  const testing::TemporaryFolder folder;
+  const testing::TrainingExample data = {.sessions = 30, .protocol = Protocol::leave_one_out};
+  testing::write_training_example(folder / "store", data);
+  testing::write_training_example(folder / "other", {.sessions = 31});
+  Options options;
+  options.MAX_ITEM_LIST_LENGTH = 7;
+  CheckpointInfo info = served_example(shape(97)).info;
+  info.catalogue = nullptr;
+  info.data_digest = Store(folder / "store").info().data_digest;
+  info.store = (folder / "moved").string();
+  info.options = to_yaml(options);
+  Gru4Rec model(info.shape);
+  model.initialise(3);
+  save_checkpoint(folder / "old.h5", info, model, Optimizer(model.layout(), {}));
+
+  const auto open = [&](const std::string& store) {
+    std::vector<Override> overrides;
+    if (!store.empty()) overrides.push_back({"store", (folder / store).string()});
+    try {
+      const ServedModel served = open_model(folder / "old.h5", overrides);
+      EXPECT_EQ(served.catalogue().item_names, testing::example_names(97));
+      EXPECT_EQ(served.catalogue().max_inputs, 7);
+      EXPECT_TRUE(std::ranges::equal(served.model->parameters(), model.parameters()));
+      return std::string("opened");
+    } catch (const UserError& error) {
+      return std::string(error.what());
+    }
+  };
+  EXPECT_EQ(open("store"), "opened");
+  EXPECT_THAT(open(""), HasSubstr("holds no item ids"));
+  EXPECT_THAT(open("other"), HasSubstr("wanted " + hex_text(info.data_digest)));
+  std::filesystem::rename(folder / "store", folder / "moved");
+  EXPECT_EQ(open(""), "opened");
+}
+
+TEST(OpenedModel, ThatReadsBackwardIsRefused) {
+  ServedModel served = served_example(shape(97));
+  served.options.direction = Direction::backward;
+  EXPECT_THROW(require_forward(served, "recommend"), UserError);
+}
 
 // The error of a line, or "" if it is a request.
 std::string error_of(const std::string& line) { return parse_request(line, 3, {}).error; }
