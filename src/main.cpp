@@ -35,6 +35,7 @@ int run(const CommandLine& command_line, MpiEnvironment& environment) {
   for (const std::string& warning : command_line.warnings) spdlog::warn(warning);
   if (command_line.command == "ingest") return run_ingest(command_line.options);
   if (command_line.command == "train") return run_train(command_line.options, environment);
+  if (command_line.command == "tune") return run_tune(command_line.options, command_line.tune, environment);
   if (command_line.command == "evaluate") return run_evaluate(command_line.evaluate, environment);
   if (command_line.command == "recommend") return run_recommend(command_line.recommend);
   if (command_line.command == "export") return run_export(command_line.exported);

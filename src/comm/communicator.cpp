@@ -107,6 +107,8 @@ std::unique_ptr<Communicator> Communicator::for_another_thread() {
   throw BugError("for_another_thread: {} has no communicator for a second thread", name_);
 }
 
+std::unique_ptr<Communicator> Communicator::split(int) { throw BugError("split: {} cannot be split", name_); }
+
 CommOptions Communicator::options_for_another_thread() const {
   CommOptions other = options_;
   other.timeout = std::numeric_limits<double>::infinity();

@@ -184,6 +184,9 @@ MPI_Comm duplicate(MPI_Comm of) {
   return own;
 }
 
+// Collective. What becomes a world of ours: messages go by `data`, the roll is called by `roll`.
+std::unique_ptr<Communicator> world_of(MPI_Comm data, MPI_Comm roll, const CommOptions& options);
+
 class MpiCommunicator : public Communicator {
  public:
   // `roll`: MPI_COMM_NULL in one for another thread.
@@ -202,6 +205,18 @@ class MpiCommunicator : public Communicator {
             "overlap to false, or use an Open MPI built with it.",
             describe(peer), levels[static_cast<std::size_t>(peer)], MPI_THREAD_MULTIPLE);
     return std::make_unique<MpiCommunicator>(duplicate(data_), MPI_COMM_NULL, rank(), ranks(), options_for_another_thread());
+  }
+
+  std::unique_ptr<Communicator> split(int group) override {
+    const auto part_of = [&](MPI_Comm of) {
+      MPI_Comm part = MPI_COMM_NULL;
+      const auto doing = [] { return std::string("dividing the ranks into groups"); };
+      check(MPI_Comm_split(of, group, rank(), &part), doing);
+      check(MPI_Comm_set_errhandler(part, MPI_ERRORS_RETURN), doing);
+      return part;
+    };
+    const MPI_Comm data = part_of(data_), roll = part_of(roll_);
+    return world_of(data, roll, options());
   }
 
   [[noreturn]] void abort(int exit_code) override { end_job(exit_code); }
@@ -291,6 +306,14 @@ std::vector<RankInfo> introduce(MPI_Comm comm, int rank, int size) {
   return ranks;
 }
 
+std::unique_ptr<Communicator> world_of(MPI_Comm data, MPI_Comm roll, const CommOptions& options) {
+  int rank = 0, size = 0;
+  const auto doing = [] { return std::string("setting up communication"); };
+  check(MPI_Comm_rank(data, &rank), doing);
+  check(MPI_Comm_size(data, &size), doing);
+  return std::make_unique<MpiCommunicator>(data, roll, rank, introduce(data, rank, size), options);
+}
+
 bool is_set(const char* variable) { return std::getenv(variable) != nullptr; }
 
 int number_in(const char* variable) { return is_set(variable) ? std::atoi(std::getenv(variable)) : 0; }
@@ -329,12 +352,8 @@ void MpiEnvironment::abort(int exit_code) {
 
 std::unique_ptr<Communicator> make_mpi(const MpiEnvironment& environment, const CommOptions& options) {
   if (!environment.initialised()) throw BugError("make_mpi before MpiEnvironment::initialise");
-  int rank = 0, size = 0;
-  const auto doing = [] { return std::string("setting up communication"); };
-  check(MPI_Comm_rank(MPI_COMM_WORLD, &rank), doing);
-  check(MPI_Comm_size(MPI_COMM_WORLD, &size), doing);
   const MPI_Comm data = duplicate(MPI_COMM_WORLD), roll = duplicate(MPI_COMM_WORLD);
-  return std::make_unique<MpiCommunicator>(data, roll, rank, introduce(data, rank, size), options);
+  return world_of(data, roll, options);
 }
 
 std::string mpi_version() {

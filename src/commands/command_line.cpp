@@ -129,6 +129,26 @@ struct Parser {
         "  gru4rec train --config configs/ml-100k.yaml --resume\n"
         "  gru4rec train --config configs/ml-100k.yaml --debug --replicas 4\n");
 
+    CLI::App* tune = app.add_subcommand("tune", "Session store and a space of options → the best of them on valid");
+    tune->add_option("--params_file", result.tune.params_file,
+                     "The space, in the format of RecBole's hyper.test: a line an option, `KEY choice [..]`, `KEY uniform "
+                     "LOW,HIGH`, `KEY quniform LOW,HIGH,STEP` or `KEY loguniform LOW,HIGH`")
+        ->required();
+    tune->add_option(
+            "--algo", result.tune.algo,
+            "exhaustive: every combination, where all options have a list to choose from. random: --max_evals of them, "
+            "drawn by --seed. Default: exhaustive.")
+        ->check(CLI::IsMember({"exhaustive", "random"}));
+    tune->add_option("--max_evals", result.tune.max_evals, "Trials of random")->check(CLI::PositiveNumber);
+    tune->add_option("--ranks_per_trial", result.tune.ranks_per_trial,
+                     "Ranks that train one trial together; the number of ranks must be a multiple of it. Default: 1.")
+        ->check(CLI::PositiveNumber);
+    add_table(*tune, collected);
+    tune->footer(
+        "Trials are runs in RUN_DIR/tune; the same command goes on where it was stopped.\n\nExamples:\n"
+        "  launch/mpirun.sh -np 2 -- tune --config configs/ml-100k.yaml --params_file configs/hyper.test\n"
+        "  gru4rec tune --config configs/ml-100k.yaml --params_file space.txt --algo random --max_evals 20\n");
+
     CLI::App* evaluate = app.add_subcommand("evaluate", "Checkpoint and its store → metrics");
     add_checkpoint(*evaluate, result.evaluate.checkpoint);
     evaluate->add_option("--split", result.evaluate.split, "test or valid")->check(CLI::IsMember({"test", "valid"}));

@@ -19,6 +19,7 @@ struct CommandLine {
   EvaluateRequest evaluate;
   RecommendRequest recommend;
   ExportRequest exported;
+  TuneRequest tune;
   InspectRequest inspect;
 };
 

@@ -48,6 +48,16 @@ struct ExportRequest {
 // Local: checkpoint → a file of another format.
 int run_export(const ExportRequest& request);
 
+struct TuneRequest {
+  std::filesystem::path params_file;  // base/search_space.h
+  std::string algo;                   // exhaustive or random; empty: exhaustive
+  int64_t max_evals = 0;              // trials, with random
+  int ranks_per_trial = 1;
+};
+// Collective: store + options + a space of others → a run for each combination in RUN_DIR/tune, and the best of them on the
+// validation part.
+int run_tune(Options options, TuneRequest request, MpiEnvironment& environment);
+
 // Collective: what the ranks are and see, and how fast they talk, as a table on standard output. `names_data`, of rank 0: the
 // store of `options` is compared as well. An exit code other than 0 stands for the differences that the table ends with.
 int run_doctor(Options options, bool names_data, MpiEnvironment& environment);

@@ -52,7 +52,10 @@ nlohmann::json result_json(const Outcome& outcome, const Options& options, int64
                            {"events_per_second", outcome.targets_per_second},
                            {"world_size", world_size},
                            {"replicas", replicas}};
-  if (outcome.valid) result["best_valid"] = metrics_json(*outcome.valid, options);
+  if (outcome.valid) {
+    result["best_valid"] = metrics_json(*outcome.valid, options);
+    result["best_valid_score"] = compute_metric(*outcome.valid, options.valid_metric);
+  }
   if (outcome.test) result["test"] = metrics_json(*outcome.test, options);
   return result;
 }

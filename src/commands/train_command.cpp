@@ -17,6 +17,7 @@
 #include "gru4rec/train/trainer.h"
 #include "results.h"
 #include "startup.h"
+#include "training.h"
 #include "world.h"
 
 namespace gru4rec {
@@ -170,24 +171,19 @@ int signal_between_stages(const StopFlag& stop, Communicator& comm) {
 
 }  // namespace
 
-int run_train(Options options, MpiEnvironment& environment) {
-  const std::unique_ptr<Communicator> comm = between_gpus(enter_world(environment, options), options);
-  const Watchdog watchdog(*comm);
-  const Store store = open_store(options, *comm);
-  const bool writes = comm->rank() == 0;
+Outcome train_stages(const Options& options, const Store& store, Communicator& comm, const StopFlag& stop) {
+  const bool writes = comm.rank() == 0;
   refuse_teacher_without_evaluation(options, store);
-  StopFlag stop;
-  const StopOnSignals handlers(stop);
   std::vector<Stage> stages = stages_of(options);
   std::vector<std::unique_ptr<RunFolder>> folders(stages.size());  // on rank 0; locked until the last stage has ended
   for (size_t i = 0; writes && i < stages.size(); ++i)
     folders[i] = std::make_unique<RunFolder>(run_dir_of(stages[i]), checkpoints_of(stages[i]));
   const auto run = static_cast<size_t>(std::ranges::find(stages, options.run_dir, run_dir_of) - stages.begin());
-  const std::vector<RunStart> starts = find_starts(stages, store, *comm);
+  const std::vector<RunStart> starts = find_starts(stages, store, comm);
   const size_t first = first_to_run(starts);
   if (writes && options.resume && starts[first].resume_step < 0)
     spdlog::info("nothing to resume in {}: starting anew", checkpoints_of(stages[first]));
-  for (size_t i = first + 1; i < stages.size(); ++i) rehearse(stages[i], starts[i], store, *comm);
+  for (size_t i = first + 1; i < stages.size(); ++i) rehearse(stages[i], starts[i], store, comm);
 
   Outcome outcome;
   for (size_t i = first; i < stages.size() && outcome.stop_signal == 0; ++i) {
@@ -196,23 +192,33 @@ int run_train(Options options, MpiEnvironment& environment) {
     std::optional<Best> before;
     if (stage.continues) {
       if (writes) before = set_beginning(stage, starts[i], stages[i - 1]);
-      stage.options.init_from = comm->broadcast_text(0, stage.options.init_from);
+      stage.options.init_from = comm.broadcast_text(0, stage.options.init_from);
     }
-    print_startup(stage.options, starts[i], store, *comm);
+    print_startup(stage.options, starts[i], store, comm);
     if (writes) {
       folders[i]->write_config(to_yaml(stage.options));
       folders[run]->write_config(to_yaml(options));  // of the whole command
     }
-    outcome = run_stage(stage.options, starts[i], store, *comm, stop, folders[i].get());
+    outcome = run_stage(stage.options, starts[i], store, comm, stop, folders[i].get());
     if (outcome.stop_signal != 0) break;
     if (before) compare(*before, best_of(stage), stage.options.valid_metric);
     if (i + 1 == stages.size()) break;
     if (writes) spdlog::info(result_text(outcome, stage.options));
-    outcome.stop_signal = signal_between_stages(stop, *comm);
+    outcome.stop_signal = signal_between_stages(stop, comm);
   }
+  return outcome;
+}
+
+int run_train(Options options, MpiEnvironment& environment) {
+  const std::unique_ptr<Communicator> comm = between_gpus(enter_world(environment, options), options);
+  const Watchdog watchdog(*comm);
+  const Store store = open_store(options, *comm);
+  StopFlag stop;
+  const StopOnSignals handlers(stop);
+  const Outcome outcome = train_stages(options, store, *comm, stop);
   environment.finalize(*comm);
   if (outcome.stop_signal != 0) return kExitSignalBase + outcome.stop_signal;
-  if (writes) fmt::print("{}\n", result_text(outcome, options));
+  if (comm->rank() == 0) fmt::print("{}\n", result_text(outcome, options));
   return kExitDone;
 }
 

@@ -30,6 +30,20 @@ std::string holder_of(int fd) {
 }  // namespace
 
 FolderLock::FolderLock(const fs::path& folder, const char* file, const char* what, const char* option) {
+  if (const std::string holder = take(folder, file, what, option); !holder.empty())
+    throw UserError(
+        "the {} {} is in use by another process ({}). Wait for it, stop it (kill -USR1 there makes it save and leave), or pass "
+        "another {}.",
+        what, folder.string(), holder, option);
+}
+
+std::unique_ptr<FolderLock> FolderLock::attempt(const fs::path& folder, const char* file, const char* what,
+                                                const char* option) {
+  std::unique_ptr<FolderLock> lock(new FolderLock);
+  return lock->take(folder, file, what, option).empty() ? std::move(lock) : nullptr;
+}
+
+std::string FolderLock::take(const fs::path& folder, const char* file, const char* what, const char* option) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error)
@@ -42,19 +56,16 @@ FolderLock::FolderLock(const fs::path& folder, const char* file, const char* wha
     const std::string me = fmt::format("host {}, pid {}", host_name(), getpid());
     // A disk that is full now is no reason to refuse: the lock holds, others only do not learn by whom.
     if (ftruncate(fd_, 0) != 0 || pwrite(fd_, me.data(), me.size(), 0) < 0) spdlog::debug("cannot write {}", path.string());
-    return;
+    return "";
   }
   const int why = errno;
   const std::string holder = holder_of(fd_);
   close(std::exchange(fd_, -1));
-  if (why == EWOULDBLOCK)
-    throw UserError(
-        "the {} {} is in use by another process ({}). Wait for it, stop it (kill -USR1 there makes it save and leave), or pass "
-        "another {}.",
-        what, folder.string(), holder, option);
+  if (why == EWOULDBLOCK) return holder;
   if (why != ENOLCK && why != EOPNOTSUPP && why != ENOSYS) throw_io_error("lock", path, why);
   spdlog::warn("cannot lock {}: {}. Nothing keeps a second run out of the {}: see to it that none is started there.",
                path.string(), errno_text(why), what);
+  return "";
 }
 
 FolderLock::~FolderLock() {

@@ -21,6 +21,7 @@ enum class Purpose : uint64_t {
   negatives = 8,          // keys: epoch, session, position of the target
   shared_negatives = 9,   // keys: step
   hidden_dropout = 10,    // as embedding_dropout, layer by layer
+  search = 11,            // keys: draw, name of the option
 };
 
 // Finaliser of splitmix64 (Steele, Lea, Flood 2014; constants of Stafford's variant 13): a bijection that mixes all bits.

@@ -141,6 +141,10 @@ class Communicator {
   // takes calls from one thread only, BugError where the backend has nothing of the kind (nccl, single).
   virtual std::unique_ptr<Communicator> for_another_thread();
 
+  // The ranks that pass the same `group`, in their order, as a world of their own, with its own rank numbers. Throws BugError
+  // where the backend has nothing of the kind (nccl, threads).
+  virtual std::unique_ptr<Communicator> split(int group);
+
   // Any set of messages; each Outgoing meets an Incoming of equal size on the peer, in order. Empty messages do not travel.
   void transfer(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in);
   // The same in two halves, so that work fits between them; every start is waited for, in any order.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -15,11 +16,18 @@ class FolderLock {
  public:
   // `what` and `option` for messages: "run folder", "run_dir".
   FolderLock(const std::filesystem::path& folder, const char* file, const char* what, const char* option);
+  // The same, but null if another has the lock.
+  static std::unique_ptr<FolderLock> attempt(const std::filesystem::path& folder, const char* file, const char* what,
+                                             const char* option);
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
 
  private:
+  FolderLock() = default;
+  // Who has it, if another has.
+  std::string take(const std::filesystem::path& folder, const char* file, const char* what, const char* option);
+
   int fd_ = -1;
 };
 

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Law: a trial of tune is the run that its options alone would make, whoever trains it and whatever stops the tuning; the best on
+# valid is handed on.
+source "$(dirname "$0")/lib.sh"
+make_data 120
+ingest
+printf '# a comment\nlearning_rate choice [0.01, 0.001]\ndropout_prob choice [0.0,0.4]\n' >space
+BASE=(tune "${OPTIONS[@]}" --epochs 3 --replicas 2)
+TUNE=("${BASE[@]}" --params_file space)
+table() { cut -f 1,2,3,4 "$1/tune/trials.tsv"; }
+
+"${MPIRUN[@]}" -np 2 "$PROGRAM" "${TUNE[@]}" --run_dir two >two.out 2>two.log || fail "two ranks: $(<two.log)"
+expect_equal "rows of the table" "$(wc -l <two/tune/trials.tsv)" 5
+best=$(tail -n +2 two/tune/trials.tsv | sort -t $'\t' -k 4,4gr -k 1,1 | head -n 1 | cut -f 1)
+expect_line two.out "^best of 4: $best: .*two/tune/best.yaml$"
+# The best options are those of a run of one's own.
+"$PROGRAM" train --config two/tune/best.yaml --run_dir own >own.log 2>&1
+expect_equal "digest of $best" "$(digest "two/tune/$best")" "$(digest own)"
+
+# Two ranks to a trial, and one process: the same table.
+"${MPIRUN[@]}" -np 2 "$PROGRAM" "${TUNE[@]}" --run_dir pair --ranks_per_trial 2 >pair.out 2>&1 || fail "pair: $(<pair.out)"
+expect_equal "table of two ranks to a trial" "$(table pair)" "$(table two)"
+
+# A trial that another process holds is left to it; a stopped tuning goes on to the same table.
+mkdir -p alone/tune/trial-0002
+exec 9>alone/tune/trial-0002/.trial.lock
+flock 9
+rows() { [[ -e alone/tune/trials.tsv && $(wc -l <alone/tune/trials.tsv) == "$1" ]]; }
+"$PROGRAM" "${TUNE[@]}" --run_dir alone >alone.log 2>&1 9>&- &
+job=$!
+wait_until "the three other trials" rows 4
+[[ ! -e alone/tune/trial-0002/config.yaml ]] || fail "a trial that is held was trained"
+kill -USR1 "$job"
+expect_code 138 wait "$job"
+exec 9>&-
+"$PROGRAM" "${TUNE[@]}" --run_dir alone >alone.2.log 2>&1 || fail "goes on: $(<alone.2.log)"
+expect_equal "table of a tuning that was stopped" "$(table alone)" "$(table two)"
+
+# What cannot be is said before anything is trained.
+refused() { # refused PATTERN OPTION…
+  local pattern=$1
+  shift
+  expect_code 2 "$PROGRAM" "${BASE[@]}" --run_dir refused "$@" >refused.log 2>&1
+  expect_line refused.log "$pattern"
+  [[ ! -e refused/tune ]] || fail "something was trained: $*"
+}
+echo 'learning_rate choise [0.1]' >bad
+refused "bad:1: got 'choise' for learning_rate, .* did you mean 'choice'" --params_file bad
+echo 'lerning_rate choice [0.1]' >bad
+refused "did you mean 'learning_rate'" --params_file bad
+echo 'dropout_prob choice [0.1,1.5]' >bad
+refused "dropout_prob 1.5: option 'dropout_prob' .*got '1.5', wanted" --params_file bad
+echo 'dropout_prob uniform 0,0.5' >bad
+refused "bad has options with a range" --params_file bad
+refused "max_evals: got 3 with --algo exhaustive" --params_file space --max_evals 3
+refused "eval_step is 0" --params_file space --eval_step 0
+expect_code 2 "$PROGRAM" "${TUNE[@]}" --run_dir two --epochs 4 >other.log 2>&1
+expect_line other.log "two/tune/trial-0001 is of another tuning \(epochs: 3 → 4\)"
+
+# Drawn at random, by the seed.
+"$PROGRAM" "${BASE[@]}" --epochs 1 --params_file bad --algo random --max_evals 2 --run_dir drawn >drawn.log 2>&1 || fail "$(<drawn.log)"
+expect_equal "trials drawn" "$(wc -l <drawn/tune/trials.tsv)" 3
