@@ -196,13 +196,16 @@ class QuietLog {
   spdlog::level::level_enum before_;
 };
 
-// Collective in the group. Trains a trial to its end, or to a stop signal, which is returned. One that cannot be trained is
-// noted as such.
+// Collective in the group. Trains a trial to its end, or to a stop signal, which is returned. One that the ranks agree cannot go
+// on with these options, as a loss is no number, is noted as such. A UserError may be one rank's alone, and ends the tuning.
 int train(const Trial& trial, const Store& store, Communicator& group, const StopFlag& stop) {
   const QuietLog quiet;
   try {
     return train_stages(trial.options, store, group, stop).stop_signal;
-  } catch (const UserError& error) {  // the same on all ranks of the group
+  } catch (const UserError&) {
+    throw;
+  } catch (const Error& error) {
+    if (error.exit_code() != kExitUser) throw;
     if (group.rank() == 0) {
       spdlog::warn("{} ({}) failed: {}", trial.name, trial.text(), error.what());
       write_file_atomically(trial.failure_file(), std::string(error.what()) + "\n");

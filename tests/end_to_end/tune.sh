@@ -57,6 +57,16 @@ refused "eval_step is 0" --params_file space --eval_step 0
 expect_code 2 "$PROGRAM" "${TUNE[@]}" --run_dir two --epochs 4 >other.log 2>&1
 expect_line other.log "two/tune/trial-0001 is of another tuning \(epochs: 3 → 4\)"
 
+# A trial that diverges is noted, and the others go on; also where several ranks train it.
+printf 'learning_rate choice [1e38,0.01]\nlearner choice [sgd]\n' >diverges
+for ranks in 1 2; do
+  "${MPIRUN[@]}" -np $ranks "$PROGRAM" "${BASE[@]}" --params_file diverges --ranks_per_trial $ranks --run_dir nan$ranks >nan.log 2>&1 ||
+    fail "a trial that diverges ends the tuning: $(<nan.log)"
+  expect_line nan$ranks/tune/trials.tsv '^trial-0001.*failed$'
+  expect_line nan$ranks/tune/trial-0001/failed.txt 'not finite'
+  expect_line nan.log '^best of 2: trial-0002'
+done
+
 # Drawn at random, by the seed.
 "$PROGRAM" "${BASE[@]}" --epochs 1 --params_file bad --algo random --max_evals 2 --run_dir drawn >drawn.log 2>&1 || fail "$(<drawn.log)"
 expect_equal "trials drawn" "$(wc -l <drawn/tune/trials.tsv)" 3
