@@ -30,12 +30,6 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-std::string trimmed(const std::string& text) {
-  const size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
-
 std::string scalar_of(const YAML::Node& node) {
   if (!node.IsScalar()) throw BadValue("");
   return trimmed(node.Scalar());

@@ -12,6 +12,7 @@
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/nearest.h"
 #include "gru4rec/base/random.h"
+#include "gru4rec/base/text.h"
 #include "option_codecs.h"
 
 namespace gru4rec {
@@ -19,11 +20,6 @@ namespace {
 
 constexpr int64_t kMostPoints = 1'000'000;
 constexpr int64_t kDrawsAPoint = 100;  // before a finite space is taken to have no other point
-
-std::string trimmed(const std::string& text) {
-  const size_t first = text.find_first_not_of(" \t\r");
-  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
-}
 
 // "0.1, 0.5" → two numbers.
 std::vector<double> numbers_of(const std::string& values, size_t wanted, const std::string& kind, const char* names) {

@@ -13,4 +13,10 @@ inline std::string lower(std::string text) {
   return text;
 }
 
+// Without blanks, tabs and ends of lines around it.
+inline std::string trimmed(const std::string& text) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  return first == std::string::npos ? std::string() : text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
 }  // namespace gru4rec
