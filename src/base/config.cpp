@@ -285,14 +285,32 @@ Options options_from_yaml(const std::string& text, const std::string& name, cons
   return reading.options;
 }
 
-std::vector<std::string> differences(const Options& before, const Options& now, bool numbers_only) {
+namespace {
+
+std::vector<std::string> differences_of(const Options& before, const Options& now,
+                                        const std::function<bool(const OptionRow&)>& concerned) {
   std::vector<std::string> lines;
   for (const OptionRow& row : option_table()) {
-    if (numbers_only && !changes_numbers(row, before) && !changes_numbers(row, now)) continue;
+    if (!concerned(row)) continue;
     const std::string a = row.codec.write(before), b = row.codec.write(now);
     if (a != b) lines.push_back(fmt::format("{}: {} → {}", row.key, a, b));
   }
   return lines;
+}
+
+}  // namespace
+
+std::vector<std::string> differences(const Options& before, const Options& now, bool numbers_only) {
+  return differences_of(before, now, [&](const OptionRow& row) {
+    return !numbers_only || changes_numbers(row, before) || changes_numbers(row, now);
+  });
+}
+
+std::vector<std::string> data_differences(const Options& before, const Options& now, bool only_set) {
+  return differences_of(before, now, [&](const OptionRow& row) {
+    if (row.section != Section::data || row.key == "store" || row.key == "shards") return false;
+    return !only_set || row.codec.write(now) != row.default_text();
+  });
 }
 
 std::string options_text(const Options& options) {

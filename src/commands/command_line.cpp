@@ -21,6 +21,15 @@ namespace {
 struct Collected {
   std::vector<std::string> config_files;
   std::vector<Override> overrides;
+  bool quiet = false;
+
+  // Those of --quiet first, so that the ones that were spelt out win.
+  std::vector<Override> all_overrides() const {
+    std::vector<Override> all;
+    if (quiet) all = {{"log_level", "warning"}, {"show_progress", "false"}};
+    all.insert(all.end(), overrides.begin(), overrides.end());
+    return all;
+  }
 };
 
 // The option table as --key, in the groups of the table.
@@ -38,8 +47,15 @@ void add_options(CLI::App& command, Collected& collected, const std::function<bo
   command.allow_extras();  // RecBole's other keys, and mistyped ones: the configuration knows both
 }
 
+void add_quiet(CLI::App& command, Collected& collected) {
+  command.add_flag_callback(
+      "--quiet", [&collected] { collected.quiet = true; },
+      "Print results, warnings and errors only: --log_level warning --show_progress false, where those are not given");
+}
+
 // All options, from files as well.
 void add_table(CLI::App& command, Collected& collected) {
+  add_quiet(command, collected);
   command.add_option("--config", collected.config_files, "Configuration file (YAML). May be repeated: a later one wins.")
       ->type_name("FILE")
       ->take_all()
@@ -63,7 +79,9 @@ bool concerns_recommendation(const OptionRow& row) {
 
 bool concerns_export(const OptionRow& row) { return row.key == "store" || row.key == "log_level"; }
 
-void add_checkpoint(CLI::App& command, std::filesystem::path& checkpoint) {
+// Of the commands that begin with a checkpoint.
+void add_checkpoint(CLI::App& command, std::filesystem::path& checkpoint, Collected& collected) {
+  add_quiet(command, collected);
   command
       .add_option("--checkpoint", checkpoint, "A checkpoint; of a run's folder its best, of a folder of checkpoints the newest")
       ->required();
@@ -123,11 +141,20 @@ struct Parser {
         "  gru4rec ingest --config configs/yoochoose.yaml --data_path DATA --shards 4\n");
 
     CLI::App* train = app.add_subcommand("train", "Session store → checkpoints, metrics, result");
+    train->add_flag("--dry_run", result.train.dry_run,
+                    "Take a few steps, say what time, memory and disk the run would take, and write nothing");
     add_table(*train, collected);
     train->footer(
         "Examples:\n  mpirun -np 4 gru4rec train --config configs/ml-100k.yaml\n"
         "  gru4rec train --config configs/ml-100k.yaml --resume\n"
+        "  gru4rec train --config configs/ml-100k.yaml --dry_run\n"
         "  gru4rec train --config configs/ml-100k.yaml --debug --replicas 4\n");
+
+    CLI::App* both = app.add_subcommand("run", "ingest where there is no store yet, then train");
+    add_table(*both, collected);
+    both->footer(
+        "Examples:\n  gru4rec run --config configs/ml-100k.yaml\n"
+        "  gru4rec run --model GRU4Rec --dataset ml-100k --data_path .deps/data --neg_sampling None\n");
 
     CLI::App* tune = app.add_subcommand("tune", "Session store and a space of options → the best of them on valid");
     tune->add_option("--params_file", result.tune.params_file,
@@ -150,7 +177,7 @@ struct Parser {
         "  gru4rec tune --config configs/ml-100k.yaml --params_file space.txt --algo random --max_evals 20\n");
 
     CLI::App* evaluate = app.add_subcommand("evaluate", "Checkpoint and its store → metrics");
-    add_checkpoint(*evaluate, result.evaluate.checkpoint);
+    add_checkpoint(*evaluate, result.evaluate.checkpoint, collected);
     evaluate->add_option("--split", result.evaluate.split, "test or valid")->check(CLI::IsMember({"test", "valid"}));
     evaluate->add_option("--ranks_file", result.evaluate.ranks_file, "Write the rank of every target there (TSV)");
     add_options(*evaluate, collected, concerns_evaluation);
@@ -159,7 +186,7 @@ struct Parser {
         "  mpirun -np 2 gru4rec evaluate --checkpoint runs/ml-100k/checkpoints/step-00000480.h5 --split valid\n");
 
     CLI::App* recommend = app.add_subcommand("recommend", "Checkpoint and sessions → the next items, as JSON lines");
-    add_checkpoint(*recommend, result.recommend.checkpoint);
+    add_checkpoint(*recommend, result.recommend.checkpoint, collected);
     recommend
         ->add_option("--session", result.recommend.sessions,
                      "Item ids of a session in time order, with blanks between them. May be repeated. Without it sessions "
@@ -185,7 +212,7 @@ struct Parser {
         "runs/ml-100k\n");
 
     CLI::App* exporting = app.add_subcommand("export", "Checkpoint → TorchScript, RecBole's weights, or item vectors");
-    add_checkpoint(*exporting, result.exported.checkpoint);
+    add_checkpoint(*exporting, result.exported.checkpoint, collected);
     exporting
         ->add_option(
             "--format", result.exported.format,
@@ -255,15 +282,16 @@ CommandLine parse_command_line(int argc, const char* const* argv, bool read_file
     if (!extras.empty())
       throw UserError("{0} has no option '{1}': but for those of gru4rec {0} --help, options are the run's.",
                       parser.result.command, extras.front());
-    parser.result.options = with_overrides({}, parser.collected.overrides);
-    parser.result.evaluate.overrides = parser.collected.overrides;
-    parser.result.recommend.overrides = parser.collected.overrides;
-    parser.result.exported.overrides = parser.collected.overrides;
+    const std::vector<Override> overrides = parser.collected.all_overrides();
+    parser.result.options = with_overrides({}, overrides);
+    parser.result.evaluate.overrides = overrides;
+    parser.result.recommend.overrides = overrides;
+    parser.result.exported.overrides = overrides;
     return parser.result;
   }
   collect_extras(extras, parser.collected);
   const Configuration configuration = read_configuration(
-      {parser.collected.config_files.begin(), parser.collected.config_files.end()}, parser.collected.overrides);
+      {parser.collected.config_files.begin(), parser.collected.config_files.end()}, parser.collected.all_overrides());
   parser.result.options = configuration.options;
   parser.result.warnings = configuration.warnings;
   parser.result.names_data = !parser.collected.config_files.empty() || !parser.collected.overrides.empty();

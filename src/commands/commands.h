@@ -15,8 +15,14 @@ namespace gru4rec {
 // Local: raw events → session store.
 int run_ingest(const Options& options);
 
+struct TrainRequest {
+  bool dry_run = false;  // only say what the run would take
+};
 // Collective: store → checkpoints, metrics, result.
-int run_train(Options options, MpiEnvironment& environment);
+int run_train(Options options, const TrainRequest& request, MpiEnvironment& environment);
+
+// Collective: ingest where there is no store yet, then train. Throws UserError for a store that other options made.
+int run_run(const Options& options, MpiEnvironment& environment);
 
 struct EvaluateRequest {
   std::filesystem::path checkpoint;  // a file; of a run's folder its best, of a folder of checkpoints the newest

@@ -6,16 +6,8 @@
 #include "gru4rec/train/checkpoint.h"
 
 namespace gru4rec {
-namespace {
-
-namespace fs = std::filesystem;
-
-bool is_store(const fs::path& path) { return fs::is_directory(path) && fs::exists(path / "manifest.h5"); }
-
-}  // namespace
-
 int run_inspect(const InspectRequest& request) {
-  if (!fs::exists(request.path))
+  if (!std::filesystem::exists(request.path))
     throw UserError("{} does not exist. Pass a store's folder, a run's folder, or a checkpoint.", request.path.string());
   if (request.seal) {
     seal_store(request.path);
@@ -27,7 +19,7 @@ int run_inspect(const InspectRequest& request) {
     if (request.verify) store.verify();
     fmt::print("{}", request.digest ? hex_text(store.info().data_digest) + "\n" : describe_store(store));
   } else {
-    const fs::path file = newest_checkpoint_at(request.path);  // reading one verifies all of it
+    const std::filesystem::path file = newest_checkpoint_at(request.path);  // reading one verifies all of it
     fmt::print("{}", request.digest ? hex_text(read_checkpoint_info(file).digest) + "\n" : describe_checkpoint(file));
   }
   if (request.verify && !request.digest) fmt::print("verified: every checksum holds\n");

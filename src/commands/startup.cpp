@@ -4,6 +4,7 @@
 
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/hash.h"
+#include "gru4rec/base/progress.h"
 #include "gru4rec/base/version.h"
 #include "gru4rec/comm/ordered_sum.h"
 #include "gru4rec/model/device.h"
@@ -58,6 +59,32 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   estimate.data = std::min(store.events, kWindowEvents) * kSegmentBytes +
                   std::min(store.events * sizeof(uint32_t), ItemReader::kCacheBytes);
   return estimate;
+}
+
+void print_estimate(const Options& options, const RunStart& start, const Store& store, Communicator& comm, uint64_t epochs,
+                    const Pace& pace) {
+  const StoreInfo& info = store.info();
+  const MemoryEstimate memory = estimate_memory(options, start, info, comm.rank(), comm.size());
+  const std::vector<uint64_t> memories = comm.all_gather(memory.total());
+  if (comm.rank() != 0) return;
+  const double steps = static_cast<double>(pace.targets) / pace.targets_per_second;
+  const double evaluation =
+      pace.evaluated_per_second > 0 ? static_cast<double>(pace.valid_targets) / pace.evaluated_per_second : 0;
+  const uint64_t evaluations = options.eval_step > 0 ? epochs / static_cast<uint64_t>(options.eval_step) : 0;
+  const double all = static_cast<double>(epochs) * steps + static_cast<double>(evaluations) * evaluation;
+  const auto line = [](std::string_view name, const std::string& text) { fmt::print("  {:<18} {}\n", name, text); };
+  line("epoch", fmt::format("{} steps, {} targets at {:.0f} a second: {}", pace.steps, pace.targets, pace.targets_per_second,
+                            duration_text(steps)));
+  if (evaluation > 0)
+    line("evaluation", fmt::format("{} targets at {:.0f} a second: {}", pace.valid_targets, pace.evaluated_per_second,
+                                   duration_text(evaluation)));
+  line("training",
+       fmt::format(
+           "{} epoch(s) to go at most: {}{}", epochs, duration_text(all),
+           evaluations > 0 ? fmt::format(", less if {} evaluations bring nothing better", options.stopping_step + 1) : ""));
+  line("memory of a rank", fmt::format("{}, and about 250 MiB for the program and its libraries",
+                                       mebibytes(*std::max_element(memories.begin(), memories.end()))));
+  line("disk", fmt::format("{} checkpoints of about {}", options.keep_checkpoints + 2, mebibytes(memory.parameters)));
 }
 
 void print_startup(const Options& options, const RunStart& start, const Store& store, Communicator& comm) {

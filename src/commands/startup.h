@@ -18,6 +18,10 @@ struct MemoryEstimate {
 };
 MemoryEstimate estimate_memory(const Options& options, const RunStart& start, const StoreInfo& store, int rank, int world);
 
+// Collective; rank 0 prints to standard output: the time, memory and disk of a run of `epochs` more epochs.
+void print_estimate(const Options& options, const RunStart& start, const Store& store, Communicator& comm, uint64_t epochs,
+                    const Pace& pace);
+
 // Collective; rank 0 prints to standard error: a line a rank and the table of resolved options.
 void print_startup(const Options& options, const RunStart& start, const Store& store, Communicator& comm);
 

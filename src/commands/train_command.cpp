@@ -209,10 +209,43 @@ Outcome train_stages(const Options& options, const Store& store, Communicator& c
   return outcome;
 }
 
-int run_train(Options options, MpiEnvironment& environment) {
+namespace {
+
+// Collective. What train_stages would take, from a few steps of each stage that is still to be run. Touches no file.
+void estimate_stages(const Options& options, const Store& store, Communicator& comm) {
+  constexpr double kSeconds = 3;
+  refuse_teacher_without_evaluation(options, store);
+  std::vector<Stage> stages = stages_of(options);
+  const std::vector<RunStart> starts = find_starts(stages, store, comm);
+  const size_t first = first_to_run(starts);
+  for (size_t i = first; i < stages.size(); ++i) {
+    Stage& stage = stages[i];
+    print_startup(stage.options, starts[i], store, comm);
+    const bool untrained = i > first && options.teacher == "auto" && !stage.options.teacher.empty();
+    if (untrained) stage.options.teacher.clear();
+    if (stage.continues) stage.options.freeze_item_embeddings = false;  // its table comes from the stage before it
+    const StopFlag stop;
+    Trainer trainer(stage.options, starts[i], store, comm, stop, nullptr, nullptr);
+    const uint64_t epochs =
+        static_cast<uint64_t>(stage.options.epochs) - std::min<uint64_t>(stage.options.epochs, trainer.state().epoch);
+    const Pace pace = trainer.measure_pace(kSeconds);
+    if (comm.rank() == 0)
+      fmt::print("{} would take{}\n", stage.options.run_dir, untrained ? ", but for its teacher, which is not there yet" : "");
+    print_estimate(stage.options, starts[i], store, comm, epochs, pace);
+  }
+}
+
+}  // namespace
+
+int run_train(Options options, const TrainRequest& request, MpiEnvironment& environment) {
   const std::unique_ptr<Communicator> comm = between_gpus(enter_world(environment, options), options);
   const Watchdog watchdog(*comm);
   const Store store = open_store(options, *comm);
+  if (request.dry_run) {
+    estimate_stages(options, store, *comm);
+    environment.finalize(*comm);
+    return kExitDone;
+  }
   StopFlag stop;
   const StopOnSignals handlers(stop);
   const Outcome outcome = train_stages(options, store, *comm, stop);

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/version.h"
 #include "gru4rec/comm/agreement.h"
+#include "gru4rec/data/ingest.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/train/determinism.h"
 
@@ -69,6 +71,11 @@ std::unique_ptr<Communicator> between_gpus(std::unique_ptr<Communicator> host, c
 Store open_store(const Options& options, Communicator& comm) {
   Store store(options.store);
   require_same_data(comm, hex_text(store.info().data_digest));
+  if (comm.rank() != 0) return store;
+  if (const std::optional<Options> before = ingest_options(store.info()))
+    for (const std::string& changed : data_differences(*before, options, /*only_set=*/true))
+      spdlog::warn("{} was asked for, the store {} was made with the former, which holds. Ingest again for the latter.",
+                   changed, options.store);
   return store;
 }
 

@@ -202,6 +202,12 @@ IngestReport ingest(const Options& given, const ReadProgress& progress) {
   return {write_store(options, table, sessions, ids, names, std::move(info)), statistics};
 }
 
+std::optional<Options> ingest_options(const StoreInfo& store) {
+  if (store.ingest_json.empty()) return std::nullopt;
+  const auto ingested = nlohmann::json::parse(store.ingest_json);
+  return options_from_yaml(ingested.at("options").get<std::string>(), "options of the store");
+}
+
 std::string IngestReport::text() const {
   std::string text;
   const auto line = [&](std::string_view name, const auto& value) { text += fmt::format("  {:<26} {:>14}\n", name, value); };

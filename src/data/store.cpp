@@ -151,4 +151,6 @@ uint64_t Store::bytes_read() const {
   return bytes;
 }
 
+bool is_store(const std::filesystem::path& folder) { return std::filesystem::exists(folder / kManifestFile); }
+
 }  // namespace gru4rec

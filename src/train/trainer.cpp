@@ -304,15 +304,61 @@ Outcome Trainer::run() {
         state_.best.stalled, options_.stopping_step);
   start_overlap();
   while (!finished()) {
-    const StepReport report = run_replicas();
-    const Agreement all = agree(comm_, layout_, report);
-    if (all.failed()) throw all.error();  // before any weight changes
-    update(all);
+    const int stop_signal = take_step();
     if (state_.batch == plan_->batches(state_.epoch)) record_epoch();
-    if (checkpoint_due() || all.stop) save();
-    if (all.stop && !finished()) return finish(all.stop);
+    if (checkpoint_due() || stop_signal != 0) save();
+    if (stop_signal != 0 && !finished()) return finish(stop_signal);
   }
   return finish(0);
+}
+
+// Collective. Returns the signal that came to any rank, or 0.
+int Trainer::take_step() {
+  const StepReport report = run_replicas();
+  const Agreement all = agree(comm_, layout_, report);
+  if (all.failed()) throw all.error();  // before any weight changes
+  update(all);
+  return all.stop;
+}
+
+Pace Trainer::measure_pace(double seconds) {
+  constexpr uint64_t kWarmUp = 2;        // steps, in which memory is asked for
+  constexpr uint64_t kEvaluated = 1024;  // targets of a rank, about
+  start_overlap();
+  Pace pace{.targets = plan_->targets(),
+            .steps = plan_->batches(state_.epoch),
+            .targets_per_second = 0,
+            .valid_targets = options_.eval_step == 0 ? 0 : valid_.targets(),
+            .evaluated_per_second = 0};
+  uint64_t steps = 0;
+  for (uint8_t goes_on = 1; goes_on != 0; comm_.broadcast(0, std::span<uint8_t>(&goes_on, 1))) {
+    take_step();
+    if (state_.batch == plan_->batches(state_.epoch)) {
+      ++state_.epoch;
+      state_.batch = 0;
+    }
+    if (++steps == kWarmUp) {
+      step_seconds_ = 0;
+      step_targets_ = 0;
+    }
+    goes_on = steps <= kWarmUp || step_seconds_ < seconds;
+  }
+  pace.targets_per_second = static_cast<double>(step_targets_) / step_seconds_;
+  if (pace.valid_targets > 0) {
+    comm_.progress().report(state_.step, "evaluation");
+    const auto ranks = static_cast<uint64_t>(comm_.size());
+    const auto parts = static_cast<int>(std::max<uint64_t>(1, pace.valid_targets / (kEvaluated * ranks)));
+    const double start = now();
+    const RankHistogram part = valid_.run_part(evaluated(), comm_.rank(), comm_.size() * parts);
+    struct Done {
+      double targets, seconds;
+    };
+    Done all{0, 0};
+    for (const Done& done : comm_.all_gather(Done{static_cast<double>(part.targets), now() - start}))
+      all = {all.targets + done.targets, std::max(all.seconds, done.seconds)};
+    pace.evaluated_per_second = all.targets / all.seconds;
+  }
+  return pace;
 }
 
 // Forward and backward of this rank's replicas, one after the other. An error is reported, not thrown: the others must learn of

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "gru4rec/base/options.h"
@@ -38,5 +39,8 @@ struct IngestReport {
 // A store of that name stays readable until the new one is complete. Local. Throws UserError for bad data and for filters that
 // leave nothing, SurroundingsError for I/O.
 IngestReport ingest(const Options& options, const ReadProgress& progress = {});
+
+// The options that a store was made with; none of a store that others wrote. Local.
+std::optional<Options> ingest_options(const StoreInfo& store);
 
 }  // namespace gru4rec

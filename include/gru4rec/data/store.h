@@ -124,6 +124,9 @@ class Store {
   std::unique_ptr<Impl> impl_;
 };
 
+// Whether a folder has the manifest of a store; it may still not hold. Local.
+bool is_store(const std::filesystem::path& folder);
+
 // Completes and seals files that somebody wrote with h5py (docs/formats.md shows how): a shard gets its checksums, a manifest
 // its counts, the digests of its shards and the data digest. A folder: all shards its manifest names, then that. Each file is
 // written anew and replaced atomically, so one that breaks a rule of the format stays as it was. Needs room for the

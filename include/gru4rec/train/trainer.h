@@ -39,6 +39,15 @@ struct Outcome {
   double targets_per_second = 0;       // trained targets ÷ time spent in steps, of this start
 };
 
+// How fast a run is, all ranks together; what a checkpoint takes is not in it.
+struct Pace {
+  uint64_t targets;             // of an epoch
+  uint64_t steps;               // of an epoch
+  double targets_per_second;    // in steps
+  uint64_t valid_targets;       // of an evaluation
+  double evaluated_per_second;  // targets; 0 where there are none
+};
+
 // The model that these options make for the catalogue of a store.
 ModelShape shape_of(const Options& options, const StoreInfo& store);
 
@@ -77,6 +86,10 @@ class Trainer {
   // Collective.
   Outcome run();
 
+  // Collective. Takes steps for about `seconds` and evaluates a part of valid. Nothing is written, and the trainer is of no use
+  // afterwards.
+  Pace measure_pace(double seconds);
+
   const TrainState& state() const { return state_; }
   Gru4Rec& model() { return model_; }
   // What is evaluated: the moving average of the model, or the model itself without one.
@@ -100,6 +113,7 @@ class Trainer {
   void name_rows(const std::vector<Share>& shares, const StepKey& key);
   void agree_on_rows();
   const RowSet* rows() const { return by_rows_ ? &rows_ : nullptr; }
+  int take_step();
   StepReport run_replicas();
   std::span<float> sum_of_gradients();
   // With overlap.
