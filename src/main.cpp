@@ -33,7 +33,7 @@ void set_up_log(const std::string& level) {
 
 int run(const CommandLine& command_line, MpiEnvironment& environment) {
   for (const std::string& warning : command_line.warnings) spdlog::warn(warning);
-  if (command_line.command == "ingest") return run_ingest(command_line.options);
+  if (command_line.command == "ingest") return run_ingest(command_line.options, command_line.append);
   if (command_line.command == "train") return run_train(command_line.options, command_line.train, environment);
   if (command_line.command == "run") return run_run(command_line.options, environment);
   if (command_line.command == "tune") return run_tune(command_line.options, command_line.tune, environment);

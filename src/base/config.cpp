@@ -307,8 +307,11 @@ std::vector<std::string> differences(const Options& before, const Options& now, 
 }
 
 std::vector<std::string> data_differences(const Options& before, const Options& now, bool only_set) {
+  static const std::set<std::string> files = {"dataset",    "data_path",          "train_file", "valid_file",
+                                              "test_file",  "benchmark_filename", "store",      "field_separator",
+                                              "shards"};
   return differences_of(before, now, [&](const OptionRow& row) {
-    if (row.section != Section::data || row.key == "store" || row.key == "shards") return false;
+    if (row.section != Section::data || files.contains(row.key)) return false;
     return !only_set || row.codec.write(now) != row.default_text();
   });
 }

@@ -135,10 +135,14 @@ struct Parser {
     help->add_flag("--recbole", recbole_table, "Print the table of docs/from-recbole.md");
 
     CLI::App* ingest = app.add_subcommand("ingest", "Raw events → session store");
+    ingest->add_flag("--append", result.append,
+                     "The files hold new events, which join the store that is there: known items keep their numbers. Columns, "
+                     "filters and split are those of the store.");
     add_table(*ingest, collected);
     ingest->footer(
         "Examples:\n  gru4rec ingest --config configs/ml-100k.yaml --data_path .deps/data\n"
-        "  gru4rec ingest --config configs/yoochoose.yaml --data_path DATA --shards 4\n");
+        "  gru4rec ingest --config configs/yoochoose.yaml --data_path DATA --shards 4\n"
+        "  gru4rec ingest --config my.yaml --append --train_file today.tsv\n");
 
     CLI::App* train = app.add_subcommand("train", "Session store → checkpoints, metrics, result");
     train->add_flag("--dry_run", result.train.dry_run,

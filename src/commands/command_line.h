@@ -16,6 +16,7 @@ struct CommandLine {
   Options options;                    // resolved; untouched where files are not read
   std::vector<std::string> warnings;  // for rank 0 to log
   bool names_data = false;            // there was a configuration, so that the store it names is meant
+  bool append = false;                // of ingest
   TrainRequest train;
   EvaluateRequest evaluate;
   RecommendRequest recommend;

@@ -12,8 +12,8 @@
 
 namespace gru4rec {
 
-// Local: raw events → session store.
-int run_ingest(const Options& options);
+// Local: raw events → session store. `append`: they join the store that is there.
+int run_ingest(const Options& options, bool append);
 
 struct TrainRequest {
   bool dry_run = false;  // only say what the run would take

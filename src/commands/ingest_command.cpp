@@ -8,11 +8,40 @@
 
 namespace gru4rec {
 
-int run_ingest(const Options& options) {
+namespace {
+
+// Joins what was read to the store, or says why that changed nothing.
+int run_append(const Options& options, const ReadProgress& progress, ProgressLine& line) {
+  const AppendReport report = append(options, progress);
+  line.clear();
+  const StoreInfo& store = report.ingest.store;
+  if (report.already_there > 0)
+    spdlog::warn("{} of {} events are in the store already, with session, item and time, and were left out",
+                 report.already_there, report.events_read);
+  if (report.late > 0)
+    spdlog::warn(
+        "{} new events are older than the newest of the store: they stand where their time is, and what was valid or "
+        "test data may be so no more",
+        report.late);
+  if (!report.grown) {
+    spdlog::warn("nothing new: of {} events none joined the store, which stays as it was", report.events_read);
+    fmt::print("store {} (digest {}) unchanged\n", options.store, hex_text(store.data_digest));
+    return kExitDone;
+  }
+  fmt::print("store {} (digest {}, was {})\n{}", options.store, hex_text(store.data_digest), hex_text(store.grown_from.back()),
+             report.ingest.text());
+  return kExitDone;
+}
+
+}  // namespace
+
+int run_ingest(const Options& options, bool append) {
   ProgressLine line(options.show_progress);
-  const IngestReport report = ingest(options, [&](uint64_t rows, double fraction) {
+  const ReadProgress progress = [&](uint64_t rows, double fraction) {
     line.show("reading", fraction, fmt::format("{:.1f}M events", static_cast<double>(rows) / 1e6));
-  });
+  };
+  if (append) return run_append(options, progress, line);
+  const IngestReport report = ingest(options, progress);
   line.clear();
   fmt::print("store {} (digest {})\n{}", options.store, hex_text(report.store.data_digest), report.text());
   return kExitDone;

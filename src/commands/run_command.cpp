@@ -17,7 +17,7 @@ namespace {
 void require_same_data(const Options& options) {
   const std::optional<Options> before = ingest_options(Store(options.store).info());
   if (!before) throw UserError("{} does not say which options made it. Use train, which takes it as it is.", options.store);
-  const std::vector<std::string> changed = data_differences(*before, options, /*only_set=*/false);
+  const std::vector<std::string> changed = data_differences(*before, options);
   if (changed.empty()) return;
   throw UserError(
       "the store {} was made with other options ({}). Make another one with --store FOLDER, or this one again with gru4rec "
@@ -34,7 +34,7 @@ int run_run(const Options& options, MpiEnvironment& environment) {
       require_same_data(options);
       spdlog::info("store {} is there", options.store);
     } else {
-      run_ingest(options);
+      run_ingest(options, /*append=*/false);
     }
   }
   return run_train(options, {}, environment);

@@ -3,14 +3,18 @@
 #include <algorithm>
 #include <numeric>
 
+#include "gru4rec/base/error.h"
 #include "gru4rec/base/random.h"
 
 namespace gru4rec {
 
 int64_t Batch::count() const { return std::accumulate(weights.begin(), weights.end(), int64_t{0}); }
 
-ItemReader::ItemReader(const Store& store, uint64_t cache_bytes)
-    : store_(store), capacity_(std::max<uint64_t>(2, cache_bytes / (kPieceEvents * sizeof(uint32_t)))) {}
+ItemReader::ItemReader(const Store& store, uint64_t cache_bytes, std::span<const uint32_t> numbers)
+    : store_(store), capacity_(std::max<uint64_t>(2, cache_bytes / (kPieceEvents * sizeof(uint32_t)))), numbers_(numbers) {
+  if (!numbers.empty() && numbers.size() != store.info().catalogue + 1)
+    throw BugError("{} numbers were given for {} items and 0", numbers.size(), store.info().catalogue);
+}
 
 const std::vector<uint32_t>& ItemReader::piece(uint64_t index) {
   if (auto found = by_index_.find(index); found != by_index_.end()) {
@@ -20,6 +24,8 @@ const std::vector<uint32_t>& ItemReader::piece(uint64_t index) {
   const uint64_t first = index * kPieceEvents;
   Piece loaded{index, std::vector<uint32_t>(std::min(kPieceEvents, store_.info().events - first))};
   store_.read_items(first, loaded.items);
+  if (!numbers_.empty())
+    for (uint32_t& item : loaded.items) item = numbers_[item];
   if (recent_.size() >= capacity_) {
     by_index_.erase(recent_.back().index);
     recent_.pop_back();

@@ -72,6 +72,16 @@ void Interner::make_room() {
   }
 }
 
+void EventTable::drop(size_t first, const std::vector<bool>& goes) {
+  const auto compact = [&](auto& column) {
+    size_t kept = first;
+    for (size_t i = first; i < column.size(); ++i)
+      if (!goes[i - first]) column[kept++] = column[i];
+    column.resize(kept);
+  };
+  compact(session), compact(item), compact(time), compact(part), compact(in_range);
+}
+
 void EventTable::reserve(size_t events) {
   session.reserve(events);
   item.reserve(events);

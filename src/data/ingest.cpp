@@ -5,21 +5,20 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <numeric>
+#include <utility>
 
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
-#include "session_builder.h"
+#include "ingest_steps.h"
 
 namespace gru4rec {
 namespace {
 
 namespace fs = std::filesystem;
 
-struct InputFile {
-  fs::path path;
-  Part part;
-};
+}  // namespace
 
 std::vector<InputFile> input_files(const Options& options) {
   const fs::path folder(options.data_path);
@@ -40,6 +39,8 @@ std::vector<InputFile> input_files(const Options& options) {
   return files;
 }
 
+namespace {
+
 // Files made for train, valid and test are their own split, whatever eval_args says of one file.
 Options with_split_of_files(Options options, const std::vector<InputFile>& files) {
   if (files.size() > 1 && options.split.kind != SplitKind::files) {
@@ -58,21 +59,19 @@ Options with_split_of_files(Options options, const std::vector<InputFile>& files
   return options;
 }
 
-EventTable read_all(const Options& options, const std::vector<InputFile>& files, const ReadProgress& progress) {
+}  // namespace
+
+void read_files(const Options& options, const std::vector<InputFile>& files, EventTable& table, const ReadProgress& progress) {
   const EventFormat format{
       .session_column = options.SESSION_ID_FIELD.empty() ? options.USER_ID_FIELD : options.SESSION_ID_FIELD,
       .item_column = options.ITEM_ID_FIELD,
       .time_column = options.TIME_FIELD,
       .val_interval = options.val_interval,
       .separator = options.field_separator.front()};
-  EventTable table;
-  for (const InputFile& file : files) {
-    const size_t before = table.events();
-    read_events(file.path, file.part, format, table, progress);
-    if (table.events() == before) throw UserError("{} has a header and no events. Check the file.", file.path.string());
-  }
-  return table;
+  for (const InputFile& file : files) read_events(file.path, file.part, format, table, progress);
 }
+
+namespace {
 
 // How many of a session's targets are valid and test with RS, as RecBole counts (dataset.py, _calcu_split_ids): valid and test
 // are rounded down and the rest is train, but a part that would get nothing takes one from train, test first, while train has
@@ -114,6 +113,14 @@ Cuts cuts_of(const SplitOptions& split, Part part, uint64_t events) {
   return {n - valid - test, n - test};
 }
 
+// Whether a session has an event from row `first` on.
+bool any_from(const Sessions& sessions, uint64_t first) {
+  return std::ranges::any_of(sessions.spans, [&](const SessionSpan& span) {
+    const auto events = std::span(sessions.events).subspan(span.first, span.count);
+    return std::ranges::any_of(events, [&](uint64_t row) { return row >= first; });
+  });
+}
+
 // Targets of valid and test that training does not have.
 uint64_t count_unseen_targets(const Options& options, const EventTable& table, const Sessions& sessions,
                               const std::vector<uint32_t>& ids) {
@@ -124,23 +131,90 @@ uint64_t count_unseen_targets(const Options& options, const EventTable& table, c
   return unseen;
 }
 
-StoreInfo write_store(const Options& options, const EventTable& table, const Sessions& sessions,
-                      const std::vector<uint32_t>& ids, const std::vector<std::string>& names, StoreInfo info) {
-  StoreWriter writer(options.store, options.shards, sessions.event_count());
-  std::vector<uint32_t> items;
-  std::vector<int64_t> times;
-  for (const SessionSpan& span : sessions.spans) {
-    items.clear();
-    times.clear();
+// Sessions as the store has them, one at a time.
+class Records {
+ public:
+  Records(const Options& options, const EventTable& table, const Sessions& sessions, const std::vector<uint32_t>& ids)
+      : options_(options), table_(table), sessions_(sessions), ids_(ids) {}
+
+  // Valid until the next call.
+  SessionRecord of(const SessionSpan& span) {
+    items_.clear();
+    times_.clear();
     for (uint64_t i = span.first; i < span.first + span.count; ++i) {
-      items.push_back(ids[table.item[sessions.events[i]]]);
-      times.push_back(table.time[sessions.events[i]]);
+      items_.push_back(ids_[table_.item[sessions_.events[i]]]);
+      times_.push_back(table_.time[sessions_.events[i]]);
     }
-    const Cuts cuts = cuts_of(options.split, span.part, span.count);
-    const Part file = table.part[sessions.events[span.first]];
-    writer.add({table.sessions[static_cast<size_t>(file)].text(span.id), items, times, cuts.train_end, cuts.valid_end});
+    const Cuts cuts = cuts_of(options_.split, span.part, span.count);
+    const Part file = table_.part[sessions_.events[span.first]];
+    id_ = table_.sessions[static_cast<size_t>(file)].text(span.id);
+    return {id_, items_, times_, cuts.train_end, cuts.valid_end};
   }
-  return writer.commit(std::move(info), names);
+
+ private:
+  const Options& options_;
+  const EventTable& table_;
+  const Sessions& sessions_;
+  const std::vector<uint32_t>& ids_;
+  std::string id_;
+  std::vector<uint32_t> items_;
+  std::vector<int64_t> times_;
+};
+
+// The shards of a former store, from the first on, whose sessions are just those that the new one begins with.
+std::vector<StoreInfo::Shard> unchanged_shards(const Store& former, const Sessions& sessions, Records& records) {
+  std::vector<StoreInfo::Shard> kept;
+  uint64_t first = 0;
+  for (const StoreInfo::Shard& shard : former.info().shards) {
+    uint64_t same = 0;
+    former.visit_sessions(first, shard.sessions, [&](const SessionRecord& was) {
+      if (first + same >= sessions.spans.size()) return false;
+      const SessionRecord is = records.of(sessions.spans[first + same]);
+      if (was.id != is.id || was.train_end != is.train_end || was.valid_end != is.valid_end ||
+          !std::ranges::equal(was.items, is.items) || !std::ranges::equal(was.times, is.times))
+        return false;
+      ++same;
+      return true;
+    });
+    if (same < shard.sessions) break;
+    kept.push_back(shard);
+    first += same;
+  }
+  return kept;
+}
+
+UnseenItems unseen_items(const EventTable& table, const Sessions& sessions, const std::vector<uint32_t>& ids) {
+  UnseenItems unseen;
+  std::map<uint32_t, uint32_t> index;  // by code
+  for (const SessionSpan& span : sessions.spans)
+    for (uint64_t i = span.first; i < span.first + span.count; ++i) {
+      const uint32_t item = table.item[sessions.events[i]];
+      if (ids[item] != 0) continue;
+      const auto [known, is_new] = index.emplace(item, static_cast<uint32_t>(unseen.names.size()));
+      if (is_new) unseen.names.push_back(table.items.text(item));
+      unseen.events.push_back(known->second);
+    }
+  return unseen;
+}
+
+StoreInfo write_store(const Options& options, const EventTable& table, const Sessions& sessions,
+                      const std::vector<uint32_t>& ids, const std::vector<std::string>& names, StoreInfo info,
+                      const Former* former) {
+  Records records(options, table, sessions, ids);
+  const std::vector<StoreInfo::Shard> kept =
+      former ? unchanged_shards(*former->store, sessions, records) : std::vector<StoreInfo::Shard>();
+  uint64_t kept_events = 0;
+  for (const StoreInfo::Shard& shard : kept) kept_events += shard.events;
+  const auto wanted = options.shards - static_cast<int64_t>(kept.size());
+  StoreWriter writer(options.store, wanted, sessions.event_count() - kept_events, kept);
+  bool past_training = false;
+  for (const SessionSpan& span : sessions.spans) {
+    // What is not trained on yet will be after the next append, and then no shard before it has to change.
+    if (former && (span.part == Part::valid || span.part == Part::test) && !std::exchange(past_training, true))
+      writer.end_shard();
+    writer.add(records.of(span));
+  }
+  return writer.commit(std::move(info), names, unseen_items(table, sessions, ids));
 }
 
 nlohmann::json length_statistics(const Sessions& sessions) {
@@ -158,7 +232,17 @@ nlohmann::json length_statistics(const Sessions& sessions) {
 IngestReport ingest(const Options& given, const ReadProgress& progress) {
   const std::vector<InputFile> files = input_files(given);
   const Options options = with_split_of_files(given, files);
-  const EventTable table = read_all(options, files, progress);
+  EventTable table;
+  for (const InputFile& file : files) {
+    const size_t before = table.events();
+    read_files(options, {file}, table, progress);
+    if (table.events() == before) throw UserError("{} has a header and no events. Check the file.", file.path.string());
+  }
+  return *make_store(options, table, nullptr);
+}
+
+std::optional<IngestReport> make_store(const Options& options, const EventTable& table, const Former* former) {
+  const uint64_t former_events = former ? former->events : 0;
   Dropped dropped;
   std::vector<uint64_t> rows = filter_events(table, options, dropped);
   // RecBole removes duplicates from rows sorted by exact time and leaves them so: equal in float32 then means in exact order.
@@ -167,10 +251,13 @@ IngestReport ingest(const Options& given, const ReadProgress& progress) {
   Sessions sessions = form_sessions(table, options, time, std::move(rows));
   assign_parts(table, options, sessions);
   filter_sessions(table, options, sessions, dropped);
+  if (former && !any_from(sessions, former_events)) return std::nullopt;
   order_sessions(time, sessions);
   std::vector<std::string> names;
+  if (former) names = former->store->item_names();
   const std::vector<uint32_t> ids = number_items(table, time, sessions, names);
   if (options.drop_unseen) drop_unseen_events(table, options, ids, sessions, dropped);
+  if (former && !any_from(sessions, former_events)) return std::nullopt;
   if (names.empty())
     throw UserError("of {} events read, the filters and the split leave none to train on ({}). Loosen them.", table.events(),
                     fmt::join(
@@ -183,13 +270,13 @@ IngestReport ingest(const Options& given, const ReadProgress& progress) {
 
   uint64_t ids_read = 0;
   for (const Interner& part : table.sessions) ids_read += part.size();
-  nlohmann::json statistics = {{"events_read", table.events()},
-                               {options.SESSION_ID_FIELD.empty() ? "users_read" : "sessions_read", ids_read},
+  nlohmann::json statistics = {{"events_read", table.events() - former_events},
                                {"items_read", table.items.size()},
                                {"time_scale", table.time_scale},
                                {"lengths", length_statistics(sessions)},
                                {"density", static_cast<double>(sessions.event_count()) /
                                                static_cast<double>(sessions.spans.size()) / static_cast<double>(names.size())}};
+  statistics[options.SESSION_ID_FIELD.empty() ? "users_read" : "sessions_read"] = ids_read;
   statistics["dropped"] = nlohmann::json::object();
   for (const auto& [reason, count] : dropped) statistics["dropped"][reason] = count;
   statistics["unseen_targets"] = count_unseen_targets(options, table, sessions, ids);
@@ -198,19 +285,34 @@ IngestReport ingest(const Options& given, const ReadProgress& progress) {
   info.dataset = options.dataset;
   const bool whole_sessions = options.split.kind == SplitKind::temporal || options.split.kind == SplitKind::files;
   info.protocol = whole_sessions ? Protocol::next_item : Protocol::leave_one_out;
+  if (former) {
+    const StoreInfo& was = former->store->info();
+    info.dataset = was.dataset;
+    info.grown_from = was.grown_from;
+    info.grown_from.push_back(was.data_digest);
+    statistics["former"] = {{"events", was.events}, {"sessions", was.sessions}, {"items", was.catalogue}};
+    statistics["already_there"] = former->already_there;
+    statistics["late"] = former->late;
+  }
   info.ingest_json = nlohmann::json({{"options", to_yaml(options)}, {"statistics", statistics}}).dump();
-  return {write_store(options, table, sessions, ids, names, std::move(info)), statistics};
+  return IngestReport{write_store(options, table, sessions, ids, names, std::move(info), former), statistics};
 }
 
 std::optional<Options> ingest_options(const StoreInfo& store) {
-  if (store.ingest_json.empty()) return std::nullopt;
-  const auto ingested = nlohmann::json::parse(store.ingest_json);
-  return options_from_yaml(ingested.at("options").get<std::string>(), "options of the store");
+  const auto ingested = nlohmann::json::parse(store.ingest_json, nullptr, /*allow_exceptions=*/false);
+  if (!ingested.is_object() || !ingested.contains("options") || !ingested["options"].is_string()) return std::nullopt;
+  return options_from_yaml(ingested["options"].get<std::string>(), "options of the store");
 }
 
 std::string IngestReport::text() const {
   std::string text;
   const auto line = [&](std::string_view name, const auto& value) { text += fmt::format("  {:<26} {:>14}\n", name, value); };
+  if (statistics.contains("former")) {
+    for (const char* name : {"events", "sessions", "items"})
+      line(fmt::format("{} before", name), statistics["former"][name].template get<uint64_t>());
+    line("read: already there", statistics["already_there"].template get<uint64_t>());
+    line("read: older than newest", statistics["late"].template get<uint64_t>());
+  }
   for (const char* name : {"events_read", "users_read", "sessions_read", "items_read"})
     if (statistics.contains(name)) {
       std::string words = name;

@@ -34,6 +34,7 @@ std::string describe_store(const Store& store) {
   text +=
       fmt::format("targets         train {}  valid {}  test {}\n", info.train_targets, info.valid_targets, info.test_targets);
   text += fmt::format("data digest     {}\n", hex_text(info.data_digest));
+  for (const uint64_t digest : info.grown_from) text += fmt::format("grown from      {}\n", hex_text(digest));
   for (const StoreInfo::Shard& shard : info.shards) {
     text += fmt::format("shard           {}  sessions {}  events {}\n", shard.file, shard.sessions, shard.events);
   }

@@ -197,6 +197,7 @@ Sessions form_sessions(const EventTable& table, const Options& options, const Ti
   const std::vector<uint64_t>& events = sessions.events;
   const double gap = options.session_gap * static_cast<double>(table.time_scale);
   const auto far = [&](uint64_t a, uint64_t b) {
+    if (b == a + 1 && b < table.goes_on.size() && table.goes_on[b]) return false;
     return gap > 0 && static_cast<double>(table.time[b]) - static_cast<double>(table.time[a]) > gap;
   };
   for (uint64_t first = 0, end = 0; first < events.size(); first = end) {
@@ -304,8 +305,11 @@ std::vector<uint32_t> number_items(const EventTable& table, const TimeRank& time
   std::erase_if(firsts, [](const First& first) { return first.row == UINT64_MAX; });
   std::sort(firsts.begin(), firsts.end());
   std::vector<uint32_t> ids(table.items.size(), 0);
+  const size_t known = names.size();
+  for (size_t item = 0; item < known; ++item) ids[item] = static_cast<uint32_t>(item) + 1;
   for (const First& first : firsts) {
     const uint32_t item = table.item[first.row];
+    if (item < known) continue;
     names.push_back(table.items.text(item));
     ids[item] = static_cast<uint32_t>(names.size());
   }

@@ -59,7 +59,8 @@ void filter_sessions(const EventTable& table, const Options& options, Sessions& 
 // Whole-session splits: training sessions first, then valid, then test, each by time of the last event.
 void order_sessions(const TimeRank& time, Sessions& sessions);
 
-// By item code: 1… by first appearance in time order, 0 for items without an event in training.
+// By item code: 1… by first appearance in time order, 0 for items without an event in training. Those that `names` has
+// already, which are the first codes, keep their numbers; the names of the others are added.
 std::vector<uint32_t> number_items(const EventTable& table, const TimeRank& time, const Sessions& sessions,
                                    std::vector<std::string>& names);
 

@@ -1,6 +1,7 @@
 #include "gru4rec/data/store.h"
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 
 #include "store_manifest.h"
@@ -80,8 +81,18 @@ struct Store::Impl {
     }
   }
 
+  // As it was when the store was opened.
+  Hdf5File manifest() const {
+    const fs::path path = folder / kManifestFile;
+    if (check_seal(path, FileKind::manifest).digest != manifest_seal.digest)
+      throw UserError("the store {} was replaced while it was in use. Start again.", folder.string());
+    return Hdf5File::open(path);
+  }
+
   fs::path folder;
   Seal manifest_seal;
+  std::mutex names_mutex;
+  std::vector<std::string> names;  // once somebody has asked
   StoreInfo info;
   std::vector<std::unique_ptr<ShardReader>> shards;
   std::vector<uint64_t> session_starts = {0};  // [shards + 1], global index of a shard's first session
@@ -109,13 +120,26 @@ std::vector<Store::SessionShape> Store::shapes(uint64_t first, uint64_t count) c
 void Store::read_items(uint64_t first_event, std::span<uint32_t> out) const { impl_->read_events(kItems, first_event, out); }
 void Store::read_times(uint64_t first_event, std::span<int64_t> out) const { impl_->read_events(kTimes, first_event, out); }
 
-std::vector<std::string> Store::item_names() const {
-  const fs::path path = impl_->folder / kManifestFile;
-  const Seal seal = check_seal(path, FileKind::manifest);
-  if (seal.digest != impl_->manifest_seal.digest) {
-    throw UserError("the store {} was replaced while it was in use. Start again.", impl_->folder.string());
-  }
-  return read_item_names(Hdf5File::open(path), impl_->info.catalogue);
+const std::vector<std::string>& Store::item_names() const {
+  const std::lock_guard lock(impl_->names_mutex);
+  if (impl_->names.empty()) impl_->names = read_item_names(impl_->manifest(), impl_->info.catalogue);
+  return impl_->names;
+}
+
+UnseenItems Store::unseen_items() const {
+  UnseenItems unseen = read_unseen_items(impl_->manifest());
+  uint64_t events = 0;
+  visit_sessions(0, impl_->info.sessions, [&](const SessionRecord& session) {
+    events += static_cast<uint64_t>(std::ranges::count(session.items, 0u));
+    return true;
+  });
+  if (events != unseen.events.size())
+    throw UserError(
+        "the store {} has {} events of items that training lacks, and the names of {}: it was made by an earlier version, or "
+        "by "
+        "hand. Run ingest once on all data.",
+        impl_->folder.string(), events, unseen.events.size());
+  return unseen;
 }
 
 std::vector<std::string> Store::session_ids(uint64_t first, uint64_t count) const {
@@ -125,6 +149,11 @@ std::vector<std::string> Store::session_ids(uint64_t first, uint64_t count) cons
     for (std::string& id : part.shard->session_ids(part.first, part.count)) all.push_back(std::move(id));
   }
   return all;
+}
+
+void Store::visit_sessions(uint64_t first, uint64_t count, const Visit& visit) const {
+  for (const Part& part : impl_->parts(impl_->session_starts, first, count, "sessions"))
+    if (!visit_records(*part.shard, part.first, part.count, visit)) return;
 }
 
 void Store::verify() const {

@@ -36,6 +36,13 @@ void write_shard_list(Hdf5File& file, const std::vector<StoreInfo::Shard>& shard
   file.write("/shards/digests", digests);
 }
 
+void write_unseen(Hdf5File& file, const UnseenItems& unseen) {
+  FlatTexts names;
+  for (const std::string& name : unseen.names) names.add(name);
+  write_texts(file, kUnseenNames, kUnseenNameOffsets, names);
+  file.write(kUnseenEvents, unseen.events);
+}
+
 }  // namespace
 
 Seal write_shard(AtomicFile& out, const std::vector<ArraySource>& arrays) {
@@ -54,7 +61,8 @@ Seal write_shard(AtomicFile& out, const std::vector<ArraySource>& arrays) {
   return seal;
 }
 
-AtomicFile write_manifest(const std::filesystem::path& path, const StoreInfo& info, std::span<const std::string> item_names) {
+AtomicFile write_manifest(const std::filesystem::path& path, const StoreInfo& info, std::span<const std::string> item_names,
+                          const UnseenItems& unseen) {
   AtomicFile out(path);
   Hdf5File file = Hdf5File::create(out.path());
   FlatTexts names;
@@ -62,6 +70,8 @@ AtomicFile write_manifest(const std::filesystem::path& path, const StoreInfo& in
   write_texts(file, "/item_names", "/item_name_offsets", names);
   file.write_text("/ingest_json", info.ingest_json);
   write_shard_list(file, info.shards);
+  if (!info.grown_from.empty()) file.write(kGrownFrom, info.grown_from);
+  if (!unseen.events.empty()) write_unseen(file, unseen);
   file.write_attribute("/", "dataset", info.dataset);
   file.write_attribute("/", "protocol", protocol_name(info.protocol));
   file.write_attribute("/", "sessions", info.sessions);

@@ -21,6 +21,7 @@ struct ArraySource {
 Seal write_shard(AtomicFile& out, const std::vector<ArraySource>& arrays);
 
 // Builds a manifest and makes it durable. The caller commits it.
-AtomicFile write_manifest(const std::filesystem::path& path, const StoreInfo& info, std::span<const std::string> item_names);
+AtomicFile write_manifest(const std::filesystem::path& path, const StoreInfo& info, std::span<const std::string> item_names,
+                          const UnseenItems& unseen);
 
 }  // namespace gru4rec

@@ -13,6 +13,11 @@
 namespace gru4rec {
 
 inline constexpr const char* kManifestFile = "manifest.h5";
+// Arrays of a manifest that are there only where they have something to say.
+inline constexpr const char* kGrownFrom = "/grown_from";
+inline constexpr const char* kUnseenNames = "/unseen/names";
+inline constexpr const char* kUnseenNameOffsets = "/unseen/name_offsets";
+inline constexpr const char* kUnseenEvents = "/unseen/events";
 inline constexpr uint64_t kChecksumBlock = 8192;  // elements an xxh3 of a large array covers
 
 // The large arrays of a shard, in the order of their names below.

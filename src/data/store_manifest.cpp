@@ -36,6 +36,7 @@ StoreInfo read_manifest_head(const Hdf5File& file) {
   info.dataset = file.read_attribute<std::string>("/", "dataset");
   info.protocol = protocol_of(file);
   if (file.has("/ingest_json")) info.ingest_json = file.read_text("/ingest_json");
+  if (file.has(kGrownFrom)) info.grown_from = file.read<uint64_t>(kGrownFrom);
   const uint64_t offsets = file.array("/item_name_offsets").elements();
   if (offsets < 2) throw UserError("{} has no items. Write it again with /item_names.", file.path().string());
   info.catalogue = offsets - 1;
@@ -80,6 +81,18 @@ std::vector<std::string> read_item_names(const Hdf5File& file, uint64_t catalogu
   std::vector<std::string> names = read_texts(file, "/item_names", "/item_name_offsets");
   expect_equal(file, "the number of item names", names.size(), catalogue);
   return names;
+}
+
+UnseenItems read_unseen_items(const Hdf5File& file) {
+  UnseenItems unseen;
+  if (!file.has(kUnseenEvents)) return unseen;
+  unseen.names = read_texts(file, kUnseenNames, kUnseenNameOffsets);
+  unseen.events = file.read<uint32_t>(kUnseenEvents);
+  for (const uint32_t name : unseen.events)
+    if (name >= unseen.names.size())
+      throw UserError("{} gives an event the name {} of {} in {}. Write it again.", file.path().string(), name,
+                      unseen.names.size(), kUnseenNames);
+  return unseen;
 }
 
 }  // namespace gru4rec

@@ -13,4 +13,7 @@ StoreInfo read_manifest(const Hdf5File& file);
 
 std::vector<std::string> read_item_names(const Hdf5File& file, uint64_t catalogue);
 
+// Empty where the manifest names none.
+UnseenItems read_unseen_items(const Hdf5File& file);
+
 }  // namespace gru4rec

@@ -35,7 +35,7 @@ void seal_manifest(const fs::path& path) {
   info.valid_targets = found.valid_targets;
   info.test_targets = found.test_targets;
   info.data_digest = found.digest.value();
-  write_manifest(path, info, item_names).commit();
+  write_manifest(path, info, item_names, read_unseen_items(file)).commit();
 }
 
 void seal_folder(const fs::path& folder) {

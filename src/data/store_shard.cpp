@@ -246,9 +246,8 @@ namespace {
 constexpr uint64_t kSessionsAtOnce = 8192;
 constexpr uint64_t kEventsAtOnce = uint64_t{1} << 20;  // at least one session, though
 
-// Adds sessions [first, first + shapes.size()) of a shard, the events of a few sessions in memory at a time.
-void summarise_part(const ShardReader& shard, uint64_t first, ContentSummary& summary) {
-  const uint64_t count = std::min(kSessionsAtOnce, shard.sessions() - first);
+// Sessions [first, first + count), of which the shapes are in memory at once.
+bool visit_some(const ShardReader& shard, uint64_t first, uint64_t count, const Store::Visit& visit) {
   const auto shapes = shard.shapes(first, count);
   const auto ids = shard.session_ids(first, count);
   for (size_t from = 0, to = 0; from < count; from = to) {
@@ -259,22 +258,32 @@ void summarise_part(const ShardReader& shard, uint64_t first, ContentSummary& su
     for (size_t s = from; s < to; ++s) {
       const Store::SessionShape& shape = shapes[s];
       const uint64_t at = shape.first_event - shapes[from].first_event;
-      summary.digest.add({ids[s], std::span(items).subspan(at, shape.events), std::span(times).subspan(at, shape.events),
-                          shape.train_end, shape.valid_end});
-      summary.train_targets += shape.train_end - 1;
-      summary.valid_targets += shape.valid_end - shape.train_end;
-      summary.test_targets += shape.events - shape.valid_end;
+      if (!visit({ids[s], std::span(items).subspan(at, shape.events), std::span(times).subspan(at, shape.events),
+                  shape.train_end, shape.valid_end}))
+        return false;
     }
   }
+  return true;
 }
 
 }  // namespace
 
+bool visit_records(const ShardReader& shard, uint64_t first, uint64_t count, const Store::Visit& visit) {
+  for (const uint64_t end = first + count; first < end; first += kSessionsAtOnce)
+    if (!visit_some(shard, first, std::min(kSessionsAtOnce, end - first), visit)) return false;
+  return true;
+}
+
 ContentSummary summarise(const std::vector<std::unique_ptr<ShardReader>>& shards) {
   ContentSummary summary;
-  for (const auto& shard : shards) {
-    for (uint64_t first = 0; first < shard->sessions(); first += kSessionsAtOnce) summarise_part(*shard, first, summary);
-  }
+  const auto add = [&](const SessionRecord& session) {
+    summary.digest.add(session);
+    summary.train_targets += session.train_end - 1;
+    summary.valid_targets += session.valid_end - session.train_end;
+    summary.test_targets += session.items.size() - session.valid_end;
+    return true;
+  };
+  for (const auto& shard : shards) visit_records(*shard, 0, shard->sessions(), add);
   return summary;
 }
 

@@ -112,6 +112,9 @@ class ShardReader {
   uint64_t sessions_ = 0, events_ = 0;
 };
 
+// Store::visit_sessions of one shard. Returns false where visit() did.
+bool visit_records(const ShardReader& shard, uint64_t first, uint64_t count, const Store::Visit& visit);
+
 // What only a pass over all sessions can tell.
 struct ContentSummary {
   ContentDigest digest;

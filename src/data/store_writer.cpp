@@ -94,10 +94,12 @@ struct StoreWriter::Impl {
     StoreInfo::Shard info;
   };
 
-  Impl(fs::path where, int64_t shard_count, uint64_t expected_events)
+  Impl(fs::path where, int64_t shard_count, uint64_t expected_events, std::vector<StoreInfo::Shard> kept_shards)
       : folder(made_folder(std::move(where))),
         shards_wanted(static_cast<uint64_t>(std::max<int64_t>(1, shard_count))),
-        expected(expected_events) {
+        expected(expected_events),
+        kept(std::move(kept_shards)) {
+    for (const StoreInfo::Shard& shard : kept) kept_sessions += shard.sessions;
     for (const ArrayRule& rule : kArrayRules) spools.emplace_back(folder, rule);
     start_shard();
   }
@@ -115,11 +117,23 @@ struct StoreWriter::Impl {
     if (shard_sessions() == 0 || shards.size() + 1 >= shards_wanted) return false;
     const double end =
         static_cast<double>(expected) * static_cast<double>(shards.size() + 1) / static_cast<double>(shards_wanted);
-    return static_cast<double>(events) + static_cast<double>(session_events) / 2 > end;
+    return static_cast<double>(written_events) + static_cast<double>(session_events) / 2 > end;
   }
 
   void add(const SessionRecord& session) {
     check_record(session);
+    if (sessions >= kept_sessions) write(session);
+    digest.add(session);
+    events += session.items.size();
+    sessions += 1;
+    train_targets += session.train_end - 1;
+    valid_targets += session.valid_end - session.train_end;
+    test_targets += session.items.size() - session.valid_end;
+    unseen_events += static_cast<uint64_t>(std::ranges::count(session.items, 0u));
+    largest_item = std::max(largest_item, *std::max_element(session.items.begin(), session.items.end()));
+  }
+
+  void write(const SessionRecord& session) {
     if (opens_shard(session.items.size())) finish_shard();
     spools[kItems].append(session.items);
     spools[kTimes].append(session.times);
@@ -128,27 +142,28 @@ struct StoreWriter::Impl {
     spools[kValidEnd].append(one(session.valid_end));
     spools[kSessionIds].append(std::span<const char>(session.id));
     spools[kSessionIdOffsets].append(one<uint64_t>(spools[kSessionIds].elements()));
-    digest.add(session);
-    events += session.items.size();
-    sessions += 1;
-    train_targets += session.train_end - 1;
-    valid_targets += session.valid_end - session.train_end;
-    test_targets += session.items.size() - session.valid_end;
-    largest_item = std::max(largest_item, *std::max_element(session.items.begin(), session.items.end()));
+    written_events += session.items.size();
   }
 
   // Builds the HDF5 file of the spooled arrays under a temporary name and makes it durable.
   void finish_shard() {
     std::vector<ArraySource> arrays;
     for (Spool& spool : spools) arrays.push_back(spool.source());
-    AtomicFile out(folder / fmt::format("shard-{:05}.h5", shards.size()));
+    const size_t number = kept.size() + shards.size();
+    AtomicFile out(folder / fmt::format("shard-{:05}.h5", number));
     const Seal seal = write_shard(out, arrays);
-    const std::string name = fmt::format("shard-{:05}-{}.h5", shards.size(), hex_text(seal.digest));
+    const std::string name = fmt::format("shard-{:05}-{}.h5", number, hex_text(seal.digest));
     shards.push_back({std::move(out), {name, shard_sessions(), spools[kItems].elements(), seal.digest}});
     start_shard();
   }
 
-  StoreInfo commit(StoreInfo info, std::span<const std::string> item_names) {
+  void end_shard() {
+    if (shard_sessions() == 0) return;
+    finish_shard();
+    ++shards_wanted;
+  }
+
+  StoreInfo commit(StoreInfo info, std::span<const std::string> item_names, const UnseenItems& unseen) {
     if (committed) throw BugError("store {} was committed twice", folder.string());
     if (sessions == 0) {
       throw UserError("the store {} would be empty: no session is left. Loosen the filters, or check the input files.",
@@ -157,7 +172,11 @@ struct StoreWriter::Impl {
     if (largest_item > item_names.size()) {
       throw BugError("a session holds item {}, the catalogue ends at {}", largest_item, item_names.size());
     }
-    finish_shard();
+    if (sessions < kept_sessions)
+      throw BugError("{} sessions were added, the shards that are kept hold {}", sessions, kept_sessions);
+    if (!unseen.names.empty() && unseen.events.size() != unseen_events)
+      throw BugError("{} events have item 0, {} of them are named", unseen_events, unseen.events.size());
+    if (shard_sessions() > 0) finish_shard();
     digest.add_vocabulary(info.protocol, item_names);
     info.sessions = sessions;
     info.events = events;
@@ -166,10 +185,10 @@ struct StoreWriter::Impl {
     info.valid_targets = valid_targets;
     info.test_targets = test_targets;
     info.data_digest = digest.value();
-    info.shards.clear();
+    info.shards = kept;
     for (const WrittenShard& shard : shards) info.shards.push_back(shard.info);
     AtomicFile manifest =
-        write_manifest(folder / kManifestFile, info, item_names);  // what needs room comes before the first name
+        write_manifest(folder / kManifestFile, info, item_names, unseen);  // what needs room comes before the first name
     for (WrittenShard& shard : shards) shard.file.commit_as(folder / shard.info.file);
     manifest.commit();
     committed = true;
@@ -193,20 +212,24 @@ struct StoreWriter::Impl {
   fs::path folder;
   uint64_t shards_wanted;
   uint64_t expected;
+  std::vector<StoreInfo::Shard> kept;
+  uint64_t kept_sessions = 0;
   std::vector<Spool> spools;
   std::vector<WrittenShard> shards;
   ContentDigest digest;
   uint64_t sessions = 0, events = 0, train_targets = 0, valid_targets = 0, test_targets = 0;
+  uint64_t written_events = 0, unseen_events = 0;
   uint32_t largest_item = 0;
   bool committed = false;
 };
 
-StoreWriter::StoreWriter(fs::path folder, int64_t shards, uint64_t expected_events)
-    : impl_(std::make_unique<Impl>(std::move(folder), shards, expected_events)) {}
+StoreWriter::StoreWriter(fs::path folder, int64_t shards, uint64_t expected_events, std::vector<StoreInfo::Shard> kept)
+    : impl_(std::make_unique<Impl>(std::move(folder), shards, expected_events, std::move(kept))) {}
 StoreWriter::~StoreWriter() = default;
 void StoreWriter::add(const SessionRecord& session) { impl_->add(session); }
-StoreInfo StoreWriter::commit(StoreInfo info, std::span<const std::string> item_names) {
-  return impl_->commit(std::move(info), item_names);
+void StoreWriter::end_shard() { impl_->end_shard(); }
+StoreInfo StoreWriter::commit(StoreInfo info, std::span<const std::string> item_names, const UnseenItems& unseen) {
+  return impl_->commit(std::move(info), item_names, unseen);
 }
 
 }  // namespace gru4rec

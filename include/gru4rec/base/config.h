@@ -50,8 +50,9 @@ Options options_from_yaml(const std::string& text, const std::string& name, cons
 // "learning_rate: 0.001 → 0.01" for each option that differs; `numbers_only`: those of numbers_to_yaml only.
 std::vector<std::string> differences(const Options& before, const Options& now, bool numbers_only);
 
-// The same of the options that say which events make a store and how; `only_set`: those that `now` has not at their default.
-std::vector<std::string> data_differences(const Options& before, const Options& now, bool only_set);
+// The same of the options that say what is made of events, wherever those lie; `only_set`: those that `now` has not at their
+// default.
+std::vector<std::string> data_differences(const Options& before, const Options& now, bool only_set = false);
 
 // The resolved options as a text table, those that are not at their default marked.
 std::string options_text(const Options& options);

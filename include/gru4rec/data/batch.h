@@ -45,7 +45,9 @@ struct Batch {
 class ItemReader {
  public:
   static constexpr uint64_t kCacheBytes = 16 << 20;
-  explicit ItemReader(const Store& store, uint64_t cache_bytes = kCacheBytes);
+  // `numbers`, if not empty, [catalogue + 1]: what the items of the store are called instead, as for a model of another
+  // catalogue. It must outlive the reader.
+  explicit ItemReader(const Store& store, uint64_t cache_bytes = kCacheBytes, std::span<const uint32_t> numbers = {});
 
   // The items of the events [first_event, first_event + out.size()).
   void read(uint64_t first_event, std::span<uint32_t> out);
@@ -60,6 +62,7 @@ class ItemReader {
 
   const Store& store_;
   size_t capacity_;
+  std::span<const uint32_t> numbers_;
   std::list<Piece> recent_;  // most recently used first
   std::unordered_map<uint64_t, std::list<Piece>::iterator> by_index_;
 };

@@ -53,11 +53,16 @@ struct EventTable {
   std::vector<int64_t> time;      // [events] in 1/time_scale of the units of the file
   std::vector<Part> part;         // [events]
   std::vector<uint8_t> in_range;  // [events] whether val_interval keeps it
-  Interner sessions[kParts];      // the same id in two files names two sessions
+  // [events that were read back from a store, which come first] whether it goes on with the session of the event before it,
+  // however much time lies between them
+  std::vector<uint8_t> goes_on;
+  Interner sessions[kParts];  // the same id in two files names two sessions
   Interner items;
   int64_t time_scale = 1;  // 1, or 1,000,000 once a time with a fraction was read
 
   size_t events() const { return item.size(); }
+  // Drops the events from `first` on that `goes` names, [events - first]; those that stay keep their order.
+  void drop(size_t first, const std::vector<bool>& goes);
   void reserve(size_t events);
 };
 

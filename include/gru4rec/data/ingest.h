@@ -42,5 +42,21 @@ IngestReport ingest(const Options& options, const ReadProgress& progress = {});
 
 // The options that a store was made with; none of a store that others wrote. Local.
 std::optional<Options> ingest_options(const StoreInfo& store);
+// Adds the events of the files that `options` name to the store options.store, and makes the store anew from both, by the steps
+// above: what an ingest of all data at once would make, but for what the former one dropped, and but for items, which keep the
+// numbers they have; new ones get the next. Events that the store has already, with session, item and time, are left out.
+// Shards with which both stores begin stay as they are, the manifest is replaced at the end. Without anything new the store
+// stays as it is, byte for byte, and `grown` is false.
+//
+// Memory: that of an ingest of all events. Local. Throws UserError besides if there is no such store, if it does not say how it
+// was made, or was made with other columns, filters or another split.
+struct AppendReport {
+  IngestReport ingest;
+  bool grown = false;
+  uint64_t events_read = 0;
+  uint64_t already_there = 0;  // of them, left out
+  uint64_t late = 0;           // new events that are older than the newest of the store
+};
+AppendReport append(const Options& options, const ReadProgress& progress = {});
 
 }  // namespace gru4rec

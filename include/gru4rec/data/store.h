@@ -14,8 +14,10 @@
 // a split by time: n, n; a valid session: 1, n; a test session: 1, 1.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -38,6 +40,12 @@ struct SessionRecord {
   uint32_t valid_end;
 };
 
+// Original ids of the events whose item is 0, which no number stands for.
+struct UnseenItems {
+  std::vector<std::string> names;  // each once
+  std::vector<uint32_t> events;    // [events of item 0, in global order] index of its name
+};
+
 // What the manifest says.
 struct StoreInfo {
   std::string dataset;
@@ -54,6 +62,12 @@ struct StoreInfo {
     uint64_t digest;  // seal of the file
   };
   std::vector<Shard> shards;
+  std::vector<uint64_t> grown_from;  // data digests of the stores it was before each append, oldest first
+
+  // Whether it is that store, or was it once: then the items of that one have the same numbers here.
+  bool extends(uint64_t digest) const {
+    return digest == data_digest || std::find(grown_from.begin(), grown_from.end(), digest) != grown_from.end();
+  }
 };
 
 // Writes a store. Nothing is visible under its final name before commit(), which writes the manifest last; a store that is
@@ -71,12 +85,16 @@ class StoreWriter {
  public:
   // `expected_events`: total, to balance the shards by events (a session is never split). A wrong number only unbalances them.
   // Fewer shards are written if there are fewer sessions. Makes the folder.
-  StoreWriter(std::filesystem::path folder, int64_t shards, uint64_t expected_events);
+  // `kept`: files of the store in the folder with which the new one begins as well. They stay untouched; their sessions are
+  // added like all others, and counted neither in `shards` nor in `expected_events`.
+  StoreWriter(std::filesystem::path folder, int64_t shards, uint64_t expected_events, std::vector<StoreInfo::Shard> kept = {});
   ~StoreWriter();  // without commit: removes its temporary files
   // The session is copied. Throws BugError for a record that breaks the contract at the top of this file.
   void add(const SessionRecord& session);
+  // The next session opens a shard, one more than was asked for. No effect where it does so anyway.
+  void end_shard();
   // item_names[i] is the original id of item i+1. Fills counts, shards and digest of `info`.
-  StoreInfo commit(StoreInfo info, std::span<const std::string> item_names);
+  StoreInfo commit(StoreInfo info, std::span<const std::string> item_names, const UnseenItems& unseen = {});
 
  private:
   struct Impl;
@@ -111,8 +129,15 @@ class Store {
   void read_items(uint64_t first_event, std::span<uint32_t> out) const;
   void read_times(uint64_t first_event, std::span<int64_t> out) const;
 
-  std::vector<std::string> item_names() const;  // [catalogue]
+  // [catalogue]. Read once and kept: whoever has asked is not disturbed by a store that takes this one's place.
+  const std::vector<std::string>& item_names() const;
+  // UserError if the store has unseen items whose ids nobody wrote down, as stores of earlier versions have.
+  UnseenItems unseen_items() const;
   std::vector<std::string> session_ids(uint64_t first, uint64_t count) const;
+
+  // Whole sessions [first, first + count) in order, the events of a few in memory at a time, until visit() returns false.
+  using Visit = std::function<bool(const SessionRecord& session)>;
+  void visit_sessions(uint64_t first, uint64_t count, const Visit& visit) const;
 
   // Reads everything again and holds it against every checksum, rule and count and the data digest. One pass, bounded memory.
   void verify() const;
