@@ -1,6 +1,8 @@
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "commands.h"
 #include "gru4rec/base/atomic_file.h"
@@ -24,6 +26,31 @@ void write_ranks(const std::filesystem::path& path, const Store& store, const st
   write_file_atomically(path, text);
 }
 
+// What a model of another catalogue calls the items of the store, by their original ids; empty where the data is its own.
+std::vector<uint32_t> numbers_for(const CheckpointInfo& info, const Store& store, const std::string& checkpoint) {
+  const StoreInfo& data = store.info();
+  if (info.data_digest == data.data_digest) return {};
+  if (!info.catalogue) {
+    if (info.shape.catalogue == static_cast<int64_t>(data.catalogue)) return {};
+    throw UserError(
+        "cannot evaluate: {} was trained on a catalogue of {} items and does not hold their ids, this store has {}. Pass the "
+        "store of that run ({}).",
+        checkpoint, info.shape.catalogue, data.catalogue, info.store);
+  }
+  std::vector<uint32_t> numbers = numbers_in(*info.catalogue, store.item_names());
+  const auto unknown = static_cast<uint64_t>(std::ranges::count(numbers, 0u)) - 1;
+  if (unknown == data.catalogue)
+    throw UserError(
+        "cannot evaluate: {} knows none of the {} items of the store {}, wanted data it was trained on, or that has "
+        "grown from it. Pass the store of that run ({}).",
+        checkpoint, data.catalogue, data.dataset, info.store);
+  spdlog::warn(
+      "{} was trained on other data: items are matched by their ids, and the {} of {} that it does not know are missed as "
+      "targets and passed over before them",
+      checkpoint, unknown, data.catalogue);
+  return numbers;
+}
+
 }  // namespace
 
 int run_evaluate(EvaluateRequest request, MpiEnvironment& environment) {
@@ -38,10 +65,12 @@ int run_evaluate(EvaluateRequest request, MpiEnvironment& environment) {
   const std::unique_ptr<Communicator> comm = enter_world(environment, options);
   const Watchdog watchdog(*comm);
   const Store store = open_store(options, *comm);
-  if (comm->rank() == 0 && info.shape.catalogue != static_cast<int64_t>(store.info().catalogue))
-    throw UserError(
-        "cannot evaluate: {} was trained on a catalogue of {} items, the store {} has {}. Pass the store of that run ({}).",
-        request.checkpoint.string(), info.shape.catalogue, options.store, store.info().catalogue, info.store);
+  std::vector<uint32_t> numbers;
+  if (comm->rank() == 0) numbers = numbers_for(info, store, request.checkpoint.string());
+  auto count = static_cast<uint64_t>(numbers.size());
+  comm->broadcast(0, std::span<uint64_t>(&count, 1));
+  numbers.resize(count);
+  comm->broadcast(0, std::span<uint32_t>(numbers));
   comm->broadcast(0, std::span<ModelShape>(&info.shape, 1));
   Gru4Rec model(info.shape, compute_device(options.device, comm->local_rank()));
   if (comm->rank() == 0) load_weights(request.checkpoint, model);
@@ -52,7 +81,8 @@ int run_evaluate(EvaluateRequest request, MpiEnvironment& environment) {
                             {.max_length = static_cast<uint32_t>(options.MAX_ITEM_LIST_LENGTH),
                              .max_k = largest_k(options.topk, options.valid_metric),
                              .direction = options.direction,
-                             .batch_targets = options.eval_batch_size});
+                             .batch_targets = options.eval_batch_size,
+                             .numbers = std::move(numbers)});
   if (evaluator.targets() == 0)
     throw UserError("the store {} has no {} targets. Ingest it with another split, or pass --split.", options.store,
                     request.split);

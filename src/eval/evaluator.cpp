@@ -184,7 +184,7 @@ std::vector<Segment> Evaluator::segments(const Tile& tile) const {
 RankHistogram Evaluator::run_part(const Gru4Rec& model, int rank, int world,
                                   const std::function<void(const TargetRank&)>& each) const {
   RankHistogram histogram(options_.max_k);
-  ItemReader items(store_);
+  ItemReader items(store_, ItemReader::kCacheBytes, options_.numbers);
   const Scorer scorer(model);
   const size_t first = tiles_.size() * rank / world;
   const size_t last = tiles_.size() * (rank + 1) / world;

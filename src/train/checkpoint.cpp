@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <unordered_map>
 
 #include "gru4rec/base/atomic_file.h"
 #include "gru4rec/base/error.h"
@@ -222,16 +223,32 @@ Loaded load_verified(const fs::path& path) {
   return loaded;
 }
 
-void fill(const fs::path& path, Gru4Rec& model, const std::vector<float>& flat) {
-  if (flat.size() != model.parameters().size())
-    throw BugError("checkpoint {} has {} parameters, the model {}", path.string(), flat.size(), model.parameters().size());
-  std::copy(flat.begin(), flat.end(), model.parameters().begin());
+// Copies a flat buffer of `from` into one of `to`, which may have more items: the table is the last parameter, and its first
+// rows are the same items.
+void fill(const fs::path& path, const std::vector<float>& flat, const ParameterLayout& from, std::span<float> out,
+          const ParameterLayout& to) {
+  if (from.dense_floats() != to.dense_floats() || from.table().size() > to.table().size())
+    throw BugError("checkpoint {} has {} parameters, the model {}", path.string(), flat.size(), out.size());
+  std::copy_n(flat.begin(), from.table().offset + from.table().size(), out.begin());
 }
 
 }  // namespace
 
 Catalogue catalogue_of(const Store& store, const Options& options) {
   return {store.item_names(), store.info().protocol == Protocol::leave_one_out ? options.MAX_ITEM_LIST_LENGTH : 0};
+}
+
+std::vector<uint32_t> numbers_in(const Catalogue& catalogue, const std::vector<std::string>& names) {
+  std::unordered_map<std::string_view, uint32_t> known;
+  known.reserve(catalogue.item_names.size());
+  for (const std::string& name : catalogue.item_names) known.emplace(name, static_cast<uint32_t>(known.size()) + 1);
+  std::vector<uint32_t> numbers = {0};
+  numbers.reserve(names.size() + 1);
+  for (const std::string& name : names) {
+    const auto found = known.find(name);
+    numbers.push_back(found == known.end() ? 0 : found->second);
+  }
+  return numbers;
 }
 
 uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const Gru4Rec& model, const Optimizer& optimizer,
@@ -272,16 +289,21 @@ CheckpointInfo load_checkpoint(const fs::path& path, Gru4Rec& model, Optimizer& 
   if (loaded.flat[kAverage].empty() == (average != nullptr))
     throw BugError("checkpoint {} has {} average of the weights, the run {}", path.string(), average ? "no" : "an",
                    average ? "has one" : "has none");
-  fill(path, model, loaded.flat[0]);
-  std::copy(loaded.flat[1].begin(), loaded.flat[1].end(), optimizer.first_moment().begin());
-  std::copy(loaded.flat[2].begin(), loaded.flat[2].end(), optimizer.second_moment().begin());
-  if (average) fill(path, *average, loaded.flat[kAverage]);
+  const ParameterLayout from(loaded.info.shape);
+  const ParameterLayout& to = model.layout();
+  fill(path, loaded.flat[0], from, model.parameters(), to);
+  fill(path, loaded.flat[1], from, optimizer.first_moment(), to);
+  fill(path, loaded.flat[2], from, optimizer.second_moment(), to);
+  if (average) fill(path, loaded.flat[kAverage], from, average->parameters(), to);
   return loaded.info;
 }
 
 CheckpointInfo load_weights(const fs::path& path, Gru4Rec& model) {
   const Loaded loaded = load_verified(path);
-  fill(path, model, loaded.flat[kAverage].empty() ? loaded.flat[0] : loaded.flat[kAverage]);
+  const std::vector<float>& flat = loaded.flat[kAverage].empty() ? loaded.flat[0] : loaded.flat[kAverage];
+  if (flat.size() != model.parameters().size())
+    throw BugError("checkpoint {} has {} parameters, the model {}", path.string(), flat.size(), model.parameters().size());
+  fill(path, flat, ParameterLayout(loaded.info.shape), model.parameters(), model.layout());
   return loaded.info;
 }
 

@@ -111,14 +111,18 @@ Options options_of(const CheckpointInfo& checkpoint, const std::string& name) {
 
 // Why a checkpoint cannot go on with this store and these options; empty if it can.
 std::string why_not(const CheckpointInfo& checkpoint, const std::string& name, const Options& options, const StoreInfo& store) {
-  if (checkpoint.shape.catalogue != static_cast<int64_t>(store.catalogue))
+  if (!store.extends(checkpoint.data_digest) && checkpoint.shape.catalogue != static_cast<int64_t>(store.catalogue))
     return fmt::format(
-        "cannot resume: {} was trained on a catalogue of {} items, this store has {}. Pass the store of that run.", name,
-        checkpoint.shape.catalogue, store.catalogue);
-  if (checkpoint.data_digest != store.data_digest)
+        "cannot resume: {} was trained on a catalogue of {} items, this store has {} and did not grow from it. Pass the store "
+        "of "
+        "that run, or --init_from with another run_dir to start from its weights.",
+        name, checkpoint.shape.catalogue, store.catalogue);
+  if (!store.extends(checkpoint.data_digest))
     return fmt::format(
-        "cannot resume: {} was trained on data with the digest {}, this store has {}. Pass the store of that run ({}).", name,
-        hex_text(checkpoint.data_digest), hex_text(store.data_digest), checkpoint.store);
+        "cannot resume: {} was trained on data with the digest {}, this store has {} and did not grow from it. Pass the store "
+        "of "
+        "that run ({}), or --init_from with another run_dir to start from its weights.",
+        name, hex_text(checkpoint.data_digest), hex_text(store.data_digest), checkpoint.store);
   const Options before = options_of(checkpoint, name);
   Options now = options;
   now.replicas = checkpoint.replicas;  // checked by itself
@@ -144,9 +148,7 @@ void warn_of_other_kernels(const CheckpointInfo& before, const CheckpointInfo& n
                  fmt::join(changed, ", "));
 }
 
-std::string table_text(const ModelShape& shape) {
-  return fmt::format("{} items, embedding_size {}", shape.catalogue, shape.embedding_size);
-}
+std::string table_text(const ModelShape& shape) { return fmt::format("embedding_size {}", shape.embedding_size); }
 std::string shape_text(const ModelShape& shape) {
   return fmt::format("{}, hidden_size {}, num_layers {}, {}{}{}", table_text(shape), shape.hidden_size, shape.num_layers,
                      shape.dense_layer ? "" : "no dense layer, ", shape.cosine ? "cosine scores" : "dot scores",
@@ -212,7 +214,7 @@ RunStart look_for_start(const Options& options, const StoreInfo& store) {
   if (options.replicas != 0 && options.replicas != info.replicas)
     throw UserError("cannot resume: {} belongs to a run of {} replicas, replicas is {}. Leave replicas out, or pass {}.",
                     file.string(), info.replicas, options.replicas, info.replicas);
-  return {info.replicas, found->step, options_of(info, file.string()).precision};
+  return {info.replicas, found->step, options_of(info, file.string()).precision, info.data_digest != store.data_digest};
 }
 
 }  // namespace
@@ -281,7 +283,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
   load_teacher();
   state_.best_histogram = RankHistogram(evaluator_options(options_).max_k);
   if (start.resume_step >= 0)
-    restore(start.resume_step);
+    restore(start.resume_step, start.grown);
   else
     initialise();
   if (options_.debug) watch_.emplace(model_);
@@ -658,10 +660,63 @@ void Trainer::save() {
   saved_ = true;
 }
 
-void Trainer::initialise() {
+void Trainer::initialise_weights() {
   model_.initialise(options_.seed, options_.embedding_init);
+  if (average_) std::ranges::copy(model_.parameters(), average_->parameters().begin());
+}
+
+void Trainer::initialise() {
+  initialise_weights();
   load_start();
-  if (average_) std::copy(model_.parameters().begin(), model_.parameters().end(), average_->parameters().begin());
+  if (average_) std::ranges::copy(model_.parameters(), average_->parameters().begin());
+}
+
+// The weights of a checkpoint, or its item table only. Rows are those of equal original ids; an item that the checkpoint lacks
+// keeps its initial one.
+void Trainer::take_weights(const fs::path& file, const CheckpointInfo& info, const std::string& what, bool table_only) {
+  Gru4Rec other(info.shape);
+  load_weights(file, other);
+  const ParameterInfo& table = model_.layout().table();
+  for (const ParameterInfo& parameter : model_.layout().parameters())
+    if (!table_only && parameter.name != table.name) model_.parameter(parameter.name).copy_(other.parameter(parameter.name));
+  const std::vector<uint32_t> rows = rows_of_start(file, info, what);
+  const auto from = other.parameters().subspan(other.layout().table().offset), to = model_.parameters().subspan(table.offset);
+  const auto size = static_cast<size_t>(table.shape[1]);
+  for (size_t item = 0; item < rows.size(); ++item)  // 0: padding
+    if (item == 0 || rows[item] != 0) std::ranges::copy(from.subspan(rows[item] * size, size), to.subspan(item * size).begin());
+}
+
+// The row in a checkpoint of each item of this run, 0: none.
+std::vector<uint32_t> Trainer::rows_of_start(const fs::path& file, const CheckpointInfo& info, const std::string& what) const {
+  const auto items = static_cast<size_t>(info.shape.catalogue), wanted = catalogue_->item_names.size();
+  if (info.data_digest == store_.info().data_digest || !info.catalogue) {
+    if (items != wanted)
+      throw UserError(
+          "cannot begin with the {} of {}: it has {} items and not their ids, as it was written by an earlier version; this "
+          "run "
+          "has {} items. Pass the store of that run.",
+          what, file.string(), items, wanted);
+    if (info.data_digest != store_.info().data_digest)
+      spdlog::warn(
+          "{} was trained on other data ({}) with as many items, and does not hold their ids: its {} are of use only if "
+          "the items have the same numbers",
+          file.string(), info.store, what);
+    std::vector<uint32_t> same(wanted + 1);
+    std::iota(same.begin(), same.end(), 0u);
+    return same;
+  }
+  std::vector<uint32_t> rows = numbers_in(*info.catalogue, catalogue_->item_names);
+  const auto known = rows.size() - static_cast<size_t>(std::ranges::count(rows, 0u));
+  if (known == 0)
+    throw UserError(
+        "cannot begin with the {} of {}: none of its {} items is among the {} of this store, wanted a catalogue that has grown "
+        "or changed. Pass a checkpoint of this data.",
+        what, file.string(), items, wanted);
+  spdlog::info("{} of the {} items have a row in {}, by their ids; {} begin like those of a new run, {} rows are left out",
+               known, wanted, file.string(), wanted - known, items - known);
+  if (options_.freeze_item_embeddings && known < wanted)
+    spdlog::warn("freeze_item_embeddings holds {} of the item embeddings constant as they were drawn", wanted - known);
+  return rows;
 }
 
 void Trainer::load_start() {
@@ -675,21 +730,9 @@ void Trainer::load_start() {
     const auto [file, info] = checkpoint_named(source.option, source.path);
     const auto text_of = source.table_only ? table_text : shape_text;
     if (const std::string has = text_of(info.shape), wanted = text_of(model_.shape()); has != wanted)
-      throw UserError(
-          "cannot begin with the {} of {} ({}): it has {}, this run has {}. Pass the options and the store of that run.",
-          source.what, file.string(), source.option, has, wanted);
-    if (info.data_digest != store_.info().data_digest)
-      spdlog::warn(
-          "{} was trained on other data ({}) with as many items: its {} are of use only if the items have the same numbers",
-          file.string(), info.store, source.what);
-    if (source.table_only) {
-      Gru4Rec other(info.shape);
-      load_weights(file, other);
-      const std::string& table = model_.layout().table().name;
-      model_.parameter(table).copy_(other.parameter(table));
-    } else {
-      load_weights(file, model_);
-    }
+      throw UserError("cannot begin with the {} of {} ({}): it has {}, this run has {}. Pass the options of that run.",
+                      source.what, file.string(), source.option, has, wanted);
+    take_weights(file, info, source.what, source.table_only);
     start_digest_ = info.digest;
     spdlog::info("{} of {}", source.what, file.string());
   }
@@ -732,7 +775,19 @@ std::unique_ptr<OutputLoss> Trainer::loss_of(const std::vector<Segment>& segment
                                          view_of_teacher(*teacher_scorer_, batch, backward));
 }
 
-void Trainer::restore(int64_t step) {
+// The state of a run whose store has grown. What was measured on the former data is no measure any more, and a place among the
+// former batches none: the epoch in progress begins again, and the best is looked for anew.
+TrainState Trainer::state_on_grown_data(TrainState state) const {
+  state.batch = 0;
+  state.epoch_loss = 0;
+  state.epoch_targets = 0;
+  state.best = {};
+  state.best_histogram = RankHistogram(evaluator_options(options_).max_k);
+  return state;
+}
+
+void Trainer::restore(int64_t step, bool grown) {
+  if (grown) initialise_weights();  // those of items that the checkpoint lacks will stay
   CheckpointInfo info;
   if (comm_.rank() == 0) {
     info = load_checkpoint(checkpoints_.file_of(step), model_, optimizer_, average_.get());
@@ -746,9 +801,20 @@ void Trainer::restore(int64_t step) {
     if (folder_) folder_->cut_metrics_after(step);
   }
   broadcast_checkpoint(comm_, info, model_, optimizer_, average_.get());
-  state_ = info.state;
+  state_ = grown ? state_on_grown_data(info.state) : info.state;
   seconds_before_ = info.train_seconds;
-  saved_ = true;
+  saved_ = !grown;
+  if (grown && comm_.rank() == 0)
+    spdlog::info(
+        "the store has grown since then, from {} items to {}: new ones begin like those of a new run, epoch {} begins again, "
+        "and "
+        "the best is looked for anew",
+        info.shape.catalogue, model_.shape().catalogue, state_.epoch);
+  if (grown && comm_.rank() == 0 && finished())
+    spdlog::warn(
+        "nothing is left to train: {} epochs are done (epochs {}). Raise epochs to learn from the new data, or start a "
+        "new run with --init_from.",
+        state_.epoch, options_.epochs);
 }
 
 double Trainer::seconds() const { return seconds_before_ + now() - started_at_; }

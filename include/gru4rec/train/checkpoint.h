@@ -29,6 +29,9 @@ struct Catalogue {
 };
 Catalogue catalogue_of(const Store& store, const Options& options);
 
+// The number that each item has in a catalogue, by its original id; [names + 1], entry 0 and those of unknown items are 0.
+std::vector<uint32_t> numbers_in(const Catalogue& catalogue, const std::vector<std::string>& names);
+
 // What a checkpoint says besides tensors.
 struct CheckpointInfo {
   TrainState state;
@@ -58,9 +61,10 @@ uint64_t save_checkpoint(const std::filesystem::path& file, const CheckpointInfo
 // Reads and verifies a file: seal, shapes, digest. Local. Throws UserError if it is damaged or no checkpoint.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& file);
 // The same, and fills what training goes on with; shapes must agree, and `average` is null if and only if the file has none.
+// The model may have more items than the file: then what belongs to those stays as it is.
 CheckpointInfo load_checkpoint(const std::filesystem::path& file, Gru4Rec& model, Optimizer& optimizer,
                                Gru4Rec* average = nullptr);
-// The same, and fills `model` with the weights that are evaluated: the average where the file has one.
+// The same, and fills `model` with the weights that are evaluated: the average where the file has one. Shapes must be equal.
 CheckpointInfo load_weights(const std::filesystem::path& file, Gru4Rec& model);
 
 // The files of one run. Local.

@@ -57,11 +57,13 @@ struct RunStart {
   int64_t resume_step = -1;               // the checkpoint to go on from; -1: from the beginning
   Precision precision = Precision::fp32;  // of the checkpoint, else options.precision, else bf16 where the processor of rank 0
                                           // computes and has it
+  bool grown = false;                     // the store has grown since that checkpoint
 };
 
 // Collective. Looks for the newest checkpoint that holds if options.resume is set, and shows loudly which newer ones do not.
-// Throws UserError on rank 0 if the checkpoint was made from other data, for another model or with other options that change
-// numbers, and if a run without options.resume would overwrite one that is there.
+// A store that has grown from that of the checkpoint is no other data. Throws UserError on rank 0 if the checkpoint was made
+// from other data, for another model or with other options that change numbers, and if a run without options.resume would
+// overwrite one that is there.
 RunStart find_start(const Options& options, const StoreInfo& store, Communicator& comm);
 
 // Called on rank 0 as training goes on: after each step and after each evaluated epoch.
@@ -98,10 +100,15 @@ class Trainer {
 
  private:
   void initialise();
+  void initialise_weights();
   void load_start();
+  void take_weights(const std::filesystem::path& file, const CheckpointInfo& info, const std::string& what, bool table_only);
+  std::vector<uint32_t> rows_of_start(const std::filesystem::path& file, const CheckpointInfo& info,
+                                      const std::string& what) const;
+  TrainState state_on_grown_data(TrainState state) const;
   void load_teacher();
   std::unique_ptr<OutputLoss> loss_of(const std::vector<Segment>& segments, const Batch& batch);
-  void restore(int64_t step);
+  void restore(int64_t step, bool grown);
   CheckpointInfo checkpoint_info() const;
   // What a replica works on in this step.
   struct Share {
