@@ -311,12 +311,13 @@ void add_runs(std::vector<OptionRow>& rows) {
       "Checkpoints that are kept, the newest ones, besides the best. Larger: more to fall back on, more disk.");
   add("init_from", Origin::ours, text(&O::init_from, true),
       "A checkpoint, or a run's folder for its best one, whose weights a new run begins with instead of random ones; or a "
-      ".pth file of a RecBole GRU4Rec's weights. Sizes and catalogue must be the same. Has no part in a resumed run.");
+      ".pth file of a RecBole GRU4Rec's weights. Sizes must be the same. Rows of items are found by original id; items that a "
+      "checkpoint lacks begin like those of a run without it. Has no part in a resumed run.");
   add("item_embeddings_from", Origin::ours, text(&O::item_embeddings_from, true),
       "A checkpoint, or a run's folder for its best one, or a .pth file of RecBole, whose item table a new run begins with; "
       "its other "
-      "weights begin at random. embedding_size and catalogue must be the same. Contradicts init_from. Has no part in a resumed "
-      "run.");
+      "weights begin at random. embedding_size must be the same; rows of items are found as with init_from, which it "
+      "contradicts. Has no part in a resumed run.");
   add("resume", Origin::ours, flag(&O::resume), "Goes on from the newest intact checkpoint of checkpoint_dir.");
   add("debug", Origin::ours, flag(&O::debug),
       "One process that replays a run of any number of replicas bit for bit, with finite checks on every tensor, anomaly "

@@ -38,13 +38,15 @@ class IngestFaults : public ::testing::Test {
     for (uint64_t i = 0; i < events; ++i)
       out << fmt::format("u{}\ti{}\t{}\n", mix64(i) % 37, mix64(i + events) % 23, i * 7 % events);
   }
-  void run(const std::string& name) const {
+  static void ingest_events(const Options& options) { ingest(options); }
+  static void append_events(const Options& options) { append(options); }
+  void run(const std::string& name, void (*command)(const Options&) = ingest_events) const {
     Options options;
     options.data_path = folder_.path().string();
     options.train_file = name;
     options.store = store_.string();
     options.shards = 3;
-    ingest(options);
+    command(options);
   }
   uint64_t digest_of_undisturbed(const std::string& name, uint64_t events) {
     write_events(name, events);
@@ -85,6 +87,27 @@ TEST_F(IngestFaults, KilledBeforeAnyCallLeavesNoStoreThatLooksComplete) {
     if (!killed) break;
   }
   EXPECT_EQ(digest(), new_);
+}
+
+TEST_F(IngestFaults, AnAppendThatIsKilledBeforeAnyCallLeavesTheFormerStoreOrTheGrownOne) {
+  const fs::path kept = folder_ / "kept";
+  ASSERT_FALSE(killed_at(kNever, [&] { run("former.tsv"); }));
+  fs::copy(store_, kept);
+  ASSERT_FALSE(killed_at(kNever, [&] { run("new.tsv", append_events); }));
+  const uint64_t grown = digest();
+  ASSERT_NE(grown, former_);
+  std::set<uint64_t> seen;
+  for (uint64_t n = 0;; ++n) {
+    fs::remove_all(store_);
+    fs::copy(kept, store_);
+    const bool killed = killed_at(n, [&] { run("new.tsv", append_events); });
+    ASSERT_THAT(digest(), AnyOf(former_, grown)) << "killed before call " << n;
+    seen.insert(digest());
+    if (!killed) break;
+    ASSERT_FALSE(killed_at(kNever, [&] { run("new.tsv", append_events); })) << "what a killed append left is in the way";
+    ASSERT_EQ(digest(), grown);
+  }
+  EXPECT_EQ(seen.size(), 2u) << "some kills come before the manifest, some after it";
 }
 
 TEST_F(IngestFaults, AFullDiskIsAnErrorThatLeavesTheFormerStore) {

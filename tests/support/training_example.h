@@ -18,6 +18,7 @@ struct TrainingExample {
   uint64_t longest = 30;
   Protocol protocol = Protocol::next_item;
   int64_t shards = 1;
+  std::vector<uint64_t> grown_from = {};  // digests of the stores it was
 };
 
 inline ExampleSession training_session(uint64_t index, const TrainingExample& example) {
@@ -55,6 +56,7 @@ inline StoreInfo write_training_example(const std::filesystem::path& folder, con
   info.dataset = "training-example";
   info.protocol = example.protocol;
   info.ingest_json = "{}";
+  info.grown_from = example.grown_from;
   return writer.commit(info, example_names(example.catalogue));
 }
 
