@@ -54,6 +54,12 @@ train 1 other --epochs 1 --store before/example || { cat other.log >&2; fail "tr
 # The other way round: the former store is no extension of the grown one.
 refused 'cannot resume.*did not grow from it.*Pass the store of that run' "$P" train "${OPTIONS[@]}" --run_dir resumed1 --resume --epochs 6 --store before/example
 
+# Nor are other items, under whatever ids.
+sed 's/\ti/\tother/' data/example/example.inter >data/new/strange.inter
+"$P" ingest "${OPTIONS[@]}" --train_file new/strange.inter --store store/strange >ingest.log 2>&1
+refused 'cannot begin with the weights of run/.*none of its 97 items is among the 97 of this store' "$P" train "${OPTIONS[@]}" --run_dir strange --init_from run --store store/strange
+refused 'cannot evaluate: run/.*knows none of the 97 items' "$P" evaluate --checkpoint run --store store/strange
+
 # The old model knows 97 of the items, and the new one all.
 "$P" evaluate --checkpoint run --store store/example >old.txt 2>old.log || { cat old.log >&2; fail "evaluate of the old model"; }
 expect_line old.log 'the 1 of 98 that it does not know are missed'
