@@ -14,6 +14,7 @@
 #include "gru4rec/base/atomic_file.h"
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/hash.h"
 #include "gru4rec/base/search_space.h"
 #include "gru4rec/comm/watchdog.h"
 #include "gru4rec/train/run_folder.h"
@@ -122,6 +123,20 @@ void refuse_other_tuning(const std::vector<Trial>& trials) {
   }
 }
 
+// Nor can trials on data of before an append be compared with those on what the store is now.
+void refuse_other_data(const Options& base, const Store& store) {
+  const fs::path file = tune_folder(base) / "data_digest";
+  const std::string digest = hex_text(store.info().data_digest);
+  std::ifstream in(file);
+  std::string before;
+  if (in >> before && before != digest)
+    throw UserError(
+        "{} is a tuning on data with the digest {}, the store {} has {}. Pass the store of that one, or another run_dir.",
+        tune_folder(base).string(), before, base.store, digest);
+  fs::create_directories(tune_folder(base));
+  if (before.empty()) write_file_atomically(file, digest + "\n");
+}
+
 void refuse_without_validation(const Options& base, const Store& store) {
   if (base.eval_step == 0 || store.info().valid_targets == 0)
     throw UserError(
@@ -196,8 +211,8 @@ class QuietLog {
   spdlog::level::level_enum before_;
 };
 
-// Collective in the group. Trains a trial to its end, or to a stop signal, which is returned. One that the ranks agree cannot go
-// on with these options, as a loss is no number, is noted as such. A UserError may be one rank's alone, and ends the tuning.
+// Collective in the group. Trains a trial to its end, or to a stop signal, which is returned. One that the ranks agree cannot
+// go on with these options, as a loss is no number, is noted as such. A UserError may be one rank's alone, and ends the tuning.
 int train(const Trial& trial, const Store& store, Communicator& group, const StopFlag& stop) {
   const QuietLog quiet;
   try {
@@ -246,7 +261,10 @@ int run_tune(Options options, TuneRequest request, MpiEnvironment& environment) 
   const bool first = world->rank() == 0;
   const std::vector<Trial> trials =
       trials_of(options, shared(first ? points_of(options, request) : std::vector<SearchPoint>{}, *world));
-  if (first) refuse_other_tuning(trials);
+  if (first) {
+    refuse_other_tuning(trials);
+    refuse_other_data(options, store);
+  }
   const std::unique_ptr<Communicator> group =
       between_gpus(size == 1 ? make_single({.timeout = options.comm_timeout}) : world->split(world->rank() / size), options);
   const Watchdog watchdog(*group);

@@ -271,12 +271,14 @@ std::optional<IngestReport> make_store(const Options& options, const EventTable&
   uint64_t ids_read = 0;
   for (const Interner& part : table.sessions) ids_read += part.size();
   nlohmann::json statistics = {{"events_read", table.events() - former_events},
-                               {"items_read", table.items.size()},
                                {"time_scale", table.time_scale},
                                {"lengths", length_statistics(sessions)},
                                {"density", static_cast<double>(sessions.event_count()) /
                                                static_cast<double>(sessions.spans.size()) / static_cast<double>(names.size())}};
-  statistics[options.SESSION_ID_FIELD.empty() ? "users_read" : "sessions_read"] = ids_read;
+  if (!former) {  // of the new files alone nobody counts them
+    statistics[options.SESSION_ID_FIELD.empty() ? "users_read" : "sessions_read"] = ids_read;
+    statistics["items_read"] = table.items.size();
+  }
   statistics["dropped"] = nlohmann::json::object();
   for (const auto& [reason, count] : dropped) statistics["dropped"][reason] = count;
   statistics["unseen_targets"] = count_unseen_targets(options, table, sessions, ids);

@@ -20,7 +20,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DAY = 86400
-UPDATE = ["--epochs", "3", "--recent_fraction", "1/2", "--learning_rate", "0.002"]
+UPDATE = ["--epochs", "4", "--learning_rate", "0.008"]
 
 
 def sessions_of(path):

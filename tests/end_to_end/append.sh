@@ -60,6 +60,12 @@ sed 's/\ti/\tother/' data/example/example.inter >data/new/strange.inter
 refused 'cannot begin with the weights of run/.*none of its 97 items is among the 97 of this store' "$P" train "${OPTIONS[@]}" --run_dir strange --init_from run --store store/strange
 refused 'cannot evaluate: run/.*knows none of the 97 items' "$P" evaluate --checkpoint run --store store/strange
 
+# A tuning stays with the data that its trials were compared on.
+echo 'num_layers choice [1]' >space.hyper
+tune() { "$P" tune "${OPTIONS[@]}" --params_file space.hyper --run_dir tuning --epochs 1 "$@"; }
+tune --store before/example >tune.log 2>&1 || { cat tune.log >&2; fail "tune"; }
+refused 'tuning/tune is a tuning on data with the digest' tune --store store/example
+
 # The old model knows 97 of the items, and the new one all.
 "$P" evaluate --checkpoint run --store store/example >old.txt 2>old.log || { cat old.log >&2; fail "evaluate of the old model"; }
 expect_line old.log 'the 1 of 98 that it does not know are missed'
