@@ -55,8 +55,8 @@ train 1 other --epochs 1 --store before/example || { cat other.log >&2; fail "tr
 refused 'cannot resume.*did not grow from it.*Pass the store of that run' "$P" train "${OPTIONS[@]}" --run_dir resumed1 --resume --epochs 6 --store before/example
 
 # Nor are other items, under whatever ids.
-sed 's/\ti/\tother/' data/example/example.inter >data/new/strange.inter
-"$P" ingest "${OPTIONS[@]}" --train_file new/strange.inter --store store/strange >ingest.log 2>&1
+sed '2,$s/\ti/\tother/' data/example/example.inter >data/new/strange.inter
+"$P" ingest "${OPTIONS[@]}" --train_file new/strange.inter --store store/strange >ingest.log 2>&1 || { cat ingest.log >&2; fail "ingest of other items"; }
 refused 'cannot begin with the weights of run/.*none of its 97 items is among the 97 of this store' "$P" train "${OPTIONS[@]}" --run_dir strange --init_from run --store store/strange
 refused 'cannot evaluate: run/.*knows none of the 97 items' "$P" evaluate --checkpoint run --store store/strange
 
