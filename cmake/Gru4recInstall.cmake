@@ -5,7 +5,7 @@ set(_config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/gru4rec)
 
 add_library(gru4rec_whole INTERFACE)
 set_target_properties(gru4rec_whole PROPERTIES EXPORT_NAME gru4rec)
-target_link_libraries(gru4rec_whole INTERFACE gru4rec_serve gru4rec_train gru4rec_eval gru4rec_model gru4rec_comm gru4rec_data gru4rec_base)
+target_link_libraries(gru4rec_whole INTERFACE gru4rec_serve gru4rec_train gru4rec_eval gru4rec_model gru4rec_comm gru4rec_data gru4rec_report gru4rec_base)
 add_library(gru4rec::gru4rec ALIAS gru4rec_whole)
 
 install(TARGETS gru4rec RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

@@ -45,6 +45,7 @@ int run(const CommandLine& command_line, MpiEnvironment& environment) {
     fmt::print("{}", to_yaml(command_line.options));
     return kExitDone;
   }
+  if (command_line.command == "report") return run_report(command_line.report);
   if (command_line.command == "inspect") return run_inspect(command_line.inspect);
   fmt::print("{}", command_line.text);
   return kExitDone;

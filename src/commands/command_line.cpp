@@ -244,6 +244,12 @@ struct Parser {
     add_table(*options, collected);
     options->footer("Examples:\n  gru4rec options --config configs/ml-100k.yaml --epochs 3 >my.yaml\n");
 
+    CLI::App* report = app.add_subcommand("report", "Folder of a run or of a tuning → report.html, a page about it");
+    report->add_option("run", result.report.run, "RUN_DIR of train or tune")->required();
+    report->footer(
+        "train and tune write it at their end; this makes it again, also while they go on or after they were killed.\n\n"
+        "Examples:\n  gru4rec report runs/ml-100k\n");
+
     CLI::App* inspect = app.add_subcommand("inspect", "Show, verify or seal a store or a checkpoint");
     inspect->add_option("path", result.inspect.path, "A store's folder, a run's folder, or a checkpoint")->required();
     inspect->add_flag("--digest", result.inspect.digest, "Print the digest only");
@@ -279,7 +285,7 @@ CommandLine parse_command_line(int argc, const char* const* argv, bool read_file
     return parser.result;
   }
   parser.result.command = chosen.front()->get_name();
-  if (parser.result.command == "inspect" || !read_files) return parser.result;
+  if (parser.result.command == "inspect" || parser.result.command == "report" || !read_files) return parser.result;
   const std::vector<std::string> extras = chosen.front()->remaining();
   static const std::set<std::string> of_a_checkpoint = {"evaluate", "recommend", "export"};
   if (of_a_checkpoint.contains(parser.result.command)) {

@@ -22,6 +22,7 @@ struct CommandLine {
   RecommendRequest recommend;
   ExportRequest exported;
   TuneRequest tune;
+  ReportRequest report;
   InspectRequest inspect;
 };
 

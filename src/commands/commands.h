@@ -68,6 +68,12 @@ int run_tune(Options options, TuneRequest request, MpiEnvironment& environment);
 // store of `options` is compared as well. An exit code other than 0 stands for the differences that the table ends with.
 int run_doctor(Options options, bool names_data, MpiEnvironment& environment);
 
+struct ReportRequest {
+  std::filesystem::path run;  // the folder of a run or of a tuning
+};
+// Local: files of a run's folder → report.html.
+int run_report(const ReportRequest& request);
+
 struct InspectRequest {
   std::filesystem::path path;  // a store's folder, one of its files, or a checkpoint
   bool digest = false;         // print only the digest

@@ -1,6 +1,9 @@
 #include "startup.h"
 
+#include <fmt/chrono.h>
 #include <spdlog/spdlog.h>
+
+#include <chrono>
 
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/hash.h"
@@ -85,6 +88,31 @@ void print_estimate(const Options& options, const RunStart& start, const Store& 
   line("memory of a rank", fmt::format("{}, and about 250 MiB for the program and its libraries",
                                        mebibytes(*std::max_element(memories.begin(), memories.end()))));
   line("disk", fmt::format("{} checkpoints of about {}", options.keep_checkpoints + 2, mebibytes(memory.parameters)));
+}
+
+nlohmann::json run_json(const Options& options, const RunStart& start, const StoreInfo& store, const Communicator& comm) {
+  const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  nlohmann::json run = {
+      {"version", kVersion},
+      {"started", fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(now))},
+      {"world_size", comm.size()},
+      {"replicas", start.replicas},
+      {"precision", start.precision == Precision::bf16 ? "bf16" : "fp32"},
+      {"device", options.device == DeviceKind::cpu ? "cpu" : "cuda"},
+      {"parameters", ParameterLayout(shape_of(options, store)).trained_parameters(options.freeze_item_embeddings)},
+      {"store",
+       {{"folder", options.store},
+        {"dataset", store.dataset},
+        {"digest", hex_text(store.data_digest)},
+        {"protocol", store.protocol == Protocol::leave_one_out ? "leave one out" : "next item"},
+        {"sessions", store.sessions},
+        {"events", store.events},
+        {"items", store.catalogue},
+        {"train_targets", store.train_targets},
+        {"valid_targets", store.valid_targets},
+        {"test_targets", store.test_targets}}}};
+  for (int rank = 0; rank < comm.size(); ++rank) run["ranks"].push_back(comm.describe(rank));
+  return run;
 }
 
 void print_startup(const Options& options, const RunStart& start, const Store& store, Communicator& comm) {

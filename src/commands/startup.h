@@ -1,6 +1,8 @@
 // What a run shows before its first step: who takes part, with what, and how much memory it will want.
 #pragma once
 
+#include <nlohmann/json.hpp>
+
 #include "gru4rec/comm/communicator.h"
 #include "gru4rec/data/store.h"
 #include "gru4rec/train/trainer.h"
@@ -17,6 +19,9 @@ struct MemoryEstimate {
   uint64_t total() const { return parameters + gradients + activations + scores + data; }
 };
 MemoryEstimate estimate_memory(const Options& options, const RunStart& start, const StoreInfo& store, int rank, int world);
+
+// run.json: who trains, with what, on which data. Local.
+nlohmann::json run_json(const Options& options, const RunStart& start, const StoreInfo& store, const Communicator& comm);
 
 // Collective; rank 0 prints to standard output: the time, memory and disk of a run of `epochs` more epochs.
 void print_estimate(const Options& options, const RunStart& start, const Store& store, Communicator& comm, uint64_t epochs,

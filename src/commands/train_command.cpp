@@ -156,7 +156,8 @@ Outcome run_stage(const Options& options, const RunStart& start, const Store& st
   if (folder && outcome.stop_signal != 0)
     spdlog::warn("stopped by signal {} after saving step {}. Go on with --resume.", outcome.stop_signal, trainer.state().step);
   else if (folder)
-    folder->write_result(result_json(outcome, options, start.replicas, comm.size()));
+    folder->write_result(result_json(outcome, options, start.replicas, comm.size()), trainer.state().step);
+  if (folder) folder->write_report();
   return outcome;
 }
 
@@ -197,6 +198,7 @@ Outcome train_stages(const Options& options, const Store& store, Communicator& c
     print_startup(stage.options, starts[i], store, comm);
     if (writes) {
       folders[i]->write_config(to_yaml(stage.options));
+      folders[i]->write_run(run_json(stage.options, starts[i], store.info(), comm));
       folders[run]->write_config(to_yaml(options));  // of the whole command
     }
     outcome = run_stage(stage.options, starts[i], store, comm, stop, folders[i].get());

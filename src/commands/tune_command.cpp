@@ -17,6 +17,7 @@
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/search_space.h"
 #include "gru4rec/comm/watchdog.h"
+#include "gru4rec/report/report.h"
 #include "gru4rec/train/run_folder.h"
 #include "gru4rec/train/stages.h"
 #include "training.h"
@@ -190,6 +191,7 @@ class Report {
       table += valid ? fmt::format("\t{}\n", *valid) : "\tfailed\n";
     }
     write_file_atomically(tune_folder(base_) / "trials.tsv", table);
+    write_tune_report(tune_folder(base_));
   }
 
   const Options& base_;

@@ -5,7 +5,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <fstream>
 #include <utility>
@@ -13,6 +15,7 @@
 #include "gru4rec/base/atomic_file.h"
 #include "gru4rec/base/error.h"
 #include "gru4rec/comm/communicator.h"
+#include "gru4rec/report/report.h"
 
 namespace gru4rec {
 
@@ -25,6 +28,24 @@ std::string holder_of(int fd) {
   std::array<char, 320> text{};
   const ssize_t bytes = pread(fd, text.data(), text.size(), 0);
   return bytes > 0 ? std::string(text.data(), static_cast<size_t>(bytes)) : "host and pid not known yet";
+}
+
+// Every number of a record under a tag for TensorBoard: {"seconds": 2, "valid": {"mrr@10": 0.1}, "ranks": [7]} → epoch/seconds,
+// valid/mrr@10, ranks/0.
+std::vector<Scalar> scalars_of(const nlohmann::json& record) {
+  std::vector<Scalar> scalars;
+  for (const auto& [key, value] : record.items()) {
+    if (value.is_number() && key != "step") scalars.push_back({"epoch/" + key, value.get<double>()});
+    if (!value.is_structured()) continue;
+    for (const auto& [part, number] : value.items())
+      if (number.is_number()) scalars.push_back({fmt::format("{}/{}", key, part), number.get<double>()});
+  }
+  return scalars;
+}
+
+// All of the first 4096, then every second one, from 8192 every fourth and so on: a million steps leave 20,000.
+bool is_recorded(int64_t step) {
+  return static_cast<uint64_t>(step) % std::bit_floor(std::max<uint64_t>(1, static_cast<uint64_t>(step) / 2048)) == 0;
 }
 
 }  // namespace
@@ -76,19 +97,30 @@ FolderLock::~FolderLock() {
 
 RunFolder::RunFolder(fs::path folder, const fs::path& checkpoints)
     : folder_(std::move(folder)),
+      events_(folder_ / "tensorboard"),
       lock_(folder_, ".lock", "run folder", "run_dir"),
       checkpoints_lock_(checkpoints, ".checkpoints.lock", "folder of checkpoints", "checkpoint_dir") {}
 
 void RunFolder::write_config(const std::string& yaml) const { write_file_atomically(folder_ / "config.yaml", yaml); }
 
-void RunFolder::append_metrics(const nlohmann::json& record) const {
+void RunFolder::write_run(const nlohmann::json& run) const { write_file_atomically(folder_ / "run.json", run.dump(2) + "\n"); }
+
+void RunFolder::record_step(int64_t step, double loss, double learning_rate) {
+  if (is_recorded(step)) events_.add(step, {{{"train/loss", loss}, {"train/learning_rate", learning_rate}}});
+}
+
+void RunFolder::append_metrics(const nlohmann::json& record) {
   const fs::path path = folder_ / "metrics.jsonl";
   std::ofstream out(path, std::ios::app);
   out << record.dump() << '\n' << std::flush;
   if (!out) throw_io_error("write", path, errno);
+  events_.add(record.at("step").get<int64_t>(), scalars_of(record));
+  events_.flush();
 }
 
 void RunFolder::cut_metrics_after(int64_t step) const {
+  // What is said of the test part was said at an end that is none any more.
+  events_.cut([step](int64_t at, const std::string& tag) { return at <= step && !tag.starts_with("test/"); });
   const fs::path path = folder_ / "metrics.jsonl";
   std::ifstream in(path);
   if (!in) return;
@@ -101,8 +133,19 @@ void RunFolder::cut_metrics_after(int64_t step) const {
   write_file_atomically(path, kept);
 }
 
-void RunFolder::write_result(const nlohmann::json& result) const {
+void RunFolder::write_result(const nlohmann::json& result, int64_t step) {
   write_file_atomically(folder_ / "result.json", result.dump(2) + "\n");
+  if (!result.contains("test")) return;
+  events_.add(step, scalars_of({{"test", result["test"]}}));
+  events_.flush();
+}
+
+void RunFolder::write_report() const {
+  try {
+    write_run_report(folder_);
+  } catch (const std::exception& error) {
+    spdlog::warn("no report of this run: {}", error.what());
+  }
 }
 
 }  // namespace gru4rec

@@ -286,6 +286,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
     restore(start.resume_step, start.grown);
   else
     initialise();
+  if (folder_) folder_->cut_metrics_after(state_.step);
   if (options_.debug) watch_.emplace(model_);
   require_equal_parameters();
   comm_.set_wait_hook([this] {
@@ -317,9 +318,12 @@ Outcome Trainer::run() {
 // Collective. Returns the signal that came to any rank, or 0.
 int Trainer::take_step() {
   const StepReport report = run_replicas();
+  clock_.enter(Phase::agreement);
   const Agreement all = agree(comm_, layout_, report);
+  clock_.enter(Phase::other);
   if (all.failed()) throw all.error();  // before any weight changes
   update(all);
+  epoch_own_targets_ += report.targets;
   return all.stop;
 }
 
@@ -368,6 +372,7 @@ Pace Trainer::measure_pace(double seconds) {
 StepReport Trainer::run_replicas() {
   comm_.progress().report(state_.step, "forward and backward");
   const double start = now();
+  clock_.enter(Phase::batches);
   StepReport report;
   report.step = state_.step;
   report.stop_signal = stop_.received();
@@ -386,6 +391,7 @@ StepReport Trainer::run_replicas() {
   }
   if (by_rows_) agree_on_rows();  // with an error too: the others wait for it
   if (failed) return report;
+  clock_.enter(Phase::compute);
   try {
     for (const auto& [replica, segments, batch] : shares) {
       const std::unique_ptr<OutputLoss> other_loss = loss_of(segments, batch);
@@ -504,6 +510,7 @@ void Trainer::name_rows(const std::vector<Share>& shares, const StepKey& key) {
 // The union over the ranks, so that every replica's gradient has the same rows.
 void Trainer::agree_on_rows() {
   comm_.progress().report(state_.step, "rows of the gradient");
+  clock_.enter(Phase::agreement);
   if (comm_.size() > 1) {
     const std::vector<size_t> counts = comm_.all_gather(static_cast<size_t>(rows_.size()));
     all_ids_.resize(std::accumulate(counts.begin(), counts.end(), size_t{0}));
@@ -518,20 +525,27 @@ void Trainer::agree_on_rows() {
 void Trainer::update(const Agreement& all) {
   const double start = now();
   comm_.progress().report(state_.step, "sum of gradients");
+  clock_.enter(Phase::sum);
   const std::span<float> sum = sum_of_gradients();
+  clock_.enter(Phase::optimizer);
   const double factor = rate_factor_now();
   ++state_.step;
   if (all.targets > 0) {  // item dropout may leave none in a tiny batch
     optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor, rows(),
                     average_ ? average_->parameters() : std::span<float>{});
   }
+  clock_.enter(Phase::other);
   if (options_.debug && all.targets > 0) print_norms(model_, sum, rows(), all.targets, state_.step);
   state_.epoch_loss += all.loss;
   state_.epoch_targets += all.targets;
   ++state_.batch;
   saved_ = false;
   step_targets_ += all.targets;
+  epoch_targets_ += all.targets;
+  learning_rate_ = options_.learning_rate * factor;
   step_seconds_ += now() - start;
+  if (folder_)
+    folder_->record_step(state_.step, all.loss / static_cast<double>(std::max<int64_t>(1, all.targets)), learning_rate_);
   if (listener_)
     listener_->on_step(state_, plan_->batches(state_.epoch),
                        state_.epoch_loss / static_cast<double>(std::max<int64_t>(1, state_.epoch_targets)),
@@ -568,7 +582,7 @@ void Trainer::record_epoch() {
     state_.best.epoch = state_.epoch;
     state_.best.step = state_.step;
   }
-  const uint64_t done = state_.epoch;
+  nlohmann::json record = record_of(clock_.take(), mean_loss, valid);
   ++state_.epoch;
   state_.batch = 0;
   state_.epoch_loss = 0;
@@ -577,23 +591,38 @@ void Trainer::record_epoch() {
   epoch_started_at_ = now();
   if (listener_) listener_->on_epoch(state_, mean_loss, valid, improved, epoch_seconds);
   if (folder_) {
-    nlohmann::json record = {{"epoch", done},
-                             {"step", state_.step},
-                             {"train_loss", mean_loss},
-                             {"seconds", epoch_seconds},
-                             {"events_per_second", static_cast<double>(step_targets_) / step_seconds_}};
-    if (valid) record["valid"] = compute_metrics(*valid, options_.metrics, options_.topk);
+    record["seconds"] = epoch_seconds;
     folder_->append_metrics(record);  // before the checkpoint: a resumed run cuts off what it will write again
   }
   save();
+}
+
+// Collective. The line of metrics.jsonl of an epoch that ends, but for its seconds.
+nlohmann::json Trainer::record_of(const PhaseTimes& times, double mean_loss, const std::optional<RankHistogram>& valid) {
+  const auto rate = [](int64_t targets, double seconds) { return seconds > 0 ? static_cast<double>(targets) / seconds : 0; };
+  const std::vector<double> rates = comm_.all_gather(rate(epoch_own_targets_, times[Phase::batches] + times[Phase::compute]));
+  nlohmann::json record = {{"epoch", state_.epoch},
+                           {"step", state_.step},
+                           {"train_loss", mean_loss},
+                           {"learning_rate", learning_rate_},
+                           {"events_per_second", rate(step_targets_, step_seconds_)},
+                           {"targets_per_second", rate(epoch_targets_, times.steps())},
+                           {"rank_targets_per_second", rates}};
+  for (size_t phase = 0; phase < kPhases; ++phase) record["time"][kPhaseNames[phase]] = times.seconds[phase];
+  if (valid) record["valid"] = compute_metrics(*valid, options_.metrics, options_.topk);
+  epoch_targets_ = epoch_own_targets_ = 0;
+  return record;
 }
 
 std::optional<RankHistogram> Trainer::evaluate_valid() {
   if (options_.eval_step == 0 || (state_.epoch + 1) % static_cast<uint64_t>(options_.eval_step) != 0) return std::nullopt;
   if (valid_.targets() == 0) return std::nullopt;
   comm_.progress().report(state_.step, "evaluation");
+  clock_.enter(Phase::evaluation);
   require_equal_parameters();
-  return valid_.run(evaluated(), comm_);
+  auto valid = valid_.run(evaluated(), comm_);
+  clock_.enter(Phase::other);
+  return valid;
 }
 
 uint64_t Trainer::parameter_hash() const {
@@ -644,10 +673,12 @@ CheckpointInfo Trainer::checkpoint_info() const {
 void Trainer::save() {
   if (saved_) return;
   comm_.progress().report(state_.step, "checkpoint");
+  clock_.enter(Phase::checkpoint);
   std::string failure;
   int code = kExitDone;
   if (comm_.rank() == 0) {
     try {
+      if (folder_) folder_->flush_steps();
       save_checkpoint(checkpoints_.file_of(state_.step), checkpoint_info(), model_, optimizer_, average_.get());
       checkpoints_.prune(state_.best.step);
     } catch (const std::exception& error) {
@@ -658,6 +689,7 @@ void Trainer::save() {
   comm_.broadcast(0, std::span<int>(&code, 1));
   if (code != kExitDone) throw Error(code, comm_.broadcast_text(0, failure));
   saved_ = true;
+  clock_.enter(Phase::other);
 }
 
 void Trainer::initialise_weights() {
@@ -798,7 +830,6 @@ void Trainer::restore(int64_t step, bool grown) {
                       hex_text(teacher_digest_));
     start_digest_ = info.start_digest;
     warn_of_other_kernels(info, checkpoint_info());
-    if (folder_) folder_->cut_metrics_after(step);
   }
   broadcast_checkpoint(comm_, info, model_, optimizer_, average_.get());
   state_ = grown ? state_on_grown_data(info.state) : info.state;

@@ -1,4 +1,5 @@
-// runs/NAME/: config.yaml, metrics.jsonl, checkpoints/, result.json. Only rank 0 has one. Local; one thread.
+// runs/NAME/: config.yaml, run.json, metrics.jsonl, tensorboard/, checkpoints/, result.json, report.html (docs/formats.md).
+// Only rank 0 has one. Local; one thread.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +7,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+
+#include "gru4rec/report/event_files.h"
 
 namespace gru4rec {
 
@@ -40,14 +43,24 @@ class RunFolder {
   const std::filesystem::path& path() const { return folder_; }
 
   void write_config(const std::string& yaml) const;
-  // One line of metrics.jsonl; `record` has a "step".
-  void append_metrics(const nlohmann::json& record) const;
-  // Removes the lines of later steps (and a torn last line): what a resumed run will write again.
+  // run.json: what trains, on what, where.
+  void write_run(const nlohmann::json& run) const;
+  // A step for TensorBoard. Of many steps fewer are recorded, chosen by their number alone.
+  void record_step(int64_t step, double loss, double learning_rate);
+  // One line of metrics.jsonl, and the same for TensorBoard; `record` has a "step".
+  void append_metrics(const nlohmann::json& record);
+  // Hands on what record_step() keeps in memory, so that a checkpoint never knows more.
+  void flush_steps() { events_.flush(); }
+  // Removes what is of later steps (and a torn last line): what a resumed run will write again.
   void cut_metrics_after(int64_t step) const;
-  void write_result(const nlohmann::json& result) const;
+  // result.json, and its "test" for TensorBoard.
+  void write_result(const nlohmann::json& result, int64_t step);
+  // report.html, out of the other files. A failure is only warned of: nothing is lost that `gru4rec report` could not make.
+  void write_report() const;
 
  private:
   std::filesystem::path folder_;
+  EventFiles events_;
   FolderLock lock_;
   FolderLock checkpoints_lock_;  // of a name of its own, as the two folders may be one
 };

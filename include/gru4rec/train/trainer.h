@@ -23,6 +23,7 @@
 #include "gru4rec/train/device_memory.h"
 #include "gru4rec/train/early_stopping.h"
 #include "gru4rec/train/optimizer.h"
+#include "gru4rec/train/phase_clock.h"
 #include "gru4rec/train/run_folder.h"
 #include "gru4rec/train/state.h"
 #include "gru4rec/train/stop_signal.h"
@@ -133,6 +134,7 @@ class Trainer {
   bool is_finite(const at::Tensor& gradient) const;
   void update(const Agreement& all);
   void record_epoch();
+  nlohmann::json record_of(const PhaseTimes& times, double mean_loss, const std::optional<RankHistogram>& valid);
   std::optional<RankHistogram> evaluate_valid();
   void require_equal_parameters();
   void save();
@@ -184,7 +186,12 @@ class Trainer {
   double step_seconds_ = 0;
   int64_t step_targets_ = 0;
   double epoch_started_at_;
-  bool saved_ = false;  // the state as it is now is on disk
+  PhaseClock clock_;
+  // Of the epoch in progress, as far as this start has done it.
+  int64_t epoch_targets_ = 0;      // of all ranks
+  int64_t epoch_own_targets_ = 0;  // of this one
+  double learning_rate_ = 0;       // of the last step
+  bool saved_ = false;             // the state as it is now is on disk
 };
 
 }  // namespace gru4rec
