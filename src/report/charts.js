@@ -23,13 +23,13 @@ const swatch = (index) => {
   return square;
 };
 
-// 0.00012 → 1.2e-4, 0.0123, 12.3, 12,345, 1.23M
+// 0.00012 → 1.2e-4, 0.0123, 12.3, 12.35k, 1.23M
 function short(value) {
   if (!isNumber(value)) return '–';
   const size = Math.abs(value);
   if (size === 0) return '0';
   if (size >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
-  if (size >= 1e4) return Math.round(value).toLocaleString('en-US');
+  if (size >= 1e4) return `${+(value / 1e3).toPrecision(4)}k`;
   if (size < 1e-3) return value.toExponential(1).replace('.0e', 'e');
   return String(+value.toPrecision(4));
 }
@@ -47,7 +47,7 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 function linearTicks(low, high, wanted, integers) {
   const span = high - low || Math.abs(high) || 1;
   const power = 10 ** Math.floor(Math.log10(span / wanted));
-  let step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => span / size <= wanted);
+  let step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => span / size <= 1.4 * wanted);
   if (integers) step = Math.max(1, Math.round(step));
   const ticks = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; ++i) ticks.push(+(i * step).toPrecision(12));
@@ -93,8 +93,9 @@ function nameScale(names, from, to) {
 }
 
 // The frame of a chart: title, a line below it, axes with ticks and names. `plot` is the rectangle that data go into.
-function frame({ title, note = '', legend = [], small = false }) {
-  const width = small ? 360 : 560, height = small ? 210 : 260;
+const sizes = { small: [360, 210], normal: [560, 260], wide: [1140, 300] };
+function frame({ title, note = '', legend = [], size = 'normal' }) {
+  const [width, height] = sizes[size];
   const plot = { left: 58, right: width - 14, top: 12, bottom: height - 40, width, height };
   const svg = draw('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': title });
   const figure = make('figure', {}, make('figcaption', {}, title));
@@ -151,12 +152,12 @@ function indexNear(x, values, pixel) {
 }
 
 // Curves over the epochs. series: [{name, values}], a value a position of `xs`, null where there is none.
-function lineChart({ title, note, xs, xName = 'epoch', yName, series, zero = false, best = -1, format = short, small = false }) {
-  const parts = frame({ title, note, legend: series.map((one) => one.name), small });
+function lineChart({ title, note, xs, xName = 'epoch', yName, series, zero = false, best = -1, format = short, size = 'normal' }) {
+  const parts = frame({ title, note, legend: series.map((one) => one.name), size });
   const { svg, plot } = parts;
   const all = series.flatMap((one) => one.values).filter(isNumber);
   if (!all.length) return null;
-  const x = linearScale(xs, plot.left + 8, plot.right - 8, { integers: true, count: small ? 5 : 9 });
+  const x = linearScale(xs, plot.left + 8, plot.right - 8, { integers: true, count: size === 'small' ? 5 : 9 });
   const y = linearScale(all, plot.bottom, plot.top, { zero });
   axes(svg, plot, x, y, xName, yName);
   series.forEach((one, index) => {
@@ -177,7 +178,7 @@ function lineChart({ title, note, xs, xName = 'epoch', yName, series, zero = fal
     svg.append(draw('circle', { class: 'best', cx: at[0], cy: at[1], r: 6.5 }));
     const end = at[0] > plot.right - 90;
     const below = at[1] < plot.top + 16;
-    svg.append(draw('text', { class: 'value', x: at[0] + (end ? -11 : 11), y: at[1] + (below ? 18 : -8), 'text-anchor': end ? 'end' : 'start' }, `best ${format(series[0].values[best])}`));
+    svg.append(draw('text', { class: 'value', x: at[0] + (end ? -11 : 11), y: at[1] + (below ? 24 : -10), 'text-anchor': end ? 'end' : 'start' }, `best ${format(series[0].values[best])}`));
   }
   tooltips(parts, (pixel) => {
     const i = indexNear(x, xs, pixel);
@@ -216,8 +217,8 @@ function stackedChart({ title, note, xs, yName, series, format = short }) {
 }
 
 // Dots. points: [{x, y or null, text, best}]; what has no y failed, and is a cross at the foot.
-function dotChart({ title, note, xName, yName, points, small = false, line = [] }) {
-  const parts = frame({ title, note, small });
+function dotChart({ title, note, xName, yName, points, size = 'normal', line = [] }) {
+  const parts = frame({ title, note, size });
   const { svg, plot } = parts;
   const ys = points.map((point) => point.y).filter(isNumber);
   if (!ys.length) return null;
@@ -227,7 +228,7 @@ function dotChart({ title, note, xName, yName, points, small = false, line = [] 
   const ends = [plot.left + 12, plot.right - 12];
   const scale = !numeric ? nameScale([...new Set(values.map(String))], ...ends)
     : log ? logScale(numbers, ...ends)
-    : linearScale(numbers, ...ends, { count: small ? 5 : 9, integers: xName === 'trial' || (new Set(numbers).size < 6 && numbers.every(Number.isInteger)) });
+    : linearScale(numbers, ...ends, { count: size === 'wide' ? 18 : 5, integers: xName === 'trial' || (new Set(numbers).size < 6 && numbers.every(Number.isInteger)) });
   const place = (value) => scale.at(numeric ? Number(value) : String(value));
   const y = linearScale(ys, plot.bottom - 10, plot.top);
   axes(svg, plot, scale, y, log ? `${xName} (log)` : xName, yName);
@@ -242,7 +243,7 @@ function dotChart({ title, note, xName, yName, points, small = false, line = [] 
       svg.append(draw('path', { class: 'cross point', d: `M${spot.px - 4},${spot.py - 4}l8,8m0,-8l-8,8` }));
       continue;
     }
-    svg.append(draw('circle', { class: 'point', cx: spot.px.toFixed(2), cy: spot.py.toFixed(2), r: small ? 3.6 : 4.2, fill: color(spot.best ? 2 : 0), 'fill-opacity': spot.best ? 1 : 0.65 }));
+    svg.append(draw('circle', { class: 'point', cx: spot.px.toFixed(2), cy: spot.py.toFixed(2), r: size === 'small' ? 3.6 : 4.4, fill: color(spot.best ? 2 : 0), 'fill-opacity': spot.best ? 1 : 0.65 }));
     if (spot.best) svg.append(draw('circle', { class: 'best', cx: spot.px, cy: spot.py, r: 7.5 }));
   }
   tooltips(parts, (px, py) => {

@@ -181,7 +181,7 @@ fs::path write_tune_report(const fs::path& tune) {
                {"metric", metric},
                {"keys", std::vector<std::string>(head.begin() + 1, head.end() - 1)},
                {"trials", std::move(trials)}};
-  const std::string name = fs::absolute(tune).parent_path().filename().string();
+  const std::string name = fs::weakly_canonical(tune).parent_path().filename().string();
   data["name"] = name;
   return write_page(tune, fmt::format("{} – tuning report", name), std::move(data));
 }

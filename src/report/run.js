@@ -41,11 +41,12 @@ function runPage() {
         if (!families.has(family)) families.set(family, new Set());
         families.get(family).add(Number(k));
       }
-    return [...families].map(([family, ks]) => ({ family, ks: [...ks].sort((a, b) => a - b) }));
+    const order = ['recall', 'mrr', 'ndcg', 'hit', 'precision'];
+    return [...families].map(([family, ks]) => ({ family, ks: [...ks].sort((a, b) => a - b) })).sort((a, b) => order.indexOf(a.family) - order.indexOf(b.family));
   };
   function metricCharts() {
     return metricFamilies().map(({ family, ks }) => lineChart({
-      title: `${family}, valid`, xs, yName: family, small: true, format: metric,
+      title: `${family}, valid`, xs, yName: family, size: 'small', format: metric,
       series: ks.map((k) => ({ name: `@${k}`, values: column('valid', `${family}@${k}`) })),
     }));
   }
@@ -129,12 +130,14 @@ function runPage() {
     page.append(...section('Learning', make('div', { class: 'charts' }, ...[
       lineChart({ title: 'Training loss', note: 'Mean over the targets of an epoch.', xs, yName: 'loss', series: [{ name: 'loss', values: column('train_loss') }] }),
       lineChart({ title: `Valid ${data.valid_metric}`, note: 'Chooses the best epoch and stops early.', xs, yName: data.valid_metric, series: [{ name: data.valid_metric, values: validScores }], best, format: metric }),
-    ].filter(Boolean)), make('div', { class: 'charts small' }, ...metricCharts().filter(Boolean))));
+    ].filter(Boolean)), make('div', { class: 'charts small' }, ...[
+      ...metricCharts(),
+      lineChart({ title: 'Learning rate, last step', xs, yName: 'learning rate', zero: true, size: 'small', series: [{ name: 'learning rate', values: column('learning_rate') }] }),
+    ].filter(Boolean))));
     page.append(...section('Speed', make('div', { class: 'charts' }, ...[
       lineChart({ title: 'Throughput', note: 'Targets a second over all ranks, in the steps of an epoch.', xs, yName: 'targets/s', zero: true, series: [{ name: 'all ranks', values: column('targets_per_second') }], format: whole }),
       ranks.length ? lineChart({ title: 'Throughput by rank', note: 'Targets a second while the rank itself computes: the slowest keeps the others waiting.', xs, yName: 'targets/s', zero: true, series: ranks, format: whole }) : null,
       ...timeParts(),
-      lineChart({ title: 'Learning rate', note: 'Of the last step of an epoch.', xs, yName: 'learning rate', zero: true, series: [{ name: 'learning rate', values: column('learning_rate') }] }),
     ].filter(Boolean))));
   }
   page.append(...section('Result, data and run', make('div', { class: 'columns' }, ...[resultTable(), dataTable(), runTable()].filter(Boolean))));

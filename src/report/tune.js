@@ -29,11 +29,11 @@ function tunePage() {
     });
     const numbered = trials.map((trial, i) => point(trial, i + 1));
     page.append(...section('Trials', make('div', { class: 'charts' }, dotChart({
-      title: `Valid ${metric} of each trial`, note: `The line is the best so far${failed.length ? '; a cross at the foot is a trial that failed' : ''}.`, xName: 'trial', yName: metric, points: numbered, line: running,
+      title: `Valid ${metric} of each trial`, note: `The line is the best so far${failed.length ? '; a cross at the foot is a trial that failed' : ''}.`, xName: 'trial', yName: metric, points: numbered, line: running, size: 'wide',
     }))));
     const varied = keys.map((key, i) => ({ key, i })).filter(({ i }) => new Set(trials.map((trial) => trial.values[i])).size > 1);
     page.append(...section('By option', make('div', { class: 'charts small' }, ...varied.map(({ key, i }) => dotChart({
-      title: key, xName: key, yName: metric, points: trials.map((trial) => point(trial, trial.values[i])), small: true,
+      title: key, xName: key, yName: metric, points: trials.map((trial) => point(trial, trial.values[i])), size: 'small',
     })))));
     if (varied.length < keys.length) page.append(make('p', { class: 'note' }, `Not drawn, as all trials have the same: ${keys.filter((_, i) => !varied.some((one) => one.i === i)).join(', ')}.`));
   }
