@@ -28,6 +28,7 @@ function short(value) {
   if (!isNumber(value)) return '–';
   const size = Math.abs(value);
   if (size === 0) return '0';
+  if (size >= 1e9) return value.toExponential(1).replace('.0e+', 'e');
   if (size >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
   if (size >= 1e4) return `${+(value / 1e3).toPrecision(4)}k`;
   if (size < 1e-3) return value.toExponential(1).replace('.0e', 'e');
@@ -36,7 +37,7 @@ function short(value) {
 const whole = (value) => (isNumber(value) ? Math.round(value).toLocaleString('en-US') : '–');
 function duration(seconds) {
   if (!isNumber(seconds)) return '–';
-  if (seconds < 0.01) return `${(1000 * seconds).toFixed(2)} ms`;
+  if (seconds < 1) return `${+(1000 * seconds).toPrecision(3)} ms`;
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
   const all = Math.round(seconds), hours = Math.floor(all / 3600), minutes = Math.floor(all / 60) % 60;
   return hours ? `${hours} h ${minutes} min` : `${minutes} min ${all % 60} s`;
@@ -61,7 +62,8 @@ function logTicks(low, high) {
       const tick = +(factor * 10 ** power).toPrecision(3);
       if (tick >= low * 0.999 && tick <= high * 1.001) ticks.push(tick);
     }
-  return ticks.length > 1 ? ticks : linearTicks(low, high, 4);
+  const every = Math.ceil(ticks.length / 7);  // of many decades some
+  return ticks.length > 1 ? ticks.filter((_, i) => i % every === 0) : linearTicks(low, high, 4);
 }
 
 // A scale maps values to pixels; its ticks are [value, text].
@@ -96,7 +98,7 @@ function nameScale(names, from, to) {
 const sizes = { small: [360, 210], normal: [560, 260], wide: [1140, 300] };
 function frame({ title, note = '', legend = [], size = 'normal' }) {
   const [width, height] = sizes[size];
-  const plot = { left: 58, right: width - 14, top: 12, bottom: height - 40, width, height };
+  const plot = { left: 68, right: width - 14, top: 12, bottom: height - 40, width, height };
   const svg = draw('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': title });
   const figure = make('figure', {}, make('figcaption', {}, title));
   if (note) figure.append(make('p', { class: 'note' }, note));
@@ -119,7 +121,7 @@ function axes(svg, plot, x, y, xName, yName) {
   svg.append(draw('line', { class: 'axis', x1: plot.left, x2: plot.right, y1: plot.bottom, y2: plot.bottom }));
   svg.append(draw('text', { x: (plot.left + plot.right) / 2, y: plot.height - 4, 'text-anchor': 'middle' }, xName));
   const middle = (plot.top + plot.bottom) / 2;
-  svg.append(draw('text', { x: 12, y: middle, 'text-anchor': 'middle', transform: `rotate(-90 12 ${middle})` }, yName));
+  svg.append(draw('text', { x: 11, y: middle, 'text-anchor': 'middle', transform: `rotate(-90 11 ${middle})` }, yName));
 }
 
 // A box beside the pointer; `nearest(x, y)` in units of the picture returns {x, text} or null.

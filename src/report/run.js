@@ -62,7 +62,7 @@ function runPage() {
   }
 
   const phases = [
-    ['compute', 'forward and backward'], ['batches', 'waiting for the batch'], ['agreement', 'waiting for other ranks'],
+    ['compute', 'forward and backward'], ['batches', 'reading the batch'], ['agreement', 'waiting for other ranks'],
     ['sum', 'sum over ranks'], ['optimizer', 'optimizer'], ['evaluation', 'evaluation'], ['checkpoint', 'checkpoints'], ['other', 'other'],
   ];
   function timeParts() {
@@ -136,7 +136,7 @@ function runPage() {
     ].filter(Boolean))));
     page.append(...section('Speed', make('div', { class: 'charts' }, ...[
       lineChart({ title: 'Throughput', note: 'Targets a second over all ranks, in the steps of an epoch.', xs, yName: 'targets/s', zero: true, series: [{ name: 'all ranks', values: column('targets_per_second') }], format: whole }),
-      ranks.length ? lineChart({ title: 'Throughput by rank', note: 'Targets a second while the rank itself computes: the slowest keeps the others waiting.', xs, yName: 'targets/s', zero: true, series: ranks, format: whole }) : null,
+      ranks.length > 1 ? lineChart({ title: 'Throughput by rank', note: 'Targets a second while the rank itself computes: the slowest keeps the others waiting.', xs, yName: 'targets/s', zero: true, series: ranks, format: whole }) : null,
       ...timeParts(),
     ].filter(Boolean))));
   }

@@ -42,7 +42,7 @@ function tunePage() {
     cell(`${isNumber(trial.valid) ? i + 1 : '–'}`), cell(trial.name), ...trial.values.map((text) => cell(text, true)), cell(value(trial.valid), true), cell(isNumber(trial.epochs) ? String(trial.epochs) : '', true), cell(isNumber(trial.seconds) ? duration(trial.seconds) : '', true)));
   const names = ['#', 'trial', ...keys, `valid ${metric}`, 'epochs', 'time'];
   page.append(...section('All trials', make('div', { class: 'box' }, make('table', {}, make('thead', {}, make('tr', {}, ...names.map((name, i) => make('th', i > 1 ? { class: 'number' } : {}, name)))), make('tbody', {}, ...rows)))));
-  if (failed.length) page.append(...section('Failed', make('div', { class: 'box' }, make('table', {}, make('tbody', {}, ...failed.map((trial) => make('tr', {}, cell(trial.name), cell(trial.failure || 'no reason was noted'))))))));
+  if (failed.length) page.append(...section('Failed', make('div', { class: 'box' }, make('table', {}, make('tbody', {}, ...failed.map((trial) => make('tr', {}, make('td', { class: 'name' }, trial.name), cell(trial.failure || 'no reason was noted'))))))));
   page.append(footer());
 }
 if (data.kind === 'tune') tunePage();

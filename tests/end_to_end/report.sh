@@ -9,9 +9,9 @@ NAME='ex<u>ample&' RUN='run</script><u>x' # the slash makes a folder of it
 make_data 120
 mkdir "data/$NAME"
 mv data/example/example.inter "data/$NAME/$NAME.inter"
-OPTIONS+=(--dataset "$NAME" --epochs 5 --run_dir "$RUN")
+OPTIONS+=(--dataset "$NAME" --epochs 5)
 ingest
-"$P" train "${OPTIONS[@]}" --replicas 3 >train.log 2>&1 || fail "train: $(<train.log)"
+"${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --run_dir "$RUN" --replicas 3 >train.log 2>&1 || fail "train: $(<train.log)"
 printf 'learning_rate choice [0.1,0.01,0.001,1e38]\nloss_type choice [CE,BPR]\nlearner choice [sgd]\n' >space
 "$P" tune "${OPTIONS[@]}" --epochs 1 --params_file space --run_dir tuned >tune.log 2>&1 || fail "tune: $(<tune.log)"
 failed=$(grep -c 'failed$' tuned/tune/trials.tsv)
@@ -53,8 +53,8 @@ pictures() { # pictures PAGE NAME
 }
 
 shown "$RUN/report.html"
-# Loss, valid metric, five metrics at two k, learning rate, throughput of all ranks and of the one; eight parts of the time.
-expect_equal "points of five epochs" "$(count point)" $((5 * (1 + 1 + 10 + 1 + 1 + 1)))
+# Loss, valid metric, five metrics at two k, learning rate, throughput of all ranks and of each of two; eight parts of the time.
+expect_equal "points of five epochs" "$(count point)" $((5 * (1 + 1 + 10 + 1 + 1 + 2)))
 expect_equal "parts of five epochs" "$(count part)" $((5 * 8))
 expect_line dom.html '>finished</span>'
 expect_line dom.html '<h1>ex&lt;u&gt;ample&amp;'

@@ -8,9 +8,10 @@ PYTHON=${GRU4REC_TEST_PYTHON:-python3}
 scalars() { "$PYTHON" "$SOURCE/tests/end_to_end/event_scalars.py" "$@" 2>scalars.log || { cat scalars.log >&2; fail "the event files of $1"; }; }
 # forget RUN STEP: as if the run had been killed after its last record and its newest checkpoint were that of STEP
 forget() {
-  local file
+  local file step
   for file in "$1"/checkpoints/step-*.h5; do
-    [[ $((10#${file//[^0-9]/})) -le $2 ]] || rm "$file"
+    step=$(basename "${file#*step-}" .h5)
+    [[ $((10#$step)) -le $2 ]] || rm "$file"
   done
   rm -f "$1/result.json"
 }
