@@ -16,27 +16,30 @@ usage: launch/setup.sh [--cuda | --cpu] [--tests] [--results] [--recbole] [--no-
   --no-build     stop after the dependencies
   --preset NAME  CMake preset to build; default: release, or cuda with --cuda
 
-Installs Debian packages (launch/apt-packages.txt) only where some are missing, which takes root or sudo.
+Installs Debian packages (launch/apt-packages.txt, with --tests also launch/apt-packages-tests.txt) only where some are missing,
+which takes root or sudo.
 HELP
 }
 
-# Prints what of launch/apt-packages.txt is not installed.
+# missing_packages LIST: prints what of it is not installed.
 missing_packages() {
   local package
-  grep -v '^#' "$ROOT/launch/apt-packages.txt" | while read -r package; do
+  grep -v '^#' "$1" | while read -r package; do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || printf '%s\n' "$package"
   done
 }
 
+# install_packages LIST
 install_packages() {
+  local list=$1
   if ! command -v dpkg-query >/dev/null; then
-    say "setup: not a Debian system; these must be there under whatever name: $(grep -v '^#' "$ROOT/launch/apt-packages.txt" | xargs)"
+    say "setup: not a Debian system; these must be there under whatever name: $(grep -v '^#' "$list" | xargs)"
     return
   fi
   local missing sudo=()
-  mapfile -t missing < <(missing_packages)
+  mapfile -t missing < <(missing_packages "$list")
   if [[ ${#missing[@]} == 0 ]]; then
-    say "setup: Debian packages: all there"
+    say "setup: Debian packages of $(basename "$list"): all there"
     return
   fi
   if [[ $(id -u) != 0 ]]; then
@@ -106,7 +109,10 @@ fi
 mkdir -p "$ROOT/.deps"
 exec 9>"$ROOT/.deps/setup.lock" # one at a time; the kernel releases it when this process ends
 flock 9
-install_packages
+install_packages "$ROOT/launch/apt-packages.txt"
+if [[ $tests == yes ]]; then # in a shell of its own, which may end without ending this one
+  (install_packages "$ROOT/launch/apt-packages-tests.txt") || say "setup: the tests that need them will be skipped"
+fi
 if [[ $kind == cuda ]]; then
   install_wheels "$ROOT/.deps/venv-cuda" "$ROOT/launch/requirements-cuda.txt"
 else

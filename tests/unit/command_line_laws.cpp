@@ -105,7 +105,7 @@ TEST(CommandLine, MistakesAreNamedWithWhatWasMeant) {
   EXPECT_THAT(error_of({"inspect"}), HasSubstr("path"));
 }
 
-TEST(CommandLine, EvaluateAndInspectHaveArgumentsOfTheirOwn) {
+TEST(CommandLine, EvaluateInspectAndReportHaveArgumentsOfTheirOwn) {
   const CommandLine evaluate = parse({"evaluate", "--checkpoint", "c.h5", "--split=valid", "--topk", "[10,5]"});
   EXPECT_EQ(evaluate.command, "evaluate");
   EXPECT_EQ(evaluate.evaluate.checkpoint, "c.h5");
@@ -116,6 +116,8 @@ TEST(CommandLine, EvaluateAndInspectHaveArgumentsOfTheirOwn) {
   EXPECT_EQ(inspect.inspect.path, "store/x");
   EXPECT_TRUE(inspect.inspect.verify);
   EXPECT_FALSE(inspect.inspect.digest);
+  EXPECT_EQ(parse({"report", "runs/x"}).report.run, "runs/x");
+  EXPECT_THAT(error_of({"report"}), HasSubstr("run is required"));
 }
 
 TEST(CommandLine, RecommendAndExportHaveArgumentsOfTheirOwn) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <set>
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/comm/communicator.h"
@@ -16,7 +17,9 @@ namespace gru4rec {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Ge;
 using ::testing::HasSubstr;
+using ::testing::Le;
 using testing::TemporaryFolder;
 namespace fs = std::filesystem;
 
@@ -63,6 +66,32 @@ TEST(RunFolder, ALockGoesWithTheProcessThatIsKilled) {
   kill(child, SIGKILL);
   ASSERT_EQ(waitpid(child, nullptr, 0), child);
   EXPECT_EQ(refusal(folder / "a", folder / "a/checkpoints"), "no refusal");
+}
+
+TEST(RunFolder, OfManyStepsFewAreRecordedAndTheSameOnesAfterACut) {
+  constexpr int64_t kSteps = 20'000;
+  const TemporaryFolder folder;
+  const auto recorded = [&](const fs::path& run) {
+    std::set<int64_t> steps;
+    EventFiles(run / "tensorboard").cut([&](int64_t step, const std::string&) {
+      steps.insert(step);
+      return true;
+    });
+    return steps;
+  };
+  {
+    RunFolder whole(folder / "a", folder / "a/checkpoints");
+    for (int64_t step = 1; step <= kSteps; ++step) whole.record_step(step, 0.5, 0.1);
+  }
+  const std::set<int64_t> steps = recorded(folder / "a");
+  for (int64_t step = 1; step <= 4096; ++step) EXPECT_TRUE(steps.contains(step)) << step;
+  EXPECT_THAT(steps.size(), AllOf(Ge(8000u), Le(10'000u)));
+  for (const auto& [first, last] : {std::pair<int64_t, int64_t>{1, 7777}, {5001, kSteps}}) {
+    RunFolder part(folder / "b", folder / "b/checkpoints");
+    part.cut_metrics_after(first - 1);
+    for (int64_t step = first; step <= last; ++step) part.record_step(step, 0.5, 0.1);
+  }
+  EXPECT_EQ(recorded(folder / "b"), steps);
 }
 
 }  // namespace
