@@ -1,6 +1,6 @@
 # gru4rec_library(NAME sources… DEPENDS targets…)
 #
-# One static library a folder, with the project's flags. Order of the folders: base → data → comm → model → eval → train → serve.
+# One static library a folder, with the project's flags. Order of the folders: base → report → data → comm → model → eval → train → serve.
 # Floating point: -ffp-contract=off everywhere, so that the compiler never decides where a multiply and an add are fused; the
 # bits of a sum are part of our contract (docs/architecture.md).
 add_library(gru4rec_flags INTERFACE)

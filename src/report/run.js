@@ -99,8 +99,9 @@ function runPage() {
   }
   function runTable() {
     if (!run) return null;
+    const shown = run.ranks.length > 9 ? [...run.ranks.slice(0, 8), `and ${run.ranks.length - 8} more, see run.json`] : run.ranks;
     return box('Run', table(['', ''], [['gru4rec', run.version], ['trained parameters', whole(run.parameters)], ['precision of products', run.precision],
-      ['ranks', whole(run.world_size)], ['replicas', whole(run.replicas)], ...run.ranks.map((where, i) => [i === 0 ? 'where' : '', where])]));
+      ['ranks', whole(run.world_size)], ['replicas', whole(run.replicas)], ...shown.map((where, i) => [i === 0 ? 'where' : '', where])]));
   }
   function optionTable() {
     const rows = [];
@@ -115,7 +116,7 @@ function runPage() {
       rows.push(make('tr', { class: changed ? 'changed' : 'plain' }, make('td', { class: 'text' }, make('code', {}, option.key)), make('td', { class: 'text' }, make('code', {}, option.value)), make('td', { class: 'text' }, changed ? option.default : '')));
     }
     const only = make('input', { type: 'checkbox' });
-    const all = make('div', { class: 'box' }, make('label', { class: 'switch' }, only, 'only those that differ from the default'), make('table', {},
+    const all = make('div', { class: 'box' }, make('label', { class: 'switch' }, only, `only the ${data.options.filter((option) => option.value !== option.default).length} of ${data.options.length} that differ from the default`), make('table', {},
       make('thead', {}, make('tr', {}, make('th', {}, 'option'), make('th', {}, 'value'), make('th', {}, 'default, if it differs'))), make('tbody', {}, ...rows)));
     only.addEventListener('change', () => all.classList.toggle('few', only.checked));
     only.checked = true;

@@ -72,9 +72,9 @@ TEST(RunFolder, OfManyStepsFewAreRecordedAndTheSameOnesAfterACut) {
   constexpr int64_t kSteps = 20'000;
   const TemporaryFolder folder;
   const auto recorded = [&](const fs::path& run) {
-    std::set<int64_t> steps;
-    EventFiles(run / "tensorboard").cut([&](int64_t step, const std::string&) {
-      steps.insert(step);
+    std::multiset<int64_t> steps;
+    EventFiles(run / "tensorboard").cut([&](int64_t step, const std::string& tag) {
+      if (tag == "train/loss") steps.insert(step);
       return true;
     });
     return steps;
@@ -83,10 +83,10 @@ TEST(RunFolder, OfManyStepsFewAreRecordedAndTheSameOnesAfterACut) {
     RunFolder whole(folder / "a", folder / "a/checkpoints");
     for (int64_t step = 1; step <= kSteps; ++step) whole.record_step(step, 0.5, 0.1);
   }
-  const std::set<int64_t> steps = recorded(folder / "a");
+  const std::multiset<int64_t> steps = recorded(folder / "a");
   for (int64_t step = 1; step <= 4096; ++step) EXPECT_TRUE(steps.contains(step)) << step;
   EXPECT_THAT(steps.size(), AllOf(Ge(8000u), Le(10'000u)));
-  for (const auto& [first, last] : {std::pair<int64_t, int64_t>{1, 7777}, {5001, kSteps}}) {
+  for (const auto& [first, last] : {std::pair<int64_t, int64_t>{1, 7777}, {3001, kSteps}}) {
     RunFolder part(folder / "b", folder / "b/checkpoints");
     part.cut_metrics_after(first - 1);
     for (int64_t step = first; step <= last; ++step) part.record_step(step, 0.5, 0.1);
