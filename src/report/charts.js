@@ -169,7 +169,7 @@ function lineChart({ title, note, xs, xName = 'epoch', yName, series, zero = fal
       if (!isNumber(value)) return;
       path += `${open ? 'L' : 'M'}${x.at(xs[i]).toFixed(2)},${y.at(value).toFixed(2)}`;
       open = true;
-      points.push(draw('circle', { class: 'point', cx: x.at(xs[i]).toFixed(2), cy: y.at(value).toFixed(2), r: xs.length > 60 ? 1 : 2.7, fill: color(index) }));
+      if (xs.length <= 400) points.push(draw('circle', { class: 'point', cx: x.at(xs[i]).toFixed(2), cy: y.at(value).toFixed(2), r: xs.length > 60 ? 1 : 2.7, fill: color(index) }));
     });
     const curve = draw('path', { class: 'curve', d: path });
     curve.style.stroke = color(index);

@@ -15,6 +15,7 @@ stopped() {
   kill -s "$2" "$job"
   expect_code "$3" wait "$job"
   expect_line "$1.log" "after saving step"
+  [[ -s $1/report.html ]] || fail "no report of $1"
 }
 
 for signal in USR1 TERM INT; do
