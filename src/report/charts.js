@@ -160,7 +160,7 @@ function lineChart({ title, note, xs, xName = 'epoch', yName, series, zero = fal
   const all = series.flatMap((one) => one.values).filter(isNumber);
   if (!all.length) return null;
   const x = linearScale(xs, plot.left + 8, plot.right - 8, { integers: true, count: size === 'small' ? 5 : 9 });
-  const y = linearScale(all, plot.bottom, plot.top, { zero });
+  const y = linearScale(all, plot.bottom, plot.top + (best >= 0 ? 12 : 0), { zero });  // room for a word
   axes(svg, plot, x, y, xName, yName);
   series.forEach((one, index) => {
     let path = '', open = false;
@@ -178,9 +178,8 @@ function lineChart({ title, note, xs, xName = 'epoch', yName, series, zero = fal
   if (best >= 0) {
     const at = [x.at(xs[best]), y.at(series[0].values[best])];
     svg.append(draw('circle', { class: 'best', cx: at[0], cy: at[1], r: 6.5 }));
-    const end = at[0] > plot.right - 90;
-    const below = at[1] < plot.top + 16;
-    svg.append(draw('text', { class: 'value', x: at[0] + (end ? -11 : 11), y: at[1] + (below ? 24 : -10), 'text-anchor': end ? 'end' : 'start' }, `best ${format(series[0].values[best])}`));
+    const anchor = at[0] > plot.right - 50 ? 'end' : at[0] < plot.left + 50 ? 'start' : 'middle';
+    svg.append(draw('text', { class: 'value', x: at[0], y: at[1] - 12, 'text-anchor': anchor }, `best ${format(series[0].values[best])}`));
   }
   tooltips(parts, (pixel) => {
     const i = indexNear(x, xs, pixel);
