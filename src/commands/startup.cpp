@@ -85,7 +85,7 @@ void print_estimate(const Options& options, const RunStart& start, const Store& 
        fmt::format(
            "{} epoch(s) to go at most: {}{}", epochs, duration_text(all),
            evaluations > 0 ? fmt::format(", less if {} evaluations bring nothing better", options.stopping_step + 1) : ""));
-  line("memory of a rank", fmt::format("{}, and about 250 MiB for the program and its libraries",
+  line("memory of a rank", fmt::format("{}, and about 200 MiB for the program and its libraries",
                                        mebibytes(*std::max_element(memories.begin(), memories.end()))));
   line("disk", fmt::format("{} checkpoints of about {}", options.keep_checkpoints + 2, mebibytes(memory.parameters)));
 }
