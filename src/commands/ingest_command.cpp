@@ -1,10 +1,13 @@
 #include <spdlog/spdlog.h>
 
+#include <memory>
+
 #include "commands.h"
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/progress.h"
 #include "gru4rec/data/ingest.h"
+#include "gru4rec/train/run_folder.h"
 
 namespace gru4rec {
 
@@ -36,6 +39,11 @@ int run_append(const Options& options, const ReadProgress& progress, ProgressLin
 }  // namespace
 
 int run_ingest(const Options& options, bool append) {
+  std::unique_ptr<FolderLock> lock;
+  if (!append || is_store(options.store)) {
+    lock = FolderLock::attempt(options.store, ".lock", "store", "store");
+    if (!lock) throw UserError("another ingest writes the store {}. Wait for its end, or pass another store.", options.store);
+  }
   ProgressLine line(options.show_progress);
   const ReadProgress progress = [&](uint64_t rows, double fraction) {
     line.show("reading", fraction, fmt::format("{:.1f}M events", static_cast<double>(rows) / 1e6));

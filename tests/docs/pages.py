@@ -3,10 +3,12 @@
 
 usage: tests/docs/pages.py links
        tests/docs/pages.py commands PROGRAM
+       tests/docs/pages.py hosts PROGRAM
 
 Commands are the lines of indented code blocks. tests/docs/commands.tsv says of each how it is tried: in a folder with data and
 a store (fresh), in one that has a trained run too (trained), where the command above it left off (after), or what else runs it.
-A command that is not in that file, or no longer in a page, is an error. The data are made up, so that all of it takes seconds.
+Those for two machines (hosts) are run on two hosts made of network namespaces, and so are those with a hostfile: there the
+hosts' own script stands for launch/mpirun.sh and launch/supervise.sh, as it takes the place of ssh. A command that is not in that file, or no longer in a page, is an error. The data are made up, so that all of it takes seconds.
 """
 import os
 import pathlib
@@ -126,10 +128,12 @@ def make_folder(folder, program):
     (folder / "sessions.jsonl").write_text('{"session": ["242", "302"]}\n{"session": ["377"]}\n')
 
 
-def run(folder, command):
+def run(folder, command, **more):
+    """What went wrong, or None. `more`: of the environment."""
     environment = dict(os.environ, PATH=f"{folder}/bin:{os.environ['PATH']}", OMP_NUM_THREADS="1",
                        OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     environment.pop("GRU4REC", None)
+    environment.update(more)
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=environment, text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
     return None if done.returncode == 0 else f"exit code {done.returncode}:\n{done.stdout[-1500:]}"
@@ -178,8 +182,49 @@ def check_commands(program):
     return errors
 
 
+def why_no_hosts():
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    probe = f"gru4rec-probe{os.getpid()}"
+    made = subprocess.run(f"ip netns add {probe} && ip netns delete {probe}", shell=True, capture_output=True)
+    return None if made.returncode == 0 else "this machine does not allow network namespaces"
+
+
+def check_hosts(program):
+    """The commands for two machines, in the order of the pages; those with a hostfile before the hosts are taken down."""
+    how_tried = listed()
+    every = [(page.name, command, how_tried.get((page.name, " ".join(command.split("\n")))))
+             for page in PAGES for command in commands(page)]
+    literal = [row for row in every if row[2] == "hosts"]
+    others = [row for row in every if row[2] in ("fresh", "trained") and "--hostfile hosts" in row[1]]
+    errors = []
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        make_folder(folder, program)
+        more = {"GRU4REC": str(program), "TESTHOSTS": f"page{os.getpid()}x"}
+        for step in ["gru4rec ingest --config configs/ml-100k.yaml", "gru4rec ingest --config my.yaml"]:
+            if error := run(folder, step):
+                return [f"{step}: {error}"]
+        try:
+            for page, command, how in [*literal[:-1], *others, literal[-1]]:
+                if how != "hosts":
+                    shutil.rmtree(folder / "runs", ignore_errors=True)
+                    command = re.sub(r"launch/(mpirun|supervise)\.sh", r"cluster/testhosts.sh \1", command)
+                if error := run(folder, command, **more):
+                    errors.append(f"{page}: {command}\n  {error}")
+        finally:
+            run(folder, "cluster/testhosts.sh down", **more)
+    print(f"{len(literal) + len(others)} commands were run on two hosts")
+    return errors
+
+
 def main():
-    if sys.argv[1:2] == ["links"]:
+    if sys.argv[1:2] == ["hosts"]:
+        if why := why_no_hosts():
+            print("skipped:", why)
+            return 77
+        errors = check_hosts(pathlib.Path(sys.argv[2]).resolve())
+    elif sys.argv[1:2] == ["links"]:
         errors = check_links()
     elif sys.argv[1:2] == ["list"]:  # every command, to begin commands.tsv with
         for page in PAGES:
