@@ -17,9 +17,12 @@ expect_line two.out "^best of 4: $best: .*two/tune/best.yaml$"
 "$PROGRAM" train --config two/tune/best.yaml --run_dir own >own.log 2>&1
 expect_equal "digest of $best" "$(digest "two/tune/$best")" "$(digest own)"
 
-# Two ranks to a trial, and one process: the same table.
-"${MPIRUN[@]}" -np 2 "$PROGRAM" "${TUNE[@]}" --run_dir pair --ranks_per_trial 2 >pair.out 2>&1 || fail "pair: $(<pair.out)"
-expect_equal "table of two ranks to a trial" "$(table pair)" "$(table two)"
+# Two ranks to a trial, one such group or two at once, and one process: the same table.
+for ranks in 2 4; do
+  "${MPIRUN[@]}" -np $ranks "$PROGRAM" "${TUNE[@]}" --run_dir pair$ranks --ranks_per_trial 2 >pair.out 2>&1 || fail "pairs: $(<pair.out)"
+  expect_line pair.out "4 trials in .*, $((ranks / 2)) at once, 2 rank\(s\) each"
+  expect_equal "table of two ranks to a trial, $ranks ranks" "$(table pair$ranks)" "$(table two)"
+done
 
 # A trial that another process holds is left to it; a stopped tuning goes on to the same table.
 mkdir -p alone/tune/trial-0002
