@@ -301,7 +301,8 @@ void add_runs(std::vector<OptionRow>& rows) {
     rows.push_back({key, Section::runs, origin, kNeutral, std::move(codec), help});
   };
   add("run_dir", Origin::ours, text(&O::run_dir, true),
-      "Folder of the run: config.yaml, metrics.jsonl, result.json, checkpoints. Empty: runs/DATASET.");
+      "Folder of the run: config.yaml, metrics.jsonl, report.html, result.json, tensorboard, checkpoints. Empty: "
+      "runs/DATASET.");
   add("checkpoint_dir", Origin::recbole_extended, text(&O::checkpoint_dir, true),
       "Folder of the checkpoints. Empty: RUN_DIR/checkpoints (RecBole: saved).");
   add("checkpoint_steps", Origin::ours, integer(&O::checkpoint_steps, at_least(0)),

@@ -57,13 +57,13 @@ void add_general(std::vector<RecBoleKey>& keys) {
   ignored("dataset_save_path", "the session store lies where the option store says");
   ignored("save_dataloaders", "train reads the session store itself");
   ignored("dataloaders_save_path", "train reads the session store itself");
-  ignored("log_wandb", "metrics go to RUN_DIR/metrics.jsonl");
+  ignored("log_wandb", "metrics go to RUN_DIR/metrics.jsonl and to TensorBoard's files in RUN_DIR/tensorboard");
   ignored("wandb_project", "metrics go to RUN_DIR/metrics.jsonl");
   refused("shuffle", {"True"}, "each epoch is shuffled, and no other order is implemented");
   ignored("loss_decimal_place", "losses are printed with four decimals and written to metrics.jsonl in full");
   ignored("require_pow", "it belongs to a regulariser that GRU4Rec does not have");
-  refused("enable_amp", {"False"}, "not yet: training is in fp32");
-  refused("enable_scaler", {"False"}, "not yet: training is in fp32 and needs no loss scaling");
+  refused("enable_amp", {"False"}, "float16 is not computed; precision: bf16 multiplies in half the bits");
+  refused("enable_scaler", {"False"}, "neither fp32 nor bf16 needs its losses scaled");
   refused("transform", {"None"}, "no transformation of item lists is implemented");
   refused("repeatable", {"True"}, "items of the history stay among the candidates, as in RecBole's runs of sequential models");
   refused("valid_metric_bigger", {"True"}, "a larger value is better for each of the metrics");
@@ -86,7 +86,11 @@ void add_dataset(std::vector<RecBoleKey>& keys) {
   ignored("filter_inter_by_user_or_item", "only the file of events is read, no .user or .item file");
   for (const char* key : {"alias_of_user_id", "alias_of_item_id", "alias_of_entity_id", "alias_of_relation_id"})
     ignored(key, one_index);
-  keys.push_back({"preload_weight", kSample, Treatment::refused, {"None"}, "no pretrained item vectors can be loaded"});
+  keys.push_back({"preload_weight",
+                  kSample,
+                  Treatment::refused,
+                  {"None"},
+                  "item_embeddings_from takes the item vectors of a checkpoint, init_from those of a .pth file of RecBole"});
   for (const char* key : {"normalize_field", "normalize_all"})
     ignored(key, "values are used as they stand; the order that RecBole's normalised times give is time_order: recbole");
   ignored("discretization", other_columns);

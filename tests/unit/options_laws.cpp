@@ -158,7 +158,7 @@ TEST(Options, ThatAskForSomethingElseAreRefusedWithTheReason) {
   EXPECT_THAT(error_of("loss_type: sampled_softmax\nneg_sampling: {uniform: 1}\n"), HasSubstr("n_sample"));
   EXPECT_THAT(error_of("loss_type: BPR\ntrain_neg_sample_args: {distribution: uniform, dynamic: True}\n"),
               HasSubstr("dynamic"));
-  EXPECT_THAT(error_of("enable_amp: True\n"), HasSubstr("fp32"));
+  EXPECT_THAT(error_of("enable_amp: True\n"), HasSubstr("bf16"));
   EXPECT_EQ(error_of("enable_amp: False\n"), "accepted");
 }
 
