@@ -90,7 +90,7 @@ void add_dataset(std::vector<RecBoleKey>& keys) {
                   kSample,
                   Treatment::refused,
                   {"None"},
-                  "item_embeddings_from takes the item vectors of a checkpoint, init_from those of a .pth file of RecBole"});
+                  "item_embeddings_from takes the item vectors of a checkpoint or of a .pth file"});
   for (const char* key : {"normalize_field", "normalize_all"})
     ignored(key, "values are used as they stand; the order that RecBole's normalised times give is time_order: recbole");
   ignored("discretization", other_columns);

@@ -50,7 +50,8 @@ void add_options(CLI::App& command, Collected& collected, const std::function<bo
 void add_quiet(CLI::App& command, Collected& collected) {
   command.add_flag_callback(
       "--quiet", [&collected] { collected.quiet = true; },
-      "Print results, warnings and errors only: --log_level warning --show_progress false, where those are not given");
+      "Print results, warnings and errors only: --log_level warning --show_progress false, where the command line does not "
+      "give those");
 }
 
 // All options, from files as well.

@@ -221,19 +221,23 @@ void estimate_stages(const Options& options, const Store& store, Communicator& c
   const std::vector<RunStart> starts = find_starts(stages, store, comm);
   const size_t first = first_to_run(starts);
   for (size_t i = first; i < stages.size(); ++i) {
-    Stage& stage = stages[i];
+    const Stage& stage = stages[i];
     print_startup(stage.options, starts[i], store, comm);
     const bool untrained = i > first && options.teacher == "auto" && !stage.options.teacher.empty();
-    if (untrained) stage.options.teacher.clear();
-    if (stage.continues) stage.options.freeze_item_embeddings = false;  // its table comes from the stage before it
+    Options measured = stage.options;
+    if (untrained) measured.teacher.clear();
+    if (stage.continues) measured.freeze_item_embeddings = false;  // its table comes from the stage before it
     const StopFlag stop;
-    Trainer trainer(stage.options, starts[i], store, comm, stop, nullptr, nullptr);
-    const uint64_t epochs =
-        static_cast<uint64_t>(stage.options.epochs) - std::min<uint64_t>(stage.options.epochs, trainer.state().epoch);
+    Trainer trainer(measured, starts[i], store, comm, stop, nullptr, nullptr);
+    const auto all = static_cast<uint64_t>(stage.options.epochs), done = std::min(all, trainer.state().epoch);
+    if (all == done) {
+      if (comm.rank() == 0) fmt::print("{} would take no step: {} of {} epochs are done\n", stage.options.run_dir, done, all);
+      continue;
+    }
     const Pace pace = trainer.measure_pace(kSeconds);
     if (comm.rank() == 0)
       fmt::print("{} would take{}\n", stage.options.run_dir, untrained ? ", but for its teacher, which is not there yet" : "");
-    print_estimate(stage.options, starts[i], store, comm, epochs, pace);
+    print_estimate(stage.options, starts[i], store, comm, all - done, pace);
   }
 }
 

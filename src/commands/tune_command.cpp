@@ -191,7 +191,11 @@ class Report {
       table += valid ? fmt::format("\t{}\n", *valid) : "\tfailed\n";
     }
     write_file_atomically(tune_folder(base_) / "trials.tsv", table);
-    write_tune_report(tune_folder(base_));
+    try {
+      write_tune_report(tune_folder(base_));
+    } catch (const std::exception& error) {  // it can be made again
+      spdlog::warn("no report of this tuning: {}", error.what());
+    }
   }
 
   const Options& base_;

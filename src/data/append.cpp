@@ -15,11 +15,17 @@ namespace {
 struct Making {
   Options options;
   int64_t time_scale = 1;
+  std::vector<uint64_t> sessions_of_files;  // of a split of files: of train, valid and test, which lie in this order
 };
 Making making_of(const Store& store, const std::string& folder) {
   const auto json = nlohmann::json::parse(store.info().ingest_json, nullptr, /*allow_exceptions=*/false);
   try {
-    return {ingest_options(store.info()).value(), json.at("statistics").at("time_scale").get<int64_t>()};
+    Making made{.options = ingest_options(store.info()).value(),
+                .time_scale = json.at("statistics").at("time_scale").get<int64_t>(),
+                .sessions_of_files = {}};
+    if (made.options.split.kind == SplitKind::files)
+      json.at("statistics").at("sessions_of_files").get_to(made.sessions_of_files);
+    return made;
   } catch (const std::exception&) {
     throw UserError(
         "cannot append to {}: its manifest does not say with which options it was made, wanted a store that ingest wrote. Run "
@@ -38,25 +44,22 @@ void require_same_options(const Options& made, const Options& given) {
         given.store, fmt::join(changed, "; "));
 }
 
-// The part of the input that a session of a store came from, for a split of files; of others all is one. `before`: of the
-// session before it. A session without targets is where its neighbours are.
-Part part_of(const SplitOptions& split, const SessionRecord& session, Part before) {
-  if (split.kind != SplitKind::files) return Part::whole;
-  if (session.items.size() == 1) return before;
-  if (session.train_end == session.items.size()) return Part::train;
-  if (session.valid_end < session.items.size()) return Part::test;
-  return split.temporal_valid > 0 ? Part::train : Part::valid;
+// The part of the input that a session of a store came from, for a split of files; of others all is one.
+Part part_of(const Making& made, uint64_t session) {
+  if (made.sessions_of_files.empty()) return Part::whole;
+  if (session < made.sessions_of_files[0]) return Part::train;
+  return session < made.sessions_of_files[0] + made.sessions_of_files[1] ? Part::valid : Part::test;
 }
 
 // Fills an empty table with the events of a store: its items are the first codes, in the order of their numbers.
-void read_back(const Store& store, const SplitOptions& split, EventTable& table) {
+void read_back(const Store& store, const Making& made, EventTable& table) {
   for (const std::string& name : store.item_names()) table.items.code(name);
   const UnseenItems unseen = store.unseen_items();
   size_t next_unseen = 0;
-  Part part = split.kind == SplitKind::files ? Part::train : Part::whole;
+  uint64_t index = 0;
   table.reserve(store.info().events);
   store.visit_sessions(0, store.info().sessions, [&](const SessionRecord& session) {
-    part = part_of(split, session, part);
+    const Part part = part_of(made, index++);
     const uint32_t id = table.sessions[static_cast<size_t>(part)].code(session.id);
     for (size_t i = 0; i < session.items.size(); ++i) {
       const uint32_t item = session.items[i];
@@ -119,7 +122,7 @@ AppendReport append(const Options& given, const ReadProgress& progress) {
 
   EventTable table;
   table.time_scale = made.time_scale;
-  read_back(store, options.split, table);
+  read_back(store, made, table);
   AppendReport report;
   const uint64_t before = table.events();
   read_files(options, files, table, progress);

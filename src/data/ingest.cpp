@@ -282,6 +282,11 @@ std::optional<IngestReport> make_store(const Options& options, const EventTable&
   statistics["dropped"] = nlohmann::json::object();
   for (const auto& [reason, count] : dropped) statistics["dropped"][reason] = count;
   statistics["unseen_targets"] = count_unseen_targets(options, table, sessions, ids);
+  if (options.split.kind == SplitKind::files) {  // an append has to know where each session came from
+    std::map<Part, uint64_t> of_file;
+    for (const SessionSpan& span : sessions.spans) ++of_file[table.part[sessions.events[span.first]]];
+    statistics["sessions_of_files"] = {of_file[Part::whole] + of_file[Part::train], of_file[Part::valid], of_file[Part::test]};
+  }
 
   StoreInfo info;
   info.dataset = options.dataset;

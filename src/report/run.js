@@ -9,7 +9,7 @@ function runPage() {
 
   const validScores = column('valid', data.valid_metric);
   let best = -1;
-  validScores.forEach((value, i) => { if (isNumber(value) && (best < 0 || value > validScores[best])) best = i; });
+  epochs.forEach((epoch, i) => { if (epoch.improved) best = i; });
 
   const mean = (values) => { const all = values.filter(isNumber); return all.length ? all.reduce((a, b) => a + b, 0) / all.length : null; };
   const seconds = column('seconds').filter(isNumber).reduce((a, b) => a + b, 0);

@@ -337,6 +337,7 @@ Pace Trainer::measure_pace(double seconds) {
             .valid_targets = options_.eval_step == 0 ? 0 : valid_.targets(),
             .evaluated_per_second = 0};
   uint64_t steps = 0;
+  double started = now();
   for (uint8_t goes_on = 1; goes_on != 0; comm_.broadcast(0, std::span<uint8_t>(&goes_on, 1))) {
     take_step();
     if (state_.batch == plan_->batches(state_.epoch)) {
@@ -344,12 +345,12 @@ Pace Trainer::measure_pace(double seconds) {
       state_.batch = 0;
     }
     if (++steps == kWarmUp) {
-      step_seconds_ = 0;
+      started = now();
       step_targets_ = 0;
     }
-    goes_on = steps <= kWarmUp || step_seconds_ < seconds;
+    goes_on = steps <= kWarmUp || now() - started < seconds;
   }
-  pace.targets_per_second = static_cast<double>(step_targets_) / step_seconds_;
+  pace.targets_per_second = static_cast<double>(step_targets_) / (now() - started);
   if (pace.valid_targets > 0) {
     comm_.progress().report(state_.step, "evaluation");
     const auto ranks = static_cast<uint64_t>(comm_.size());
@@ -592,6 +593,7 @@ void Trainer::record_epoch() {
   if (listener_) listener_->on_epoch(state_, mean_loss, valid, improved, epoch_seconds);
   if (folder_) {
     record["seconds"] = epoch_seconds;
+    record["improved"] = improved;
     folder_->append_metrics(record);  // before the checkpoint: a resumed run cuts off what it will write again
   }
   save();
@@ -841,10 +843,10 @@ void Trainer::restore(int64_t step, bool grown) {
         "and "
         "the best is looked for anew",
         info.shape.catalogue, model_.shape().catalogue, state_.epoch);
-  if (grown && comm_.rank() == 0 && finished())
-    spdlog::warn(
-        "nothing is left to train: {} epochs are done (epochs {}). Raise epochs to learn from the new data, or start a "
-        "new run with --init_from.",
+  if (grown && finished())
+    throw UserError(
+        "cannot resume on the store that has grown: nothing is left to train, {} epochs are done (epochs {}). Raise epochs to "
+        "learn from the new data, or start a new run with --init_from.",
         state_.epoch, options_.epochs);
 }
 

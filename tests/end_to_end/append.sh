@@ -47,9 +47,10 @@ expect_line resumed1.log 'the store has grown since then, from 97 items to 98'
 expect_line begun1.log '97 of the 98 items have a row in run.*1 begin like those of a new run'
 expect_equal "resumed on 1 and 2 ranks" "$(digest resumed1)" "$(digest resumed2)"
 expect_equal "begun on 1 and 2 ranks" "$(digest begun1)" "$(digest begun2)"
+# A run that has done its epochs is not touched.
 cp -r run done
-train 1 done --resume
-expect_line done.log 'nothing is left to train: 3 epochs are done'
+refused 'nothing is left to train, 3 epochs are done.*Raise epochs' "$P" train "${OPTIONS[@]}" --run_dir done --resume
+cmp done/result.json run/result.json || fail "the result of a run that was done is another"
 train 1 other --epochs 1 --store before/example || { cat other.log >&2; fail "train on the old store"; }
 
 # The other way round: the former store is no extension of the grown one.

@@ -20,6 +20,8 @@ for line in (run / "metrics.jsonl").read_text().splitlines():
     record = json.loads(line)
     step = record.pop("step")
     for key, value in record.items():
+        if isinstance(value, bool):
+            continue  # no scalar
         parts = value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list) else None
         wanted += [(f"epoch/{key}", step, value)] if parts is None else [(f"{key}/{part}", step, x) for part, x in parts.items()]
 last = step

@@ -40,6 +40,8 @@ for ranks in 1 2; do
   expect_line dry.log '^  memory of a rank +[0-9.]+ MiB'
   expect_line dry.log '^  disk +[0-9]+ checkpoints'
 done
+train 1 none --dry_run --epochs 0 --learning_rate_schedule cosine
+expect_line none.log '^none would take no step: 0 of 0 epochs are done'
 cp -r once resumed
 train 1 resumed --dry_run --resume --epochs 9 --replicas 2
 expect_line resumed.log '^  training +[1-8] epoch\(s\) to go'

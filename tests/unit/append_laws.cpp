@@ -267,6 +267,23 @@ TEST_F(Append, FilesOfASplitJoinTheirParts) {
                                             "b 1 1: x@6", "e 1 1: x@10 r@11"));
 }
 
+TEST_F(Append, ASessionOfOneEventStaysInTheFileItCameFrom) {
+  write_text("train.tsv", "a\tx\t1\na\ty\t2\n");
+  write_text("test.tsv", "t\tq\t4\nu\tx\t5\nu\ty\t6\n");
+  Options o = options("store", "train.tsv");
+  o.test_file = "test.tsv";
+  ingest(o);
+  const std::string before = manifest(o.store);
+  EXPECT_FALSE(append(o).grown);
+  EXPECT_EQ(manifest(o.store), before);
+  write_text("train2.tsv", "b\tx\t7\nb\ty\t8\n");
+  write_text("test2.tsv", "t\tx\t9\n");
+  o.train_file = "train2.tsv";
+  o.test_file = "test2.tsv";
+  append(o);
+  EXPECT_THAT(content(o.store), ElementsAre("a 2 2: x@1 y@2", "b 2 2: x@7 y@8", "u 1 1: x@5 y@6", "t 1 1: 0@4 x@9"));
+}
+
 TEST_F(Append, WhatDoesNotFitTheStoreIsRefusedAndHarmsNothing) {
   write("a.tsv", sessions_between(0, 31));
   write("b.tsv", sessions_between(31, 41));

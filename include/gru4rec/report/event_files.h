@@ -32,8 +32,8 @@ class EventFiles {
   // Touches nothing; the folder and a file are made by the first add().
   explicit EventFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  // One event with these scalars. Buffered: flush() hands everything to the operating system, so does the destructor. Both
-  // throw SurroundingsError.
+  // One event with these scalars. Buffered: flush() hands everything to the operating system. Both throw SurroundingsError. The
+  // destructor hands on what it can, and is silent.
   void add(int64_t step, std::span<const Scalar> scalars);
   void flush();
 
