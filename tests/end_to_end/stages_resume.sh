@@ -3,6 +3,7 @@
 # with the digests of one that was never disturbed; what a later stage would be refused for is refused before anything is trained.
 source "$(dirname "$0")/lib.sh"
 prepare_stages
+OPTIONS+=(--epochs 40) # long enough to be disturbed in, also where finding a process takes a while
 P=$PROGRAM
 digests() { for run in "$1/teacher" "$1" "$1/adapted"; do digest "$run"; done; }
 train 1 three --teacher auto "${ADAPT[@]}"
