@@ -15,6 +15,7 @@
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/freed_memory.h"
+#include "gru4rec/base/host_name.h"
 #include "gru4rec/base/out_of_memory.h"
 #include "gru4rec/comm/world.h"
 
@@ -56,9 +57,7 @@ int run(const CommandLine& command_line, MpiEnvironment& environment) {
 void report(const std::exception& error) {
   const int rank = launched_rank();
   if (rank > 0) std::this_thread::sleep_for(std::chrono::seconds(1));
-  char host[256] = "?";
-  gethostname(host, sizeof host - 1);
-  const std::string who = rank < 0 ? "gru4rec" : fmt::format("gru4rec: rank {} (host {}, pid {})", rank, host, getpid());
+  const std::string who = rank < 0 ? "gru4rec" : fmt::format("gru4rec: rank {} (host {}, pid {})", rank, host_name(), getpid());
   fmt::print(stderr, "{}: {}{}\n", who, exit_code_of(error) == kExitBug ? "this is a bug, please report it: " : "",
              explain(error));
 }

@@ -1,9 +1,6 @@
 #include "gru4rec/comm/communicator.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -54,12 +51,6 @@ void check_counts(const char* primitive, std::span<const std::size_t> counts, in
 }
 
 }  // namespace
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  if (gethostname(name.data(), name.size() - 1) != 0) return "unknown";
-  return name.data();
-}
 
 Communicator::Communicator(const char* name, int rank, std::vector<RankInfo> ranks, CommOptions options)
     : ranks_(std::move(ranks)), name_(name), rank_(rank), options_(std::move(options)) {

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/host_name.h"
 #include "gru4rec/comm/world.h"
 #include "rest.h"
 

@@ -13,6 +13,7 @@
 #include <deque>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/host_name.h"
 #include "gru4rec/comm/world.h"
 #include "rest.h"
 #include "text.h"

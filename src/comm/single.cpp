@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "gru4rec/base/host_name.h"
 #include "gru4rec/comm/world.h"
 
 namespace gru4rec {

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/host_name.h"
 
 namespace gru4rec {
 namespace {

@@ -4,10 +4,10 @@
 
 #include "commands.h"
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/folder_lock.h"
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/progress.h"
 #include "gru4rec/data/ingest.h"
-#include "gru4rec/train/run_folder.h"
 
 namespace gru4rec {
 

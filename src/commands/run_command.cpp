@@ -14,7 +14,7 @@ namespace gru4rec {
 namespace {
 
 // A store that is there must be the one that these options would make.
-void require_same_data(const Options& options) {
+void require_same_making(const Options& options) {
   const std::optional<Options> before = ingest_options(Store(options.store).info());
   if (!before) throw UserError("{} does not say which options made it. Use train, which takes it as it is.", options.store);
   const std::vector<std::string> changed = data_differences(*before, options);
@@ -31,7 +31,7 @@ int run_run(const Options& options, MpiEnvironment& environment) {
   // Rank 0 has the options; the others wait for it where MPI starts.
   if (launched_rank() <= 0) {
     if (is_store(options.store)) {
-      require_same_data(options);
+      require_same_making(options);
       spdlog::info("store {} is there", options.store);
     } else {
       run_ingest(options, /*append=*/false);

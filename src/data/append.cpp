@@ -6,7 +6,6 @@
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
 #include "ingest_steps.h"
-#include "store_layout.h"
 
 namespace gru4rec {
 namespace {
@@ -102,7 +101,7 @@ uint64_t count_late(const EventTable& table, uint64_t first) {
 }  // namespace
 
 AppendReport append(const Options& given, const ReadProgress& progress) {
-  if (!std::filesystem::exists(std::filesystem::path(given.store) / kManifestFile))
+  if (!is_store(given.store))
     throw UserError("cannot append to {}: there is no store, wanted one that ingest wrote. Run ingest without --append first.",
                     given.store);
   const Store store(given.store);

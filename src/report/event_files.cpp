@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "gru4rec/base/atomic_file.h"
+#include "gru4rec/base/host_name.h"
 
 namespace gru4rec {
 namespace {
@@ -157,12 +158,10 @@ void EventFiles::open() {
   std::error_code error;
   fs::create_directories(folder_, error);
   if (error) throw_io_error("make", folder_, error.value());
-  std::array<char, 256> host{};
-  gethostname(host.data(), host.size() - 1);
   // The names of a run's files are in the order in which they were begun.
   const auto seconds = static_cast<int64_t>(seconds_since_1970());
   for (int i = 0; path_.empty() || fs::exists(path_); ++i)
-    path_ = folder_ / fmt::format("{}{}.{}.{}.{}", kPrefix, seconds, host.data(), getpid(), i);
+    path_ = folder_ / fmt::format("{}{}.{}.{}.{}", kPrefix, seconds, host_name(), getpid(), i);
   out_.open(path_, std::ios::binary | std::ios::app);
   out_ << record_of(version_event());
 }

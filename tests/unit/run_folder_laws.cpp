@@ -9,6 +9,7 @@
 #include <set>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/host_name.h"
 #include "gru4rec/comm/communicator.h"
 #include "gru4rec/train/run_folder.h"
 #include "support/temporary_folder.h"

@@ -245,7 +245,4 @@ class Communicator {
   std::string broken_;  // the error that made this communicator unusable
 };
 
-// The name of this host. Local.
-std::string host_name();
-
 }  // namespace gru4rec

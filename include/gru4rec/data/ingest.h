@@ -42,6 +42,7 @@ IngestReport ingest(const Options& options, const ReadProgress& progress = {});
 
 // The options that a store was made with; none of a store that others wrote. Local.
 std::optional<Options> ingest_options(const StoreInfo& store);
+
 // Adds the events of the files that `options` name to the store options.store, and makes the store anew from both, by the steps
 // above: what an ingest of all data at once would make, but for what the former one dropped, and but for items, which keep the
 // numbers they have; new ones get the next. Events that the store has already, with session, item and time, are left out.

@@ -27,8 +27,8 @@ struct EvaluatorOptions {
   int64_t max_k = 20;        // places of the histogram
   Direction direction = Direction::forward;
   int64_t batch_targets = 4096;  // targets read and packed ahead, between two calls of `progress`; memory, not results
-  std::vector<uint32_t> numbers =
-      {};  // [catalogue of the store + 1] of a model of another catalogue: its number of each item, or 0
+  // [catalogue of the store + 1] of a model of another catalogue: its number of each item, or 0
+  std::vector<uint32_t> numbers = {};
 };
 
 // The rank of one target.
