@@ -1,5 +1,6 @@
 #include <spdlog/spdlog.h>
 
+#include <filesystem>
 #include <memory>
 
 #include "commands.h"
@@ -10,8 +11,9 @@
 #include "gru4rec/data/ingest.h"
 
 namespace gru4rec {
-
 namespace {
+
+constexpr const char* kLockFile = ".lock";
 
 // Joins what was read to the store, or says why that changed nothing.
 int run_append(const Options& options, const ReadProgress& progress, ProgressLine& line) {
@@ -36,12 +38,20 @@ int run_append(const Options& options, const ReadProgress& progress, ProgressLin
   return kExitDone;
 }
 
+// Removes the folder that the lock made, unless there is more in it.
+void leave_nothing(const std::filesystem::path& store) {
+  std::error_code ignored;
+  std::filesystem::remove(store / kLockFile, ignored);
+  std::filesystem::remove(store, ignored);
+}
+
 }  // namespace
 
 int run_ingest(const Options& options, bool append) {
+  const bool is_new = !std::filesystem::exists(options.store);
   std::unique_ptr<FolderLock> lock;
   if (!append || is_store(options.store)) {
-    lock = FolderLock::attempt(options.store, ".lock", "store", "store");
+    lock = FolderLock::attempt(options.store, kLockFile, "store", "store");
     if (!lock) throw UserError("another ingest writes the store {}. Wait for its end, or pass another store.", options.store);
   }
   ProgressLine line(options.show_progress);
@@ -49,10 +59,15 @@ int run_ingest(const Options& options, bool append) {
     line.show("reading", fraction, fmt::format("{:.1f}M events", static_cast<double>(rows) / 1e6));
   };
   if (append) return run_append(options, progress, line);
-  const IngestReport report = ingest(options, progress);
-  line.clear();
-  fmt::print("store {} (digest {})\n{}", options.store, hex_text(report.store.data_digest), report.text());
-  return kExitDone;
+  try {
+    const IngestReport report = ingest(options, progress);
+    line.clear();
+    fmt::print("store {} (digest {})\n{}", options.store, hex_text(report.store.data_digest), report.text());
+    return kExitDone;
+  } catch (...) {
+    if (is_new) leave_nothing(options.store);
+    throw;
+  }
 }
 
 }  // namespace gru4rec

@@ -30,6 +30,8 @@ expect_equal "resumed after an append of nothing" "$(digest same)" "$(digest str
 # New data: the first items are the old ones.
 refused 'cannot append to store/example.*min_session_length: 1 → 3.*Pass them' "$P" ingest "${OPTIONS[@]}" --append --train_file new/new.inter --min_session_length 3
 refused 'cannot append to store/none' "$P" ingest "${OPTIONS[@]}" --append --store store/none
+refused 'there is no file' "$P" ingest "${OPTIONS[@]}" --train_file none.inter --store store/none
+[[ ! -e store/none ]] || fail "an ingest that was refused leaves a folder"
 refused 'another ingest writes the store' flock store/example/.lock "$P" ingest "${OPTIONS[@]}" --append --train_file new/new.inter
 append --train_file new/new.inter
 expect_equal "verified" "$("$P" inspect store/example --verify >verify.log 2>&1; echo $?)" 0
