@@ -76,14 +76,15 @@ void print_estimate(const Options& options, const RunStart& start, const Store& 
   const uint64_t evaluations = options.eval_step > 0 ? epochs / static_cast<uint64_t>(options.eval_step) : 0;
   const double all = static_cast<double>(epochs) * steps + static_cast<double>(evaluations) * evaluation;
   const auto line = [](std::string_view name, const std::string& text) { fmt::print("  {:<18} {}\n", name, text); };
+  const auto time = [](double seconds) { return seconds < 59.5 ? fmt::format("{:.2g} s", seconds) : duration_text(seconds); };
   line("epoch", fmt::format("{} steps, {} targets at {:.0f} a second: {}", pace.steps, pace.targets, pace.targets_per_second,
-                            duration_text(steps)));
+                            time(steps)));
   if (evaluation > 0)
     line("evaluation", fmt::format("{} targets at {:.0f} a second: {}", pace.valid_targets, pace.evaluated_per_second,
-                                   duration_text(evaluation)));
+                                   time(evaluation)));
   line("training",
        fmt::format(
-           "{} epoch(s) to go at most: {}{}", epochs, duration_text(all),
+           "{} epoch(s) to go at most: {}{}", epochs, time(all),
            evaluations > 0 ? fmt::format(", less if {} evaluations bring nothing better", options.stopping_step + 1) : ""));
   line("memory of a rank", fmt::format("{}, and about 200 MiB for the program and its libraries",
                                        mebibytes(*std::max_element(memories.begin(), memories.end()))));

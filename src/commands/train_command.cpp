@@ -152,7 +152,13 @@ Outcome run_stage(const Options& options, const RunStart& start, const Store& st
   std::optional<Console> console;
   if (folder) console.emplace(options);
   Trainer trainer(options, start, store, comm, stop, folder, console ? &*console : nullptr);
-  const Outcome outcome = trainer.run();
+  Outcome outcome;
+  try {
+    outcome = trainer.run();
+  } catch (const std::exception&) {
+    if (folder) folder->write_report();  // how it came to this
+    throw;
+  }
   if (folder && outcome.stop_signal != 0)
     spdlog::warn("stopped by signal {} after saving step {}. Go on with --resume.", outcome.stop_signal, trainer.state().step);
   else if (folder)

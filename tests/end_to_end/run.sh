@@ -34,9 +34,9 @@ cmp store/example/manifest.h5 manifest.before || fail "the store was written aga
 for ranks in 1 2; do
   train "$ranks" dry --dry_run --epochs 7 --stopping_step 2
   [[ ! -e dry ]] || fail "a dry run leaves a folder"
-  expect_line dry.log '^  epoch +[0-9]+ steps, [0-9]+ targets at [0-9]+ a second: [0-9:]+$'
-  expect_line dry.log '^  evaluation +60 targets at [0-9]+ a second'
-  expect_line dry.log '^  training +7 epoch\(s\) to go at most: [0-9:]+, less if 3 evaluations bring nothing better$'
+  expect_line dry.log '^  epoch +[0-9]+ steps, [0-9]+ targets at [0-9]+ a second: [0-9.e-]+ s$'
+  expect_line dry.log '^  evaluation +60 targets at [0-9]+ a second: [0-9.e-]+ s$'
+  expect_line dry.log '^  training +7 epoch\(s\) to go at most: [0-9.]+ s, less if 3 evaluations bring nothing better$'
   expect_line dry.log '^  memory of a rank +[0-9.]+ MiB'
   expect_line dry.log '^  disk +[0-9]+ checkpoints'
 done

@@ -67,6 +67,7 @@ for ranks in 1 2; do
     fail "a trial that diverges ends the tuning: $(<nan.log)"
   expect_line nan$ranks/tune/trials.tsv '^trial-0001.*failed$'
   expect_line nan$ranks/tune/trial-0001/failed.txt 'not finite'
+  [[ -s nan$ranks/tune/trial-0001/report.html ]] || fail "no report of a run that diverged"
   expect_line nan.log '^best of 2: trial-0002'
 done
 
