@@ -31,16 +31,20 @@ def read(path):
     try:
         with open(path, "rb") as file:
             content = DataOnly(file).load()
-    except (OSError, pickle.UnpicklingError, EOFError, UnicodeDecodeError, ValueError, AttributeError, IndexError) as error:
+    except Exception as error:  # pickle promises no end of kinds for a damaged file
         fail(f"{path} cannot be read as a pickled list: {error}")
     if not isinstance(content, (list, tuple)):
         fail(f"{path} holds a {type(content).__name__}, not a list of sessions or a pair of lists of prefixes and targets")
-    if is_pair(content):
-        return sessions_of(path, *content)
-    for number, session in enumerate(content):
-        if not isinstance(session, (list, tuple)) or not all(isinstance(item, (int, str)) for item in session):
+    sessions = sessions_of(path, *content) if is_pair(content) else content
+    for number, session in enumerate(sessions):
+        if not isinstance(session, (list, tuple)) or not all(map(is_item, session)):
             fail(f"{path}: entry {number} is no list of items: {str(session)[:80]}")
-    return [list(session) for session in content]
+    return sessions
+
+
+def is_item(item):
+    """Whether this is an id that a column of a text file can hold."""
+    return isinstance(item, int) or isinstance(item, str) and item and not set(item) & set("\t\r\n")
 
 
 def is_pair(content):
@@ -54,6 +58,8 @@ def sessions_of(path, prefixes, targets):
     """The sessions whose prefixes these are: [a, b] -> c, [a] -> b come from [a, b, c]."""
     sessions, row = [], 0
     while row < len(prefixes):
+        if not prefixes[row]:
+            fail(f"{path}: row {row} has an empty prefix: every target wants an item before it")
         session = [*prefixes[row], targets[row]]
         for cut in range(len(session) - 1, 0, -1):
             if row == len(prefixes) or [*prefixes[row], targets[row]] != session[: cut + 1]:
@@ -82,9 +88,12 @@ def main():
         sys.exit(__doc__.strip())
     train, test = read(sys.argv[1]), read(sys.argv[2])
     out = pathlib.Path(sys.argv[3])
-    out.mkdir(parents=True, exist_ok=True)
-    write(out / "train.tsv", train)
-    write(out / "test.tsv", test)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write(out / "train.tsv", train)
+        write(out / "test.tsv", test)
+    except OSError as error:
+        fail(f"cannot write: {error}")
 
 
 if __name__ == "__main__":

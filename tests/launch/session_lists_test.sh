@@ -25,6 +25,11 @@ save("two.txt", [[1, 2], [3, 4]])
 save("hole.txt", (prefixes[:3] + prefixes[4:], targets[:3] + targets[4:]))
 save("number.txt", 7)
 save("flat.txt", [1, 2, 3])
+save("empty_prefix.txt", ([[1, 2], [1], []], [3, 2, 1]))
+save("tab.txt", [[1, "2\t3"]])
+save("fraction.txt", ([[1]], [2.5]))
+with open("train.txt", "rb") as whole, open("cut.txt", "wb") as cut:
+    cut.write(whole.read()[:40])
 class Code:
     def __reduce__(self):
         return os.system, ("touch was_run",)
@@ -51,7 +56,7 @@ targets=$(($(wc -l <expected.test) - 1 - 20))
 grep -Eq "targets: test +$targets\$" "$LOG" || fail "ingest did not find $targets targets of testing"
 
 refused() { # refused FILE TEXT
-  if "$convert" train.txt "$1" refused >"$LOG" 2>&1; then fail "$1 was taken"; fi
+  if timeout 10 "$convert" train.txt "$1" refused >"$LOG" 2>&1; then fail "$1 was taken"; fi
   expect_text "$2"
   [[ ! -e refused ]] || fail "$1: a folder was made though it was refused"
 }
@@ -60,5 +65,9 @@ refused number.txt "holds a int"
 refused flat.txt "entry 0 is no list of items"
 refused missing.txt "cannot be read"
 refused code.txt "wants to load"
+refused empty_prefix.txt "row 2 has an empty prefix"
+refused tab.txt "entry 0 is no list of items"
+refused fraction.txt "entry 0 is no list of items"
+refused cut.txt "cannot be read"
 [[ ! -e was_run ]] || fail "code in a pickle was run"
 echo ok
