@@ -59,9 +59,12 @@ function(gru4rec_test name)
                                              GRU4REC_BINARY_DIR="${PROJECT_BINARY_DIR}")
   include(GoogleTest)
   string(REPLACE ";" "-" _labels "${ARG_LABELS}")  # gtest_discover_tests can hand on one label only: "asan-tsan"
-  # OMP_NUM_THREADS: ranks as threads would each start a team of their own. Labels come last: an empty list of them vanishes.
+  # OMP_NUM_THREADS: ranks as threads would each start a team of their own. JE_ARROW_MALLOC_CONF: Arrow's allocator starts a
+  # thread when it is loaded, and a child forked beside another thread may wait for ever for a lock of the address sanitizer.
+  # Labels come last: an empty list of them vanishes.
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
-    PROPERTIES TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT OMP_NUM_THREADS=1 LABELS "${_labels}")
+    PROPERTIES TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT OMP_NUM_THREADS=1
+      ENVIRONMENT_MODIFICATION JE_ARROW_MALLOC_CONF=set:background_thread:false LABELS "${_labels}")
   gru4rec_label_targets(${name} ${ARG_LABELS})
 endfunction()
 

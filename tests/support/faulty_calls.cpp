@@ -12,6 +12,8 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <iterator>
 #include <stdexcept>
 #include <string_view>
 
@@ -49,6 +51,15 @@ bool fails(Call call, int fd) {
   return !in_memory && fails(call);
 }
 
+// A child of a process with other threads inherits the locks they hold, and nobody opens them.
+pid_t fork_of_one_thread() {
+  const auto threads = std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
+  if (threads != 1)
+    throw std::runtime_error("a fork beside " + std::to_string(threads - 1) +
+                             " other threads may hang; run this under ctest, whose environment keeps Arrow from starting one");
+  return ::fork();
+}
+
 // Of a child. Throws if it does not end by itself.
 int wait_for(pid_t child) {
   int status = 0;
@@ -83,7 +94,7 @@ void arm(Fault fault, uint64_t nth) {
 uint64_t calls_since_arm() { return g_calls; }
 
 bool killed_at(uint64_t nth, const std::function<void()>& work) {
-  const pid_t child = ::fork();
+  const pid_t child = fork_of_one_thread();
   if (child == 0) {
     arm(Fault::kill, nth);
     try {
@@ -101,7 +112,7 @@ bool killed_at(uint64_t nth, const std::function<void()>& work) {
 }
 
 int exit_with_fault(Fault fault, uint64_t nth, const std::string& wanted_text, const std::function<void()>& work) {
-  const pid_t child = ::fork();
+  const pid_t child = fork_of_one_thread();
   if (child == 0) {
     arm(fault, nth);
     std::exit(run_and_report(wanted_text, work));  // with what HDF5 does at exit

@@ -21,11 +21,13 @@ enum class Fault {
 void arm(Fault fault, uint64_t nth);
 uint64_t calls_since_arm();
 
+// Both throw where this process has other threads (a forked child may then hang) and where the child does not end in 20 s.
+
 // Runs `work` in a child that is killed before its nth call. False if it ended before that; then it must have succeeded.
 bool killed_at(uint64_t nth, const std::function<void()>& work);
 
 // Runs `work` in a child in which calls fail from the nth on. The exit code: 0, that of the error it threw
-// (error.h; its text must say `wanted_text`, else 99), 98 if there are fewer calls. A signal or a hang of 20 s throws.
+// (error.h; its text must say `wanted_text`, else 99), 98 if there are fewer calls. A signal throws.
 int exit_with_fault(Fault fault, uint64_t nth, const std::string& wanted_text, const std::function<void()>& work);
 
 }  // namespace gru4rec::testing
