@@ -7,11 +7,13 @@ usage: tests/docs/pages.py links
 
 Commands are the lines of indented code blocks. tests/docs/commands.tsv says of each how it is tried: in a folder with data and
 a store (fresh), in one that has a trained run too (trained), where the command above it left off (after), or what else runs it.
-Those for two machines (hosts) are run on two hosts made of network namespaces, and so are those with a hostfile: there the
+A reader's own files and values (DATA, SEED, …) are made up as well. Those for two machines (hosts) are run on two hosts made of network namespaces, and so are those with a hostfile: there the
 hosts' own script stands for launch/mpirun.sh and launch/supervise.sh, as it takes the place of ssh. A command that is not in that file, or no longer in a page, is an error. The data are made up, so that all of it takes seconds.
 """
+import gzip
 import os
 import pathlib
+import pickle
 import random
 import re
 import shutil
@@ -22,9 +24,14 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LIST = ROOT / "tests" / "docs" / "commands.tsv"
-HOW = re.compile(r"(fresh|trained|after|hosts|(EndToEnd|StoreDocuments)\.\w+|not run: .+|by hand\b.*|names of your machines)$")
-COMMAND = re.compile(r"(gru4rec|build/|launch/|tests/|cluster/|mpirun|git|cmake|python|perf|sbatch|export|chromium|tensorboard|gdb|"
-                     r"printf|for|echo)\b")
+TEST = re.compile(r"(EndToEnd|Cluster|Fault|Launch|StoreDocuments)\.(\w+)$")
+HOW = re.compile(rf"(fresh|trained|after|hosts|not run: .+|by (hand|\.ci/run)\b.*)$|{TEST.pattern}")
+# What stands in a command for a reader's own; DATA, LISTS and NAME are there as folders of these names and made-up files.
+STANDS_FOR = {" SEED": " 7", " ROW": " --epochs 2"}
+COMMAND = re.compile(r"([A-Z_]+=\S+ )*(gru4rec|\.ci/|build/|launch/|tests/|cluster/|mpirun|git|cmake|python|perf|sbatch|export|"
+                     r"chromium|tensorboard|gdb|printf|for|echo)\b")
+
+STORES = ["gru4rec ingest --config configs/ml-100k.yaml", "gru4rec ingest --config my.yaml"]
 
 
 def prose(page):
@@ -122,14 +129,36 @@ def make_folder(folder, program):
         for user in range(20):
             for i in range(4):
                 print(f"t{user}", "new" if i == 2 else 20 * i + user + 1, 10000 + 100 * user + i, sep="\t", file=file)
+    make_session_data(folder, draw)
     (folder / "my.yaml").write_text("dataset: my\ndata_path: .deps/data\nepochs: 2\nreplicas: 4\n"
                                     "eval_args: {split: {TS: {test: 0.1, valid: 0.1}}}\n")
     (folder / "hosts").write_text("localhost slots=4\n")
     (folder / "sessions.jsonl").write_text('{"session": ["242", "302"]}\n{"session": ["377"]}\n')
 
 
+def make_session_data(folder, draw):
+    """The files of configs/yoochoose.yaml and configs/rsc15-100k.yaml, and session lists, as the pages name them."""
+    (folder / "DATA").mkdir()
+    (folder / "LISTS").mkdir()
+    sessions = [[1 + (7 * session + 3 * i) % 50 for i in range(draw.randrange(3, 9))] for session in range(60)]
+    for data in ["yoochoose1_64", "rsc15_100k"]:
+        for part, first, last in [("train", 0, 50), ("test", 50, 60)]:
+            with gzip.open(folder / "DATA" / f"{data}.{part}.tsv.gz", "wt") as file:
+                print("SessionId", "ItemId", "Time", sep="\t", file=file)
+                for session in range(first, last):
+                    for i, item in enumerate(sessions[session]):
+                        print(session, item, 100 * session + i, sep="\t", file=file)
+    pickled = {"all_train_seq": sessions[:50],
+               "test": ([s[:n] for s in sessions[50:] for n in range(len(s) - 1, 0, -1)],
+                        [s[n] for s in sessions[50:] for n in range(len(s) - 1, 0, -1)])}
+    for name, content in pickled.items():
+        (folder / "LISTS" / f"{name}.txt").write_bytes(pickle.dumps(content))
+
+
 def run(folder, command, **more):
     """What went wrong, or None. `more`: of the environment."""
+    for word, value in STANDS_FOR.items():
+        command = command.replace(word, value)
     environment = dict(os.environ, PATH=f"{folder}/bin:{os.environ['PATH']}", OMP_NUM_THREADS="1",
                        OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     environment.pop("GRU4REC", None)
@@ -146,7 +175,7 @@ def check_commands(program):
         fresh, trained, work = scratch / "fresh", scratch / "trained", scratch / "work"
         fresh.mkdir()
         make_folder(fresh, program)
-        for step in ["gru4rec ingest --config configs/ml-100k.yaml", "gru4rec ingest --config my.yaml"]:
+        for step in [*STORES, "gru4rec ingest --config configs/rsc15-100k.yaml --data_path DATA"]:
             if error := run(fresh, step):
                 return [f"{step}: {error}"]
         shutil.copytree(fresh, trained, symlinks=True)
@@ -178,7 +207,7 @@ def check_commands(program):
         print(f"{tried} of {len(seen)} commands were run here")
     tests = "\n".join(file.read_text() for file in [*ROOT.glob("tests/**/CMakeLists.txt"), *ROOT.glob("tests/unit/*.cpp")])
     for how in set(how_tried.values()):
-        if (match := re.match(r"(EndToEnd|Cluster|StoreDocuments)\.(\w+)$", how)) and match[2] not in tests:
+        if (match := TEST.match(how)) and match[2] not in tests:
             errors.append(f"{LIST.name}: there is no test {how}")
     errors += [f"{LIST.name}: {page} no longer has: {command}" for page, command in how_tried if (page, command) not in seen]
     return errors
@@ -204,7 +233,7 @@ def check_hosts(program):
         folder = pathlib.Path(folder)
         make_folder(folder, program)
         more = {"GRU4REC": str(program), "TESTHOSTS": f"page{os.getpid()}x"}
-        for step in ["gru4rec ingest --config configs/ml-100k.yaml", "gru4rec ingest --config my.yaml"]:
+        for step in STORES:
             if error := run(folder, step):
                 return [f"{step}: {error}"]
         try:
