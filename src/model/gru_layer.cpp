@@ -36,13 +36,13 @@ Tensor forward_steps(const Tensor& input, const std::vector<int64_t>& step_sizes
   int64_t previous_row = 0;
   for (size_t step = 0; step < step_sizes.size(); ++step) {
     const int64_t running = step_sizes[step];
-    Tensor recurrent;
-    if (step > 0) {
-      recurrent = products.narrow(0, 0, running);
-      with_weight(recurrent, states.narrow(0, previous_row, running));
-    }
     if (uses_tensor_kernels(states)) {
       const auto rows = [&](const Tensor& all) { return all.narrow(0, row, running); };
+      Tensor recurrent;
+      if (step > 0) {
+        recurrent = products.narrow(0, 0, running);
+        with_weight(recurrent, states.narrow(0, previous_row, running));
+      }
       tensor_kernels::gru_forward_step({.gates = rows(trace.gates),
                                         .recurrent = recurrent,
                                         .before = step > 0 ? states.narrow(0, previous_row, running) : Tensor(),
@@ -50,11 +50,14 @@ Tensor forward_steps(const Tensor& input, const std::vector<int64_t>& step_sizes
                                         .kept_before = rows(trace.before),
                                         .after = rows(states)});
     } else {
+      float* recurrent = step > 0 ? products.data_ptr<float>() : nullptr;
+      const float* before = step > 0 ? states.const_data_ptr<float>() + previous_row * hidden : nullptr;
+      if (step > 0) with_weight(recurrent, before, running);
       gru_forward_step({.rows = running,
                         .hidden = hidden,
                         .gates = trace.gates.data_ptr<float>() + 3 * row * hidden,
-                        .recurrent = step > 0 ? recurrent.const_data_ptr<float>() : nullptr,
-                        .before = step > 0 ? states.const_data_ptr<float>() + previous_row * hidden : nullptr,
+                        .recurrent = recurrent,
+                        .before = before,
                         .recurrent_n = trace.recurrent_n.data_ptr<float>() + row * hidden,
                         .kept_before = trace.before.data_ptr<float>() + row * hidden,
                         .after = states.data_ptr<float>() + row * hidden});
@@ -94,7 +97,10 @@ GateGradients backward_steps(const Tensor& grad_of_states, const std::vector<int
                                          .carried_rows = carried_rows,
                                          .grad_input = rows(grads.input),
                                          .grad_recurrent = rows(grads.recurrent)});
+      Tensor before = carried.narrow(0, 0, running);
+      if (step > 0) with_weight(before, rows(grads.recurrent), /*add=*/true);
     } else {
+      float* grad_recurrent = grads.recurrent.data_ptr<float>() + 3 * row * hidden;
       gru_backward_step({.rows = running,
                          .hidden = hidden,
                          .gates = trace.gates.const_data_ptr<float>() + 3 * row * hidden,
@@ -104,10 +110,9 @@ GateGradients backward_steps(const Tensor& grad_of_states, const std::vector<int
                          .carried = carried.data_ptr<float>(),
                          .carried_rows = carried_rows,
                          .grad_input = grads.input.data_ptr<float>() + 3 * row * hidden,
-                         .grad_recurrent = grads.recurrent.data_ptr<float>() + 3 * row * hidden});
+                         .grad_recurrent = grad_recurrent});
+      if (step > 0) with_weight(carried.data_ptr<float>(), grad_recurrent, running, /*add=*/true);
     }
-    Tensor before = carried.narrow(0, 0, running);
-    if (step > 0) with_weight(before, grads.recurrent.narrow(0, row, running), /*add=*/true);
   }
   return grads;
 }

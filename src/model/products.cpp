@@ -1,6 +1,7 @@
 #include "gru4rec/model/products.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
 #include <torch/version.h>
 
@@ -33,11 +34,15 @@ void lay_out_right(const Tensor& b, bf16::Value* out) {
 
 int64_t right_values(const Tensor& b) { return bf16::padded(b.size(0)) * bf16::padded(b.size(1)); }
 
+bf16::Values& left_memory() {
+  thread_local bf16::Values memory;
+  return memory;
+}
+
 // `right` [k, n] as lay_out_right left it. With Store::add_transposed out is [n, m].
 void multiply_in_tiles(Tensor& out, const Tensor& a, const bf16::Value* right, int64_t n, bf16::Store store) {
-  thread_local bf16::Values memory;
   const Rows left = rows_of(a);
-  bf16::Value* operand = memory.reserve(bf16::padded(a.size(0)) * bf16::padded(a.size(1)));
+  bf16::Value* operand = left_memory().reserve(bf16::padded(a.size(0)) * bf16::padded(a.size(1)));
   left.transposed ? bf16::left_of_transposed(left.matrix, nullptr, operand) : bf16::left_of(left.matrix, operand);
   Tensor target = out.stride(1) == 1 || out.size(1) <= 1 ? out : out.contiguous();
   bf16::multiply({.left = operand,
@@ -100,6 +105,24 @@ void RepeatedProduct::operator()(Tensor& out, const Tensor& a, bool add) const {
                              add ? bf16::Store::add : bf16::Store::replace);
   if (rounded_) return bf16_product(out, a, b_, add);
   add ? void(out.addmm_(a, b_)) : void(at::mm_out(out, a, b_));
+}
+
+void RepeatedProduct::operator()(float* out, const float* a, int64_t rows, bool add) const {
+  const int64_t k = b_.size(0), n = b_.size(1);
+  if (in_tiles_.defined()) {
+    bf16::Value* left = left_memory().reserve(bf16::padded(rows) * bf16::padded(k));
+    bf16::left_of({a, rows, k, k}, left);
+    return bf16::multiply({.left = left,
+                           .right = in_tiles_.const_data_ptr<bf16::Value>(),
+                           .m = rows,
+                           .n = n,
+                           .k = k,
+                           .out = out,
+                           .stride = n,
+                           .store = add ? bf16::Store::add : bf16::Store::replace});
+  }
+  Tensor product = at::from_blob(out, {rows, n}, at::kFloat);
+  (*this)(product, at::from_blob(const_cast<float*>(a), {rows, k}, at::kFloat), add);
 }
 
 Tensor product(const Tensor& a, const Tensor& b, Precision precision) {

@@ -26,6 +26,8 @@ class RepeatedProduct {
   RepeatedProduct(const at::Tensor& b, Precision precision);
   // out [m, n] = a · b, or += if `add`; a [m, k], rows of both contiguous.
   void operator()(at::Tensor& out, const at::Tensor& a, bool add = false) const;
+  // The same in the memory of the host, without what a tensor costs: a product of few rows takes hardly longer than one.
+  void operator()(float* out, const float* a, int64_t rows, bool add = false) const;
 
  private:
   at::Tensor b_;          // fp32
