@@ -82,7 +82,8 @@ SoftmaxSchedule softmax_schedule(int64_t table_rows, Precision precision) {
 int64_t softmax_buffer_bytes(int64_t table_rows, int64_t embedding_size, Precision precision) {
   const SoftmaxSchedule schedule = softmax_schedule(table_rows, precision);
   const int64_t kept = schedule.stored ? table_rows : kTileRows, width = precision == Precision::bf16 ? 2 : 4;
-  return schedule.chunk_rows * (width * kept + 8 * embedding_size);
+  const int64_t products = 1 + (schedule.stored && precision == Precision::bf16 ? block_count(table_rows) : 0);
+  return schedule.chunk_rows * (width * kept + 4 * (1 + products) * embedding_size);
 }
 
 SoftmaxOwner::SoftmaxOwner(const Tensor& table, BlockRange blocks, const SoftmaxOptions& options, size_t number)
@@ -117,26 +118,37 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
   labels_ = labels;
   products_ = tile_products(queries, options_.precision);
   tile_max_.clear();
+  item_products_.clear();
   size_t number = 0;
   std::vector<BlockStatistics> blocks;
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
     std::vector<BlockStatistics> tiles;
     for (const RowRange& tile : tiles_of(block)) {
       const Tensor near = tiles.empty() ? Tensor() : tiles.back().max;
-      tiles.push_back(products_->exponentials(items(tile), labels, tile.first, near, kept(number++, tile)));
-      if (options_.schedule.stored) tile_max_.push_back(tiles.back().max);
+      const Tensor exponentials = kept(number++, tile);
+      tiles.push_back(products_->exponentials(items(tile), labels, tile.first, near, exponentials));
+      if (!options_.schedule.stored) continue;
+      tile_max_.push_back(tiles.back().max);
+      if (!multiplies_early()) continue;
+      const bool same = tiles.back().max.is_same(near);
+      if (!same) item_products_.push_back(at::empty_like(queries));
+      products_->multiply_items(items(tile), exponentials, same, item_products_.back());
     }
     blocks.push_back(combined(tiles));
   }
   return blocks;
 }
 
+bool SoftmaxOwner::multiplies_early() const { return options_.schedule.stored && products_->shares_maxima(); }
+
 // The gradient of the scores is diag(factor) · exp(score - max) - diag(weights) · one-hot(label). The one-hot part goes to
 // single rows, in fp32. Tiles with one maximum have one factor, which their products with the items get together.
 std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table,
                                            const RowsDone& done) {
   std::vector<Tensor> grad_queries;
-  Tensor product = at::empty_like(queries_);
+  const bool early = multiplies_early();
+  Tensor product = early ? Tensor() : at::empty_like(queries_);
+  auto next_product = item_products_.begin();
   size_t number = 0;
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
     Tensor grad_query = at::zeros_like(queries_), max, factor;
@@ -151,9 +163,11 @@ std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tens
       if (!same) {
         if (factor.defined()) add_product();
         factor = (max - log_sum_exp).exp_().mul_(weights);
+        if (early) product = *next_product++;
       }
-      products_->gradients(items(tile), exponentials, factor, same, product,
-                           grad_table.defined() ? grad_table.narrow(0, tile.first, tile.size()) : Tensor());
+      if (!early) products_->multiply_items(items(tile), exponentials, same, product);
+      if (grad_table.defined())
+        products_->add_item_gradients(exponentials, factor, same, grad_table.narrow(0, tile.first, tile.size()));
     }
     add_product();
     TargetGradients{queries_, table_, labels_, weights, rows_of(block)}.subtract(grad_query, grad_table);

@@ -64,13 +64,12 @@ class Fp32Products : public TensorProducts {
  public:
   explicit Fp32Products(const Tensor& queries) : TensorProducts(queries), scaled_(at::empty_like(queries)) {}
 
-  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, bool same_factor, Tensor& product,
-                 Tensor grad_items) override {
-    const Tensor exponentials = matrix(kept, items);
-    same_factor ? product.addmm_(exponentials, items) : at::mm_out(product, exponentials, items);
-    if (!grad_items.defined()) return;
+  void multiply_items(const Tensor& items, const Tensor& kept, bool add, Tensor& product) override {
+    add ? product.addmm_(matrix(kept, items), items) : at::mm_out(product, matrix(kept, items), items);
+  }
+  void add_item_gradients(const Tensor& kept, const Tensor& factor, bool same_factor, Tensor grad_items) override {
     if (!same_factor) at::mul_out(scaled_, queries_, factor.unsqueeze(1));
-    grad_items.addmm_(exponentials.t(), scaled_);
+    grad_items.addmm_(matrix(kept, grad_items).t(), scaled_);
   }
 
  private:
@@ -85,11 +84,11 @@ class RoundedProducts : public TensorProducts {
   explicit RoundedProducts(const Tensor& queries) : TensorProducts(queries) {}
   at::ScalarType kept_type() const override { return at::kBFloat16; }
 
-  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, bool same_factor, Tensor& product,
-                 Tensor grad_items) override {
-    const Tensor exponentials = matrix(kept, items);
-    bf16_product(product, exponentials, items, /*add=*/same_factor);
-    if (grad_items.defined()) bf16_product(grad_items, exponentials.t(), at::mul(queries_, factor.unsqueeze(1)), /*add=*/true);
+  void multiply_items(const Tensor& items, const Tensor& kept, bool add, Tensor& product) override {
+    bf16_product(product, matrix(kept, items), items, add);
+  }
+  void add_item_gradients(const Tensor& kept, const Tensor& factor, bool, Tensor grad_items) override {
+    bf16_product(grad_items, matrix(kept, grad_items).t(), at::mul(queries_, factor.unsqueeze(1)), /*add=*/true);
   }
 
  private:
@@ -130,28 +129,31 @@ class Bf16TileProducts : public TileProducts {
     return statistics;
   }
 
-  void gradients(const Tensor& items, const Tensor& kept, const Tensor& factor, bool same_factor, Tensor& product,
-                 Tensor grad_items) override {
+  bool shares_maxima() const override { return true; }
+
+  void multiply_items(const Tensor& items, const Tensor& kept, bool add, Tensor& product) override {
     Memory& operands = memory();
-    const bf16::Value* exponentials = kept.const_data_ptr<bf16::Value>();
     bf16::Value* right = operands.items.reserve(bf16::padded(items.size(0)) * bf16::padded(size()));
     bf16::right_of(matrix(items), right);
-    bf16::multiply({.left = exponentials,
+    bf16::multiply({.left = kept.const_data_ptr<bf16::Value>(),
                     .right = right,
                     .m = rows(),
                     .n = size(),
                     .k = items.size(0),
                     .out = product.data_ptr<float>(),
                     .stride = size(),
-                    .store = same_factor ? bf16::Store::add : bf16::Store::replace});
-    if (!grad_items.defined()) return;
+                    .store = add ? bf16::Store::add : bf16::Store::replace});
+  }
+
+  void add_item_gradients(const Tensor& kept, const Tensor& factor, bool same_factor, Tensor grad_items) override {
+    Memory& operands = memory();
     if (!same_factor)
       bf16::left_of_transposed(matrix(queries_), factor.const_data_ptr<float>(),
                                operands.scaled.reserve(bf16::padded(rows()) * bf16::padded(size())));
     bf16::add_item_gradients({.queries = operands.scaled.values(),
-                              .kept = exponentials,
+                              .kept = kept.const_data_ptr<bf16::Value>(),
                               .rows = rows(),
-                              .columns = items.size(0),
+                              .columns = grad_items.size(0),
                               .depth = size(),
                               .out = grad_items.data_ptr<float>(),
                               .stride = grad_items.stride(0)});

@@ -22,11 +22,14 @@ class TileProducts {
   // it in the block, undefined for the first: it may be taken, and then the very same tensor is the statistics' maximum.
   virtual BlockStatistics exponentials(const at::Tensor& items, const at::Tensor& labels, int64_t first_item,
                                        const at::Tensor& near, const at::Tensor& kept) = 0;
-  // Where the gradient of the scores is G = diag(factor) · exponentials, with factor [rows]: `product` [rows, E] = exponentials
-  // · items, or += where the factor is that of the call before; adds Gᵀ · queries to grad_items [tile, E] (undefined: not
-  // wanted).
-  virtual void gradients(const at::Tensor& items, const at::Tensor& kept, const at::Tensor& factor, bool same_factor,
-                         at::Tensor& product, at::Tensor grad_items) = 0;
+  // Whether tiles often have the maximum of the one before them.
+  virtual bool shares_maxima() const { return false; }
+  // product [rows, E] = exponentials · items, or += if `add`.
+  virtual void multiply_items(const at::Tensor& items, const at::Tensor& kept, bool add, at::Tensor& product) = 0;
+  // Adds Gᵀ · queries to grad_items [tile, E], where the gradient of the scores is G = diag(factor) · exponentials, with factor
+  // [rows]. `same_factor`: as in the call before.
+  virtual void add_item_gradients(const at::Tensor& kept, const at::Tensor& factor, bool same_factor,
+                                  at::Tensor grad_items) = 0;
 
  protected:
   explicit TileProducts(const at::Tensor& queries) : queries_(queries) {}

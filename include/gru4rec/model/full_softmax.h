@@ -71,6 +71,7 @@ class SoftmaxOwner {
  private:
   RowRange rows_of(int64_t block) const;
   std::vector<RowRange> tiles_of(int64_t block) const;
+  bool multiplies_early() const;
   at::Tensor items(const RowRange& tile) const { return table_.narrow(0, tile.first, tile.size()); }
   at::Tensor kept(size_t number, const RowRange& tile) const;  // where the exponentials of the owner's tile `number` are
 
@@ -82,6 +83,8 @@ class SoftmaxOwner {
   at::Tensor queries_, labels_;
   std::shared_ptr<TileProducts> products_;  // of queries_
   std::vector<at::Tensor> tile_max_;        // [rows], by owned tile, of stored exponentials
+  // [rows, E] of stored exponentials, by the tiles that share a maximum: exponentials · items, made while a tile is in cache.
+  std::vector<at::Tensor> item_products_;
 };
 
 // (max, sum of exp, target) of several parts of the catalogue together, added in their order.
