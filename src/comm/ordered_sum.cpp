@@ -65,12 +65,20 @@ OrderedSum::OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length
       rank_(rank),
       own_(layout.replicas_of(rank)),
       length_(length),
-      stride_(round_up(length)),
       merges_(merges_after(layout.replicas(), own_.first, own_.last)),
       buffers_(sum_buffers(layout.replicas(), own_.first, own_.last)),
-      pool_(allocate(static_cast<std::size_t>(buffers_) * stride_)),
       next_(own_.first) {
   if (layout_.ranks() > 1) plan_exchange();
+  reserve(length);
+}
+
+void OrderedSum::reserve(std::size_t length) {
+  stride_ = round_up(length);
+  pool_.reset();  // before the new one, not beside it
+  inbox_.reset();
+  pool_ = allocate(static_cast<std::size_t>(buffers_) * stride_);
+  const std::size_t ranks = static_cast<std::size_t>(layout_.ranks()), others = partials_.size() - own_partials_;
+  if (ranks > 1) inbox_ = allocate(others * ((stride_ / kLine + ranks - 1) / ranks * kLine));  // of any length
 }
 
 // Slices are whole lines of 64 bytes from where the part begins, dealt as evenly as whole lines allow; the last one ends with
@@ -84,16 +92,13 @@ OrderedSum::Slice OrderedSum::slice_of(Part part, int rank) const {
 }
 
 void OrderedSum::plan_exchange() {
-  int others = 0;
   for (int rank = 0; rank < layout_.ranks(); ++rank) {
     const auto block = layout_.replicas_of(rank);
     for (const TreeNode node : maximal_subtrees(layout_.replicas(), block.first, block.last)) {
       partials_.push_back({node, rank, nullptr});
-      ++(rank == rank_ ? own_partials_ : others);
+      if (rank == rank_) ++own_partials_;
     }
   }
-  const std::size_t ranks = static_cast<std::size_t>(layout_.ranks());
-  inbox_ = allocate(static_cast<std::size_t>(others) * ((stride_ / kLine + ranks - 1) / ranks * kLine));  // of any length
   plan_additions({0, layout_.replicas()});
 }
 
@@ -116,7 +121,7 @@ void OrderedSum::place_slices(Part part) {
 void OrderedSum::set_length(std::size_t length) {
   if (open_ || (next_ != own_.first && next_ != own_.last))
     throw BugError("OrderedSum::set_length on rank {} in the middle of a step, before replica {} is added", rank_, next_);
-  if (length > stride_) throw BugError("OrderedSum::set_length({}): there is memory for {} floats", length, stride_);
+  if (length > stride_) reserve(length + length / kSlack);
   length_ = length;
 }
 
@@ -212,7 +217,7 @@ void OrderedSum::exchange_slices(Communicator& comm, Part part) {
   for (int peer = 0; peer < layout_.ranks(); ++peer) {
     if (peer == rank_) continue;
     const Slice theirs = slice_of(part, peer);
-    for (int own = 0; own < own_partials_; ++own)
+    for (int own = 0; own < static_cast<int>(own_partials_); ++own)
       out.push_back({peer, std::as_bytes(buffer(own).subspan(theirs.offset, theirs.count))});
   }
   for (const Partial& partial : partials_)

@@ -23,6 +23,19 @@ constexpr uint64_t kFloat = sizeof(float);
 constexpr uint64_t kWindowEvents = PlanOptions{}.block_events * PlanOptions{}.window_blocks;
 constexpr uint64_t kSegmentBytes = sizeof(Segment) + 2 * sizeof(uint32_t);  // with its place in the order and its batch
 
+// Of a gradient, at most. `targets`: of a step.
+int64_t gradient_length(const Options& options, const ParameterLayout& layout, int64_t targets) {
+  if (options.freeze_item_embeddings || !layout.reads_few_rows(options.train_batch_size))
+    return layout.gradient_floats(options.freeze_item_embeddings);
+  const bool sampled = options.loss_type != LossType::ce && options.loss_type != LossType::cosine_embedding;
+  int64_t rows = targets;
+  if (sampled)  // the targets themselves and the negatives
+    rows +=
+        targets + (options.loss_type == LossType::bpr ? targets * options.train_neg_sample_args.sample_num : options.n_sample);
+  const int64_t part = layout.floats_of_rows(std::min(rows, layout.table().shape[0]));
+  return layout.dense_floats() + part + (sampled && options.teacher.empty() ? part : layout.table_floats());
+}
+
 std::string mebibytes(uint64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
 
 }  // namespace
@@ -32,7 +45,8 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   const ParameterLayout layout(shape);
   const ReplicaLayout replicas(static_cast<int>(start.replicas), world);
   const auto own = replicas.replicas_of(rank);
-  const auto length = static_cast<uint64_t>(layout.gradient_floats(options.freeze_item_embeddings));
+  const uint64_t share = (options.train_batch_size + start.replicas - 1) / start.replicas + options.MAX_ITEM_LIST_LENGTH;
+  const auto length = static_cast<uint64_t>(gradient_length(options, layout, static_cast<int64_t>(share) * start.replicas));
   uint64_t partials = 0;
   for (int other = 0; other < world; ++other) {
     const auto block = replicas.replicas_of(other);
@@ -42,7 +56,6 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   estimate.parameters = (options.ema_decay > 0 ? 4 : 3) * static_cast<uint64_t>(layout.parameter_floats()) * kFloat;
   estimate.gradients =
       (sum_buffers(static_cast<int>(start.replicas), own.first, own.last) * length + partials * length / world) * kFloat;
-  const uint64_t share = (options.train_batch_size + start.replicas - 1) / start.replicas + options.MAX_ITEM_LIST_LENGTH;
   // Embedded inputs, mask and their gradient; per layer gates, their two gradients, three states; queries and their gradient.
   estimate.activations = share * kFloat * (4 * options.embedding_size + options.num_layers * 14 * options.hidden_size);
   // Of a step, and of an evaluation.
@@ -80,8 +93,8 @@ void print_estimate(const Options& options, const RunStart& start, const Store& 
   line("epoch", fmt::format("{} steps, {} targets at {:.0f} a second: {}", pace.steps, pace.targets, pace.targets_per_second,
                             time(steps)));
   if (evaluation > 0)
-    line("evaluation", fmt::format("{} targets at {:.0f} a second: {}", pace.valid_targets, pace.evaluated_per_second,
-                                   time(evaluation)));
+    line("evaluation",
+         fmt::format("{} targets at {:.0f} a second: {}", pace.valid_targets, pace.evaluated_per_second, time(evaluation)));
   line("training",
        fmt::format(
            "{} epoch(s) to go at most: {}{}", epochs, time(all),

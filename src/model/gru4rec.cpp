@@ -204,13 +204,13 @@ Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::ve
 }
 
 LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient, const OutputLoss* loss_of,
-                                  const RowSet* rows) {
+                                  const GradientRows& rows) {
   return forward_backward(batch, key, at::from_blob(gradient.data(), {static_cast<int64_t>(gradient.size())}, at::kFloat),
                           loss_of, rows);
 }
 
 LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, const Tensor& gradient, const OutputLoss* loss_of,
-                                  const RowSet* rows, const RowsDone& done) {
+                                  const GradientRows& rows, const RowsDone& done) {
   if (batch.targets() == 0) return {};
   const Tensor flat = working_copy();
   const bool elsewhere = computes_apart() && gradient.is_cpu();
@@ -223,7 +223,7 @@ LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, const 
 }
 
 double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const Tensor& flat,
-                             const Tensor& gradient, const RowSet* rows, const RowsDone& done) const {
+                             const Tensor& gradient, const GradientRows& rows, const RowsDone& done) const {
   Tensor embedded = embed(batch, flat);
   probe("item_embedding", embedded);
   Tensor mask;
@@ -240,8 +240,8 @@ double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const Outpu
   }
   const Tensor queries = encode(batch, embedded, weights, state_masks(batch, key), precision_);
 
-  const SoftmaxLoss loss = output_loss(loss_of, queries.detach(), flat, batch, key, gradient, rows, done);
-  if (done && !table_is_constant(gradient)) done(rows ? rows->size() : shape_.table_rows());
+  const SoftmaxLoss loss = output_loss(loss_of, queries.detach(), flat, batch, key, gradient, rows.output, done);
+  if (done && !table_is_constant(gradient)) done(rows.output ? rows.output->size() : shape_.table_rows());
   probe("loss.grad_queries", loss.grad_queries);
 
   queries.backward(loss.grad_queries);
@@ -249,10 +249,10 @@ double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const Outpu
   Tensor embedded_grad = embedded.grad();
   if (mask.defined()) embedded_grad = embedded_grad.mul(mask);
   probe("item_embedding.grad", embedded_grad);
-  const int64_t offset = rows ? layout_.dense_floats() + layout_.floats_of_rows(rows->size()) : layout_.table_input_gradient();
-  Tensor table_grad = rows_of(gradient, offset, layout_.table(), rows);
+  Tensor table_grad = rows_of(gradient, layout_.table_input_gradient(rows), layout_.table(), rows.input);
   std::vector<int64_t> places = batch.items;
-  if (rows) std::transform(places.begin(), places.end(), places.begin(), [&](int64_t id) { return rows->place_of(id); });
+  if (rows.input)
+    std::transform(places.begin(), places.end(), places.begin(), [&](int64_t id) { return rows.input->place_of(id); });
   add_rows(embedded_grad, uploaded(int64_tensor(places), device_), table_grad);
   return loss.sum;
 }

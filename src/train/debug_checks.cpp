@@ -35,7 +35,8 @@ TensorWatch::~TensorWatch() {
   torch::autograd::AnomalyMode::set_enabled(false);
 }
 
-void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, const RowSet* rows, int64_t count, int64_t step) {
+void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, const GradientRows& rows, int64_t count,
+                 int64_t step) {
   const double scale = 1.0 / static_cast<double>(count);
   fmt::print(stderr, "step {}: {} targets\n", step, count);
   for (const ParameterInfo& info : model.layout().parameters()) {

@@ -67,8 +67,8 @@ double gradient_norm(std::span<const float> gradient, double scale, double p) {
   return norm.value();
 }
 
-double gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* rows, bool frozen_table,
-                     double scale, double p) {
+double gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const GradientRows& rows,
+                     bool frozen_table, double scale, double p) {
   Norm norm(scale, p);
   const auto dense = static_cast<size_t>(layout.dense_floats());
   norm.add(0, gradient_sum.data(), nullptr, dense);
@@ -76,18 +76,18 @@ double gradient_norm(const ParameterLayout& layout, std::span<const float> gradi
   return norm.value();
 }
 
-double table_gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* rows, double scale,
-                           double p) {
+double table_gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const GradientRows& rows,
+                           double scale, double p) {
   Norm norm(scale, p);
   add_table(norm, 0, layout, TableGradient(layout, gradient_sum, rows));
   return norm.value();
 }
 
-TableGradient::TableGradient(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* row_set)
+TableGradient::TableGradient(const ParameterLayout& layout, std::span<const float> gradient_sum, const GradientRows& of_rows)
     : output(gradient_sum.data() + layout.table_output_gradient()),
-      input(output + (row_set ? layout.floats_of_rows(row_set->size()) : layout.table_floats())),
+      input(gradient_sum.data() + layout.table_input_gradient(of_rows)),
       row_floats(layout.table().shape[1]),
-      rows(row_set) {}
+      rows(of_rows) {}
 
 Optimizer::Optimizer(const ParameterLayout& layout, const OptimizerOptions& options)
     : layout_(layout), options_(options), first_(layout.parameter_floats()), second_(layout.parameter_floats()) {}
@@ -114,7 +114,7 @@ UpdateRule Optimizer::rule_of(int64_t count, int64_t step, double rate_factor) c
 }
 
 void Optimizer::step(std::span<float> parameters, std::span<const float> gradient_sum, int64_t count, int64_t step,
-                     double rate_factor, const RowSet* rows, std::span<float> average) {
+                     double rate_factor, const GradientRows& rows, std::span<float> average) {
   constexpr int64_t kFloatsOfAThread = 65536;
   static const UpdateKernels kernels = update_kernels().front();
   UpdateRule rule = rule_of(count, step, rate_factor);

@@ -217,6 +217,12 @@ RunStart look_for_start(const Options& options, const StoreInfo& store) {
   return {info.replicas, found->step, options_of(info, file.string()).precision, info.data_digest != store.data_digest};
 }
 
+// Of the gradient's memory; where that of the table is by rows, it grows to what they want.
+int64_t first_length(const ParameterLayout& layout, const Options& options) {
+  const bool by_rows = !options.freeze_item_embeddings && layout.reads_few_rows(options.train_batch_size);
+  return by_rows ? layout.dense_floats() : layout.gradient_floats(options.freeze_item_embeddings);
+}
+
 }  // namespace
 
 ModelShape shape_of(const Options& options, const StoreInfo& store) {
@@ -258,7 +264,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
       rows_(model_.layout().table().shape[0]),
       sum_device_(comm.carries_device_memory() ? model_.device() : at::Device(at::kCPU)),
       sum_memory_(sum_device_.is_cpu() ? nullptr : std::make_unique<DeviceMemory>(sum_device_)),
-      gradient_(layout_, comm.rank(), static_cast<size_t>(model_.layout().gradient_floats(options_.freeze_item_embeddings)),
+      gradient_(layout_, comm.rank(), static_cast<size_t>(first_length(model_.layout(), options_)),
                 sum_memory_ ? *sum_memory_ : host_memory()),
       valid_(store, Split::valid, evaluator_options(options_)),
       early_stopping_{options_.stopping_step, options_.metric_decimal_place},
@@ -276,7 +282,10 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
         options_.store);
   if (comm.rank() == 0) catalogue_ = std::make_shared<Catalogue>(catalogue_of(store, options_));
   loss_ = loss_for(options_, store);
-  by_rows_ = loss_->of_few_rows() && !options_.freeze_item_embeddings && options_.teacher.empty();
+  if (!options_.freeze_item_embeddings) {
+    output_by_rows_ = loss_->of_few_rows() && options_.teacher.empty();
+    input_by_rows_ = output_by_rows_ || model_.layout().reads_few_rows(options_.train_batch_size);
+  }
   model_.set_loss(loss_);
   model_.set_precision(options_.precision);
   if (options_.ema_decay > 0) average_ = std::make_unique<Gru4Rec>(model_.shape(), model_.device());
@@ -384,13 +393,13 @@ StepReport Trainer::run_replicas() {
   const StepKey key{options_.seed, state_.epoch, state_.step};
   try {
     for (int replica : layout_.replicas_of(comm_.rank())) shares.push_back(share_of(replica));
-    if (by_rows_) name_rows(shares, key);
+    if (input_by_rows_) name_rows(shares, key);
   } catch (const std::exception& error) {
     report.error = error.what();
     report.error_code = exit_code_of(error);
     failed = true;
   }
-  if (by_rows_) agree_on_rows();  // with an error too: the others wait for it
+  if (input_by_rows_) agree_on_rows();  // with an error too: the others wait for it
   if (failed) return report;
   clock_.enter(Phase::compute);
   try {
@@ -445,7 +454,7 @@ std::string Trainer::why_no_overlap() const {
 // Where the first `rows` rows of the output layer's gradient of the table end in a gradient.
 int64_t Trainer::end_of_output(int64_t rows) const {
   const ParameterLayout& layout = model_.layout();
-  const bool all = rows == gradient_rows();
+  const bool all = rows == output_rows();
   return layout.table_output_gradient() + (all ? layout.floats_of_rows(rows) : rows * layout.table().shape[1]);
 }
 
@@ -453,7 +462,7 @@ int64_t Trainer::end_of_output(int64_t rows) const {
 // gradient of the last replica as far as it goes; undefined if that has ended.
 void Trainer::send_output(int64_t rows, const at::Tensor& open) {
   while (sent_rows_ < rows) {
-    const int64_t next = std::min(sent_rows_ + kTableBlockRows, gradient_rows());
+    const int64_t next = std::min(sent_rows_ + kTableBlockRows, output_rows());
     if (next > rows) return;
     const int64_t first = end_of_output(sent_rows_), last = end_of_output(next);
     if (open.defined()) {
@@ -466,9 +475,9 @@ void Trainer::send_output(int64_t rows, const at::Tensor& open) {
 }
 
 void Trainer::send_rest() {
-  send_output(gradient_rows(), {});
+  send_output(output_rows(), {});
   sums_->send(0, static_cast<size_t>(model_.layout().dense_floats()));
-  sums_->send(static_cast<size_t>(end_of_output(gradient_rows())), gradient_.length());
+  sums_->send(static_cast<size_t>(end_of_output(output_rows())), gradient_.length());
 }
 
 // Of a replica's gradient; what was sent of it is a sum of several by now, and was looked at before.
@@ -504,7 +513,7 @@ void Trainer::name_rows(const std::vector<Share>& shares, const StepKey& key) {
   for (const Share& share : shares) {
     if (share.batch.targets() == 0) continue;
     rows_.add(share.batch.items);
-    loss_->name_rows(share.batch, key, rows_);
+    if (output_by_rows_) loss_->name_rows(share.batch, key, rows_);
   }
 }
 
@@ -519,7 +528,7 @@ void Trainer::agree_on_rows() {
     rows_.add(all_ids_);
   }
   rows_.close();
-  gradient_.set_length(static_cast<size_t>(model_.layout().gradient_floats_by_rows(rows_.size())));
+  gradient_.set_length(static_cast<size_t>(model_.layout().gradient_floats_by_rows(rows())));
   comm_.progress().report(state_.step, "forward and backward");
 }
 

@@ -45,8 +45,8 @@ class Job:
 
 
 def parts_of(job, machine, ranks, layout):
-    """Seconds of a step by what they go to. layout: `ours`; `rows`, where the gradient of the inputs travels as the rows that were
-    read; `sharded`, where each rank has a part of the table and of its moments."""
+    """Seconds of a step by what they go to. layout: `ours`, or `sharded`, where each rank has a part of the table and of its
+    moments."""
     softmax = 6 * job.targets * job.table / machine.softmax
     encoder = 6 * job.targets * job.encoder_parameters / machine.encoder
     owned = job.table / ranks if layout == "sharded" else job.table
@@ -54,15 +54,19 @@ def parts_of(job, machine, ranks, layout):
     parts = {name: seconds / machine.cores for name, seconds in parts.items()}
     if ranks == 1:
         return parts | {"sum": 0.0}
-    # The gradient of the output layer and that of the inputs are summed apart, and added by the optimizer.
-    rows = min(job.targets * ranks, job.items) * job.embedding
-    summed = {"ours": 2 * job.table, "rows": job.table + rows, "sharded": 0}[layout] + job.encoder_parameters
+    # The gradient of the output layer and that of the inputs are summed apart, and added by the optimizer; the latter by the rows
+    # that were read, each once at most, where they are few (ParameterLayout::reads_few_rows).
+    read = job.targets * ranks
+    rows = read if job.items > 2 * read else job.items
+    summed = (0 if layout == "sharded" else job.table + rows * job.embedding) + job.encoder_parameters
     others = (ranks - 1) / ranks
     sent = 2 * 4 * summed * others  # partial sums to the owners of their slices, and the slices to everybody
     if layout == "sharded":
         # Queries to every owner and their gradients back; item vectors of the inputs and their gradients; three numbers a target.
         sent += 4 * (ranks - 1) * job.targets * (2 * job.embedding + 3) + 2 * 4 * job.targets * job.embedding
     adding = summed * others / machine.adding / machine.cores
+    if layout == "ours" and rows < job.items:  # their ids, before the step
+        sent += 8 * (ranks - 1) * job.targets
     return parts | {"sum": sent / machine.link + adding + 2 * (ranks - 1) * machine.latency}
 
 
@@ -115,7 +119,7 @@ def main():
         job = Job(a.items, a.embedding_size, a.hidden_size, a.targets)
         print_table(job, machine, ranks, ["ours"], a.overlap, "Step")
         return
-    layouts = ["ours", "rows", "sharded"]
+    layouts = ["ours", "sharded"]
     print_table(Job(20_000, 128, 128, a.targets), machine, ranks, layouts, a.overlap, "Forecast")
     print_table(Job(1_000_000, 64, 128, a.targets), machine, ranks, layouts, a.overlap, "Forecast")
 

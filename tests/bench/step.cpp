@@ -84,12 +84,17 @@ void step(benchmark::State& state, const Shape& shape) {
   model.set_loss(make_loss({.precision = precision()}, {}));
   model.set_precision(precision());
   Optimizer optimizer(model.layout(), {});
-  std::vector<float> gradient(model.layout().gradient_floats());
+  RowSet inputs(model.layout().table().shape[0]);
+  const GradientRows rows{nullptr, model.layout().reads_few_rows(shape.targets) ? &inputs : nullptr};
+  std::vector<float> gradient;
   int64_t steps = 0;
   for (auto _ : state) {
-    std::fill(gradient.begin(), gradient.end(), 0.0f);
-    const LossSum loss = model.forward_backward(batch, {1, 0, steps}, gradient);
-    optimizer.step(model.parameters(), gradient, loss.count, ++steps);
+    inputs.clear();
+    inputs.add(batch.items);
+    inputs.close();
+    gradient.assign(static_cast<size_t>(model.layout().gradient_floats_by_rows(rows)), 0.0f);
+    const LossSum loss = model.forward_backward(batch, {1, 0, steps}, gradient, nullptr, rows);
+    optimizer.step(model.parameters(), gradient, loss.count, ++steps, 1.0, rows);
   }
   count_targets(state, shape);
 }

@@ -127,8 +127,12 @@ inline void ordered_sum_equals_the_reference_tree(Communicator& comm, int replic
   const ReplicaLayout layout(replicas, comm.size());
   OrderedSum sum(layout, comm.rank(), length);
   const std::size_t whole = length;
-  for (int step = 0; step < 4; ++step) {  // the buffers are used again, for shorter sums as well
-    length = step == 0 ? whole : step == 1 ? whole / 2 : step == 2 ? std::min<std::size_t>(whole, 5) : whole;
+  for (int step = 0; step < 5; ++step) {  // the buffers are used again, for shorter sums as well, and grow
+    length = step == 0   ? whole
+             : step == 1 ? whole / 2
+             : step == 2 ? std::min<std::size_t>(whole, 5)
+             : step == 3 ? whole
+                         : 3 * whole + 7;
     sum.set_length(length);
     for (const int replica : layout.replicas_of(comm.rank())) {
       const std::span<float> gradient = sum.begin(replica);

@@ -40,7 +40,10 @@ struct State {
 
 std::vector<float> copied(std::span<const float> values) { return {values.begin(), values.end()}; }
 
-State train(const Case& c, bool by_rows, int64_t steps = 5) {
+// What a gradient has of the table.
+enum class Rows { all, few_of_inputs, few };
+
+State train(const Case& c, Rows which, int64_t steps = 5) {
   Gru4Rec model({.catalogue = kCatalogue,
                  .embedding_size = 5,
                  .hidden_size = 7,
@@ -70,13 +73,13 @@ State train(const Case& c, bool by_rows, int64_t steps = 5) {
     const StepKey key{5, 0, step};
     rows.clear();
     rows.add(batch.items);
-    loss->name_rows(batch, key, rows);
+    if (loss->of_few_rows()) loss->name_rows(batch, key, rows);
     rows.close();
     for (const int64_t id : rows.ids()) touched[static_cast<size_t>(id)] = true;
     const ParameterLayout& layout = model.layout();
-    const int64_t floats = by_rows ? layout.gradient_floats_by_rows(rows.size()) : layout.gradient_floats();
-    gradient.assign(static_cast<size_t>(floats), 0.0f);
-    const RowSet* some = by_rows ? &rows : nullptr;
+    const GradientRows some{which == Rows::few ? &rows : nullptr, which == Rows::all ? nullptr : &rows};
+    gradient.assign(static_cast<size_t>(layout.gradient_floats_by_rows(some)), 0.0f);
+    EXPECT_TRUE(which != Rows::all || gradient.size() == static_cast<size_t>(layout.gradient_floats()));
     const LossSum sum = model.forward_backward(batch, key, gradient, nullptr, some);
     optimizer.step(model.parameters(), gradient, sum.count, step + 1, 1.0, some, state.average);
   }
@@ -94,33 +97,46 @@ TEST(RowGradient, HasTheBitsOfTheWholeTablesWithEveryLossScoreAndLearner) {
     for (const bool cosine : {false, true})
       for (const Learner learner : {Learner::adam, Learner::adamw, Learner::adagrad, Learner::rmsprop, Learner::sgd}) {
         const Case c{loss, cosine || loss == LossType::cosine_ranking, learner};
-        const State whole = train(c, false);
+        const State whole = train(c, Rows::all);
         EXPECT_GT(whole.untouched.size(), 50u);
-        EXPECT_TRUE(train(c, true) == whole)
-            << "loss " << static_cast<int>(loss) << " cosine " << cosine << " learner " << static_cast<int>(learner);
+        for (const Rows rows : {Rows::few, Rows::few_of_inputs})
+          EXPECT_TRUE(train(c, rows) == whole)
+              << "loss " << static_cast<int>(loss) << " cosine " << cosine << " learner " << static_cast<int>(learner);
       }
+}
+
+TEST(RowGradient, OfTheInputsAloneHasTheBitsOfTheWholeTablesUnderTheFullSoftmax) {
+  for (const bool cosine : {false, true})
+    for (const Learner learner : {Learner::adam, Learner::adamw, Learner::adagrad, Learner::rmsprop, Learner::sgd,
+                                  Learner::sparse_adam}) {  // under which every row has a gradient here
+      const Case c{LossType::ce, cosine, learner, 2.0};
+      EXPECT_TRUE(train(c, Rows::few_of_inputs) == train(c, Rows::all)) << cosine << " learner " << static_cast<int>(learner);
+    }
 }
 
 TEST(RowGradient, HasTheNormOfTheWholeTablesBitForBit) {
   for (const double p : {1.0, 2.0, 3.0, std::numeric_limits<double>::infinity()}) {
     const Case c{LossType::bpr_max, false, Learner::adam, p};
-    const State whole = train(c, false);
+    const State whole = train(c, Rows::all);
     EXPECT_GT(whole.norm, 0);
-    EXPECT_TRUE(train(c, true) == whole) << p;
+    EXPECT_TRUE(train(c, Rows::few) == whole) << p;
+    EXPECT_TRUE(train(c, Rows::few_of_inputs) == whole) << p;
   }
 }
 
 TEST(RowGradient, ByTensorOperationsHasTheBitsOfTheWholeTables) {
   const TensorKernelsScope scope;
   const Case c{LossType::sampled_softmax, true, Learner::adam};
-  EXPECT_TRUE(train(c, true) == train(c, false));
+  EXPECT_TRUE(train(c, Rows::few) == train(c, Rows::all));
+  const Case full{LossType::ce, false, Learner::adam};
+  EXPECT_TRUE(train(full, Rows::few_of_inputs) == train(full, Rows::all));
 }
 
 TEST(SparseAdam, LeavesRowsWithoutAGradientAsTheyAreWhereAdamMovesThem) {
   const Case sparse{LossType::sampled_softmax, false, Learner::sparse_adam},
       plain{LossType::sampled_softmax, false, Learner::adam};
-  const State before = train(sparse, true, 0), one = train(sparse, true, 1), later = train(sparse, true),
-              adam = train(plain, true);
+  const State before = train(sparse, Rows::few, 0), one = train(sparse, Rows::few, 1), later = train(sparse, Rows::few),
+              adam = train(plain, Rows::few);
   EXPECT_FALSE(later == adam);
   EXPECT_TRUE(one.untouched.size() > later.untouched.size());
   const size_t size = 5,
@@ -138,7 +154,7 @@ TEST(SparseAdam, LeavesRowsWithoutAGradientAsTheyAreWhereAdamMovesThem) {
     EXPECT_TRUE(moved(before.weights, adam.weights, row)) << row;  // weight_decay is its gradient
   }
   // The first step's rows: the first update is adam's.
-  const State first_of_adam = train(plain, true, 1);
+  const State first_of_adam = train(plain, Rows::few, 1);
   int64_t alike = 0;
   for (int64_t row = 0; row <= kCatalogue; ++row) {
     if (std::binary_search(one.untouched.begin(), one.untouched.end(), row)) continue;
@@ -150,8 +166,8 @@ TEST(SparseAdam, LeavesRowsWithoutAGradientAsTheyAreWhereAdamMovesThem) {
 }
 
 TEST(SparseAdam, IsAdamWhereEveryRowHasAGradient) {
-  EXPECT_TRUE(train({LossType::sampled_softmax, false, Learner::sparse_adam}, false) ==
-              train({LossType::sampled_softmax, false, Learner::adam}, false));
+  EXPECT_TRUE(train({LossType::sampled_softmax, false, Learner::sparse_adam}, Rows::all) ==
+              train({LossType::sampled_softmax, false, Learner::adam}, Rows::all));
 }
 
 // The pass, and what it was made of: an update by plain numbers, then the average.

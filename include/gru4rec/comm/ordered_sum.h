@@ -93,11 +93,11 @@ class OrderedSum {
   std::span<float> reduce_natively(Communicator& comm);
 
   // Local, between reduce() and the next step's begin(); equal on all ranks. The sum is of the first `length` floats from now
-  // on, at most as many as it was made with. No bits of an element depend on it.
+  // on; where that is more than ever before, the buffers are other ones afterwards. No bits of an element depend on it.
   void set_length(std::size_t length);
   std::size_t length() const { return length_; }
   int buffers() const { return buffers_; }
-  // Local. The k-th buffer: for those who keep views of the gradient, which begin() hands out again and again.
+  // Local. The k-th buffer, which begin() hands out again and again: for those who keep views of the gradient.
   std::span<float> buffer(int k) { return {pool_.get() + static_cast<std::size_t>(k) * stride_, length_}; }
 
  private:
@@ -123,6 +123,9 @@ class OrderedSum {
     int from;
   };
 
+  static constexpr std::size_t kSlack = 64;  // memory grows by a part of this more, not to grow in each of many steps
+
+  void reserve(std::size_t length);
   Floats allocate(std::size_t floats) { return {memory_.allocate(floats), Release{&memory_}}; }
   Slice slice_of(Part part, int rank) const;
   void merge(Part part);
@@ -139,18 +142,18 @@ class OrderedSum {
   int rank_;
   ReplicaLayout::Block own_;
   std::size_t length_;
-  std::size_t stride_;       // floats from one buffer to the next; the greatest length, in whole lines
+  std::size_t stride_ = 0;   // floats from one buffer to the next; at least the greatest length, in whole lines
   std::vector<int> merges_;  // by own replica
   int buffers_;
-  Floats pool_;
+  Floats pool_{nullptr, {}};
   Floats inbox_{nullptr, {}};      // our slice of the other ranks' partial sums
   std::vector<Partial> partials_;  // of all ranks, in replica order
   std::vector<Addition> additions_;
-  int own_partials_ = 0;   // of this rank, when its last replica has ended
-  int next_;               // replica that begin() expects
-  int depth_ = 0;          // partial sums that are complete
-  bool open_ = false;      // between begin() and end()
-  Part settled_ = {0, 0};  // of the replica that is open
+  std::size_t own_partials_ = 0;  // of this rank, when its last replica has ended
+  int next_;                      // replica that begin() expects
+  int depth_ = 0;                 // partial sums that are complete
+  bool open_ = false;             // between begin() and end()
+  Part settled_ = {0, 0};         // of the replica that is open
 };
 
 // Small values --------------------------------------------------------------------------------------------------------------

@@ -62,16 +62,17 @@ class Gru4Rec {
   // Loss of a batch (sum over targets); adds its gradient to `gradient` [layout().gradient_floats()], or
   // [layout().gradient_floats(true)] where the table is constant: then none is made for it.
   // `loss`: for this batch, instead of the one that is set.
-  // `rows`: for losses of few rows, all that the batch can move, inputs included; `gradient` is then one by rows,
-  // [layout().gradient_floats_by_rows(rows->size())], and its rows have the bits of those in one of the whole table.
+  // `rows`: of the inputs, all that the batch has, or more; of the output layer, for losses of few rows, all that it can move.
+  // `gradient` is then one by rows, [layout().gradient_floats_by_rows(rows)], and its rows have the bits of those in one of the
+  // whole table.
   LossSum forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient, const OutputLoss* loss = nullptr,
-                           const RowSet* rows = nullptr);
+                           const GradientRows& rows = {});
   // The same; `gradient`, flat, may also be where the model computes, and is then not copied.
   // `done`: called with rising numbers while the rest of the gradient is still being made: of the output layer's gradient of
   // the table the first so many rows are final. Not for a batch without targets, for a constant table or where `gradient` is
   // copied.
   LossSum forward_backward(const Batch& batch, const StepKey& key, const at::Tensor& gradient, const OutputLoss* loss = nullptr,
-                           const RowSet* rows = nullptr, const RowsDone& done = {});
+                           const GradientRows& rows = {}, const RowsDone& done = {});
 
   // Those of a Scorer made now.
   at::Tensor queries(const Batch& batch) const;
@@ -95,7 +96,7 @@ class Gru4Rec {
                     const std::vector<at::Tensor>& masks, Precision precision) const;
   // The loss of a batch; adds its gradient to `gradient`, which is where `flat` is.
   double add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const at::Tensor& flat,
-                      const at::Tensor& gradient, const RowSet* rows, const RowsDone& done) const;
+                      const at::Tensor& gradient, const GradientRows& rows, const RowsDone& done) const;
   // The loss of queries against the table; adds to the gradients of the table, if it has one, and of score_scale. grad_queries
   // is that of `queries`, whatever the score.
   SoftmaxLoss output_loss(const OutputLoss& loss_of, const at::Tensor& queries, const at::Tensor& flat, const Batch& batch,

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "gru4rec/data/row_set.h"
+
 namespace gru4rec {
 
 struct ModelShape {
@@ -33,9 +35,16 @@ struct ParameterInfo {
   int64_t size() const;
 };
 
+// The rows of the table that the two parts of its gradient have: all (nullptr), or those of a set. Sampled losses move few rows
+// in both, and the inputs of a batch are few rows of a large table.
+struct GradientRows {
+  const RowSet* output = nullptr;
+  const RowSet* input = nullptr;
+};
+
 // Parameter buffer: [dense | table]. Gradient buffer: [dense | table from the output layer | table from the inputs]; the two
-// parts of the table are summed over replicas separately and added once, by the optimizer. Where only some rows of the table
-// can have a gradient (data/row_set.h), both parts are of those rows.
+// parts of the table are summed over replicas separately and added once, by the optimizer. Where only some rows can have a
+// gradient, a part may be of those rows (GradientRows).
 class ParameterLayout {
  public:
   explicit ParameterLayout(const ModelShape& shape);
@@ -54,11 +63,17 @@ class ParameterLayout {
   int64_t gradient_floats(bool frozen_table = false) const { return dense_floats() + (frozen_table ? 0 : 2 * table_floats()); }
   int64_t table_output_gradient() const { return dense_floats(); }                  // offset
   int64_t table_input_gradient() const { return dense_floats() + table_floats(); }  // offset
-  // The same of a gradient by rows, of this many rows; the part of the output layer begins where it always does.
+  // The same of a gradient by rows; the part of the output layer begins where it always does.
+  int64_t gradient_floats_by_rows(const GradientRows& rows) const { return table_input_gradient(rows) + floats_of(rows.input); }
+  int64_t table_input_gradient(const GradientRows& rows) const { return dense_floats() + floats_of(rows.output); }
   int64_t floats_of_rows(int64_t rows) const;
-  int64_t gradient_floats_by_rows(int64_t rows) const { return dense_floats() + 2 * floats_of_rows(rows); }
+  // Whether a batch of so many targets reads few enough rows for the part of the inputs to be worth having by rows: ranks have
+  // to agree on them before each step.
+  bool reads_few_rows(int64_t targets) const { return table().shape[0] > 2 * targets; }
 
  private:
+  int64_t floats_of(const RowSet* rows) const { return rows ? floats_of_rows(rows->size()) : table_floats(); }
+
   std::vector<ParameterInfo> parameters_;
   int64_t padded_table_;
 };

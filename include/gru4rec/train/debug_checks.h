@@ -23,6 +23,7 @@ class TensorWatch {
 };
 
 // One line a parameter on standard error: norm of the weights after the update, norm of the mean gradient before it. Local.
-void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, const RowSet* rows, int64_t count, int64_t step);
+void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, const GradientRows& rows, int64_t count,
+                 int64_t step);
 
 }  // namespace gru4rec

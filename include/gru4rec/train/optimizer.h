@@ -46,10 +46,10 @@ class Optimizer {
 
   // One update. gradient_sum [layout.gradient_floats(freeze_table)] is the sum over `count` targets; `step` counts from 1;
   // `rate_factor` × options.learning_rate is the step size η (train/schedule.h).
-  // `rows`: gradient_sum is one by rows, [layout.gradient_floats_by_rows(rows->size())]; the update has the bits of one with
-  // all rows, but for sparse_adam. `average`: of the parameters, follows them (train/weight_average.h).
+  // `rows`: gradient_sum is one by rows, [layout.gradient_floats_by_rows(rows)]; the update has the bits of one with all rows,
+  // but for sparse_adam. `average`: of the parameters, follows them (train/weight_average.h).
   void step(std::span<float> parameters, std::span<const float> gradient_sum, int64_t count, int64_t step,
-            double rate_factor = 1.0, const RowSet* rows = nullptr, std::span<float> average = {});
+            double rate_factor = 1.0, const GradientRows& rows = {}, std::span<float> average = {});
 
   // Norm of the mean gradient before clipping, as last seen by step(); 0 unless clipping is on.
   double gradient_norm() const { return gradient_norm_; }
@@ -69,47 +69,49 @@ class Optimizer {
   double gradient_norm_ = 0;
 };
 
-// The gradient of the table, or of a part of it, as it lies in a gradient buffer: two parts to be added, of all rows or of a
-// set.
+// The gradient of the table as it lies in a gradient buffer: two parts to be added.
 struct TableGradient {
-  TableGradient(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* rows);
+  TableGradient(const ParameterLayout& layout, std::span<const float> gradient_sum, const GradientRows& rows);
 
-  // Calls visit(first row, rows, output part, input part) for stretches of neighbouring rows of [first, last), in order; of
-  // rows without a gradient both parts are nullptr.
+  // Calls visit(first row, rows, output part, input part) for stretches of neighbouring rows of [first, last), in order; a part
+  // that does not have them is nullptr. The output part has all rows or those that the input part has.
   template <typename Visit>
   void each_stretch(int64_t first, int64_t last, const Visit& visit) const;
 
   const float* output;
   const float* input;
   int64_t row_floats;
-  const RowSet* rows;
+  GradientRows rows;
 };
 
 template <typename Visit>
 void TableGradient::each_stretch(int64_t first, int64_t last, const Visit& visit) const {
-  if (!rows) {
+  if (!rows.input) {
     if (first < last) visit(first, last - first, output + first * row_floats, input + first * row_floats);
     return;
   }
-  const std::span<const int64_t> ids = rows->ids();
+  const auto output_of = [&](int64_t row, size_t place) {
+    return output + (rows.output ? static_cast<int64_t>(place) : row) * row_floats;
+  };
+  const std::span<const int64_t> ids = rows.input->ids();
   auto place = static_cast<size_t>(std::lower_bound(ids.begin(), ids.end(), first) - ids.begin());
   while (first < last) {
     const int64_t known = place < ids.size() ? std::min(ids[place], last) : last;
-    if (first < known) visit(first, known - first, static_cast<const float*>(nullptr), static_cast<const float*>(nullptr));
+    if (first < known)
+      visit(first, known - first, rows.output ? nullptr : output_of(first, place), static_cast<const float*>(nullptr));
     first = known;
     const size_t begin = place;
     while (first < last && place < ids.size() && ids[place] == first) ++first, ++place;
-    const auto offset = static_cast<int64_t>(begin) * row_floats;
-    if (place > begin) visit(known, first - known, output + offset, input + offset);
+    if (place > begin) visit(known, first - known, output_of(known, begin), input + static_cast<int64_t>(begin) * row_floats);
   }
 }
 
 // Norm of the mean gradient of all parameters, both parts of the table added; scale is 1 / count. The bits are the same by
 // rows.
-double gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* rows, bool frozen_table,
-                     double scale, double p);
-double table_gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const RowSet* rows, double scale,
-                           double p);
+double gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const GradientRows& rows,
+                     bool frozen_table, double scale, double p);
+double table_gradient_norm(const ParameterLayout& layout, std::span<const float> gradient_sum, const GradientRows& rows,
+                           double scale, double p);
 
 // (Σ |scale · g|^p)^(1/p), the total norm of torch.nn.utils.clip_grad_norm_; summed in double in pieces of 4,096 in order.
 double gradient_norm(std::span<const float> gradient, double scale, double p);

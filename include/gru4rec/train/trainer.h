@@ -120,14 +120,14 @@ class Trainer {
   Share share_of(int replica);
   void name_rows(const std::vector<Share>& shares, const StepKey& key);
   void agree_on_rows();
-  const RowSet* rows() const { return by_rows_ ? &rows_ : nullptr; }
+  GradientRows rows() const { return {output_by_rows_ ? &rows_ : nullptr, input_by_rows_ ? &rows_ : nullptr}; }
   int take_step();
   StepReport run_replicas();
   std::span<float> sum_of_gradients();
   // With overlap.
   void start_overlap();
   std::string why_no_overlap() const;
-  int64_t gradient_rows() const { return by_rows_ ? rows_.size() : model_.layout().table().shape[0]; }
+  int64_t output_rows() const { return output_by_rows_ ? rows_.size() : model_.layout().table().shape[0]; }
   int64_t end_of_output(int64_t rows) const;
   void send_output(int64_t rows, const at::Tensor& open);
   void send_rest();
@@ -164,8 +164,9 @@ class Trainer {
   std::unique_ptr<EpochPlan> plan_;
   ItemReader items_;
   std::shared_ptr<const OutputLoss> loss_;
-  bool by_rows_ = false;                      // the gradient of the table has only the rows of this step
-  RowSet rows_;                               // by_rows_: equal on all ranks
+  bool input_by_rows_ = false;                // the gradient of the table has of the inputs only the rows of this step,
+  bool output_by_rows_ = false;               // and of the output layer
+  RowSet rows_;                               // those; equal on all ranks
   std::vector<int64_t> all_ids_;              // of all ranks, kept for its memory
   at::Device sum_device_;                     // that of the model, if ranks can send from there
   std::unique_ptr<DeviceMemory> sum_memory_;  // there, unless it is the host
