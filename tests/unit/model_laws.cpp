@@ -223,7 +223,8 @@ TEST(SoftmaxScheduleLaws, HeldScoresAreBoundedAndLargeCataloguesRecompute) {
     for (const int64_t rows : {2, 1683, 17377, 65000, 66000, 131000, 132000, 1000001}) {
       const SoftmaxSchedule schedule = softmax_schedule(rows, precision);
       EXPECT_GE(schedule.chunk_rows, 256) << rows;
-      EXPECT_LE(softmax_buffer_bytes(rows, 64, precision), (64 << 20) + (4 << 20)) << rows;  // exponentials; gradients of queries
+      EXPECT_LE(softmax_buffer_bytes(rows, 64, precision), (64 << 20) + (4 << 20))
+          << rows;  // exponentials; gradients of queries
       EXPECT_EQ(schedule.stored, rows <= (precision == Precision::bf16 ? 131072 : 65536)) << rows;
     }
 }
