@@ -89,9 +89,11 @@ void step(benchmark::State& state, const Shape& shape) {
   std::vector<float> gradient;
   int64_t steps = 0;
   for (auto _ : state) {
-    inputs.clear();
-    inputs.add(batch.items);
-    inputs.close();
+    if (rows.input) {
+      inputs.clear();
+      inputs.add(batch.items);
+      inputs.close();
+    }
     gradient.assign(static_cast<size_t>(model.layout().gradient_floats_by_rows(rows)), 0.0f);
     const LossSum loss = model.forward_backward(batch, {1, 0, steps}, gradient, nullptr, rows);
     optimizer.step(model.parameters(), gradient, loss.count, ++steps, 1.0, rows);
