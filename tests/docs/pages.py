@@ -7,8 +7,10 @@ usage: tests/docs/pages.py links
 
 Commands are the lines of indented code blocks. tests/docs/commands.tsv says of each how it is tried: in a folder with data and
 a store (fresh), in one that has a trained run too (trained), where the command above it left off (after), or what else runs it.
-A reader's own files and values (DATA, SEED, …) are made up as well. Those for two machines (hosts) are run on two hosts made of network namespaces, and so are those with a hostfile: there the
-hosts' own script stands for launch/mpirun.sh and launch/supervise.sh, as it takes the place of ssh. A command that is not in that file, or no longer in a page, is an error. The data are made up, so that all of it takes seconds.
+Data, and what stands for a reader's own (DATA, SEED, ...), are made up, so that all of it takes about a minute. Those for two
+machines (hosts) are run on two hosts made of network namespaces, and so are those with a hostfile: there the hosts' own script
+stands for launch/mpirun.sh and launch/supervise.sh, as it takes the place of ssh. A command that is not in that file, or no
+longer in a page, is an error.
 """
 import gzip
 import os
