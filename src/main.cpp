@@ -14,7 +14,7 @@
 #include "commands/world.h"
 #include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
-#include "gru4rec/base/freed_memory.h"
+#include "gru4rec/base/heap.h"
 #include "gru4rec/base/host_name.h"
 #include "gru4rec/base/out_of_memory.h"
 #include "gru4rec/comm/world.h"
@@ -34,6 +34,7 @@ void set_up_log(const std::string& level) {
 
 int run(const CommandLine& command_line, MpiEnvironment& environment) {
   for (const std::string& warning : command_line.warnings) spdlog::warn(warning);
+  if (command_line.command != "ingest") grow_heap_in_huge_pages();
   if (command_line.command == "ingest") return run_ingest(command_line.options, command_line.append);
   if (command_line.command == "train") return run_train(command_line.options, command_line.train, environment);
   if (command_line.command == "run") return run_run(command_line.options, environment);

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <new>
 
+#include "gru4rec/base/heap.h"
+
 namespace gru4rec {
 namespace {
 
@@ -16,6 +18,7 @@ class HostMemory : public SumMemory {
     const std::size_t bytes = std::max((floats * sizeof(float) + kLine - 1) / kLine * kLine, kLine);
     auto* memory = static_cast<float*>(std::aligned_alloc(kLine, bytes));
     if (memory == nullptr) throw std::bad_alloc();
+    want_huge_pages(memory, bytes);
     std::memset(memory, 0, bytes);  // pages are there before the first step
     return memory;
   }

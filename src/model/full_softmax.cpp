@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <map>
 
+#include "gru4rec/base/heap.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/loss_total.h"
 #include "gru4rec/model/table_rows.h"
@@ -34,8 +35,10 @@ constexpr int64_t kMostRows = 1024;
 Tensor exponentials_buffer(size_t owner, int64_t values, at::ScalarType type, at::Device device) {
   thread_local std::map<size_t, Tensor> buffers;
   Tensor& all = buffers[owner];
-  if (!all.defined() || all.numel() < values || all.device() != device || all.scalar_type() != type)
+  if (!all.defined() || all.numel() < values || all.device() != device || all.scalar_type() != type) {
     all = at::empty({values}, at::TensorOptions(type).device(device));
+    if (device.is_cpu()) want_huge_pages(all.data_ptr(), all.nbytes());
+  }
   return all.narrow(0, 0, values);
 }
 

@@ -17,6 +17,7 @@
 #include <cmath>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/heap.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/gru_layer.h"
 #include "gru4rec/model/row_kernels.h"
@@ -61,7 +62,9 @@ void fill_uniform(std::span<float> values, double bound, const Stream& stream) {
 
 Gru4Rec::Gru4Rec(const ModelShape& shape, at::Device device)
     : shape_(shape), layout_(shape), device_(device), loss_(make_loss({.score_padding = shape.score_padding}, {})) {
-  flat_ = at::zeros({layout_.parameter_floats()}, at::kFloat);
+  flat_ = at::empty({layout_.parameter_floats()}, at::kFloat);
+  want_huge_pages(flat_.data_ptr(), flat_.nbytes());
+  flat_.zero_();
   if (!device_.is_cpu()) flat_ = flat_.pin_memory();  // from where a copy to the device is fast
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "gru4rec/base/heap.h"
 #include "gru4rec/train/weight_average.h"
 
 namespace gru4rec {
@@ -59,6 +60,14 @@ void add_table(Norm& norm, size_t place, const ParameterLayout& layout, const Ta
   });
 }
 
+std::vector<float> zeros(int64_t floats) {
+  std::vector<float> values;
+  values.reserve(static_cast<size_t>(floats));
+  want_huge_pages(values.data(), values.capacity() * sizeof(float));
+  values.resize(static_cast<size_t>(floats));
+  return values;
+}
+
 }  // namespace
 
 double gradient_norm(std::span<const float> gradient, double scale, double p) {
@@ -90,7 +99,7 @@ TableGradient::TableGradient(const ParameterLayout& layout, std::span<const floa
       rows(of_rows) {}
 
 Optimizer::Optimizer(const ParameterLayout& layout, const OptimizerOptions& options)
-    : layout_(layout), options_(options), first_(layout.parameter_floats()), second_(layout.parameter_floats()) {}
+    : layout_(layout), options_(options), first_(zeros(layout.parameter_floats())), second_(zeros(layout.parameter_floats())) {}
 
 UpdateRule Optimizer::rule_of(int64_t count, int64_t step, double rate_factor) const {
   const double rate = rate_factor * options_.learning_rate;

@@ -24,7 +24,7 @@
 #include <algorithm>
 
 #include "bf16_tiles.h"
-#include "gru4rec/base/freed_memory.h"
+#include "gru4rec/base/heap.h"
 #include "gru4rec/base/random.h"
 #include "gru4rec/model/full_softmax.h"
 #include "gru4rec/model/gru4rec.h"
@@ -294,6 +294,7 @@ void register_all() {
 
 int main(int count, char** arguments) {
   gru4rec::keep_freed_memory();
+  gru4rec::grow_heap_in_huge_pages();
   gru4rec::pin_kernels(gru4rec::processor_capability(), 1, /*strict=*/true);
   gru4rec::register_all();
   benchmark::Initialize(&count, arguments);

@@ -1,9 +1,16 @@
-// A training step that repeats takes no memory from the system.
+// A training step that repeats takes no memory from the system, and what it reads again and again lies in huge pages.
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
-#include "gru4rec/base/freed_memory.h"
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "gru4rec/base/heap.h"
+#include "gru4rec/comm/sum_memory.h"
 #include "gru4rec/model/gru4rec.h"
 #include "gru4rec/train/optimizer.h"
 #include "support/packed_batch.h"
@@ -11,10 +18,47 @@
 namespace gru4rec {
 namespace {
 
+// What the kernel says of the memory that `address` is in: the flags of its line VmFlags, between blanks.
+std::string flags_of(const void* address) {
+  std::ifstream maps("/proc/self/smaps");
+  bool inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long first = 0, last = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &first, &last) == 2)
+      inside = first <= reinterpret_cast<unsigned long>(address) && reinterpret_cast<unsigned long>(address) < last;
+    else if (inside && line.starts_with("VmFlags:"))
+      return line.substr(8) + " ";
+  }
+  return "";
+}
+
 int64_t faults() {
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
   return usage.ru_minflt;
+}
+
+// Of a block: from its second huge page on there is a whole one.
+bool asked_for_huge_pages(const void* block) {
+  return flags_of(static_cast<const char*>(block) + (2 << 20)).find(" hg ") != std::string::npos;
+}
+
+TEST(SteadySteps, LieInHugePages) {
+  if (!std::filesystem::exists("/sys/kernel/mm/transparent_hugepage"))
+    GTEST_SKIP() << "this system has no huge pages to ask for";
+  keep_freed_memory();
+  grow_heap_in_huge_pages();
+  const auto of_heap = std::make_unique<char[]>(8 << 20);
+  EXPECT_TRUE(asked_for_huge_pages(of_heap.get())) << flags_of(of_heap.get() + (2 << 20));
+  // Larger than what the heap has: of each of these a block of its own.
+  const Gru4Rec model({.catalogue = 200000, .embedding_size = 64});
+  EXPECT_TRUE(asked_for_huge_pages(model.parameters().data()));
+  const Optimizer optimizer(model.layout(), {});
+  EXPECT_TRUE(asked_for_huge_pages(optimizer.first_moment().data()));
+  EXPECT_TRUE(asked_for_huge_pages(optimizer.second_moment().data()));
+  float* sum = host_memory().allocate(16 << 20);
+  EXPECT_TRUE(asked_for_huge_pages(sum));
+  host_memory().release(sum);
 }
 
 TEST(SteadySteps, FaultInNoMemory) {
