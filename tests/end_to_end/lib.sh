@@ -1,7 +1,7 @@
 # What the end-to-end tests share: made-up data, the program under mpirun, checks. Sourced by each; they get the program as $1.
 set -euo pipefail
 
-PROGRAM=$1
+PROGRAM=$(realpath "$1")
 SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT

@@ -6,7 +6,6 @@
 #   KILLS="20 45 70"  all processes get SIGKILL as soon as so many trials are done
 #   UNDISTURBED=DIR   the run folder of this very tuning where it is at hand; otherwise it is made first
 source "$(dirname "$0")/../end_to_end/lib.sh"
-PROGRAM=$(cd "$OLDPWD" && realpath "$PROGRAM")
 shift
 TUNE=("$PROGRAM" tune "$@")
 if [[ $# == 0 ]]; then
