@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tests/bench/run.sh refuses wrong input before it does anything; its tables are right; one round of its cheapest sections works.
-# What is measured decides nothing.
+# tests/bench/run.sh refuses wrong input before it does anything; its tables are right; one round of its cheapest sections works, and
+# of those beside others with a stand-in for them (bench_peers.py). What is measured decides nothing.
 # usage: bench_run_test.sh GRU4REC BENCH_STEP EVENT_FILES
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch/lib.sh"
@@ -27,13 +27,18 @@ refuses "--former got '$work/none'" --former "$work/none"
 
 python3 "$(dirname "${BASH_SOURCE[0]}")/bench_tables_test.py"
 
+sections=(step recbole gru4rec catalogues instructions ingest startup)
+mkdir "$work/code"
 core=$(taskset -cp $$ | sed -E 's/.*: ([0-9]+).*/\1/')
 python3 "$ROOT/tests/bench/run.py" --quick --program "$program" --step_program "$step_program" \
   --event_files "$event_files" --former "$program" --out "$work/out" --core "$core" \
-  step catalogues instructions ingest startup >"$work/tables" 2>"$work/log" || die 1 "run.py failed: $(tail -n 3 "$work/log")"
+  --recbole_python "$ROOT/tests/launch/bench_peers.py" --gru4rec_code "$work/code" \
+  "${sections[@]}" >"$work/tables" 2>"$work/log" || die 1 "run.py failed: $(tail -n 3 "$work/log")"
 for row in "step ÷ (products + exp)" "softmax ÷ (softmax_products + exp)" "libtorch ÷ step" "10,000 items | µs a target" "peak memory" \
+  "targets/s of processor time, RecBole" "**gru4rec ÷ RecBole**" "RecBole did not reach" \
+  "targets/s of processor time, official GRU4Rec" "**gru4rec ÷ official GRU4Rec, processor time**" \
   "events.csv | million events/s" "text.parquet | million events/s" "former ÷ this" "libraries loaded" "two steps done"; do
   grep -qF -- "$row" "$work/tables" || die 1 "the tables lack '$row': $(<"$work/tables")"
 done
-cmp -s "$work/tables" <(python3 "$ROOT/tests/bench/run.py" --tables --out "$work/out" step catalogues instructions ingest startup 2>/dev/null) ||
+cmp -s "$work/tables" <(python3 "$ROOT/tests/bench/run.py" --tables --out "$work/out" "${sections[@]}" 2>/dev/null) ||
   die 1 "--tables made other tables of the same measurements"
