@@ -4,15 +4,21 @@
 usage: tests/docs/pages.py links
        tests/docs/pages.py commands PROGRAM
        tests/docs/pages.py hosts PROGRAM
+       tests/docs/pages.py tool gdb|perf PROGRAM
+       tests/docs/pages.py clone
 
 Commands are the lines of indented code blocks. tests/docs/commands.tsv says of each how it is tried: in a folder with data and
 a store (fresh), in one that has a trained run too (trained), where the command above it left off (after), or what else runs it.
 Data, and what stands for a reader's own (DATA, SEED, ...), are made up, so that all of it takes about a minute. Those for two
 machines (hosts) are run on two hosts made of network namespaces, and so are those with a hostfile: there the hosts' own script
-stands for launch/mpirun.sh and launch/supervise.sh, as it takes the place of ssh. A command that is not in that file, or no
-longer in a page, is an error.
+stands for launch/mpirun.sh and launch/supervise.sh, as it takes the place of ssh. Those of a debugger and a profiler (gdb,
+perf) are run where the tool is there and allowed to work, with what the page types into it; what the page shows has to come.
+Those that a reader types in a new clone (clone) are run in clones of HEAD, for some minutes, by .ci/run. Words after any of
+these make a command short: options are put behind it, NAME=VALUE takes the place of a variable. A command that is not in that
+file, or no longer in a page, is an error.
 """
 import gzip
+import json
 import os
 import pathlib
 import pickle
@@ -22,17 +28,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LIST = ROOT / "tests" / "docs" / "commands.tsv"
+CLONES = ROOT / "build" / "clones"
 TEST = re.compile(r"(EndToEnd|Cluster|Fault|Launch|StoreDocuments)\.(\w+)$")
-HOW = re.compile(rf"(fresh|trained|after|hosts|not run: .+|by (hand|\.ci/run)\b.*)$|{TEST.pattern}")
+HOW = re.compile(r"(fresh|trained|after|hosts|gdb|perf|clone)( (--\w+|[A-Z]+=\w+))*$|(not run: .+|by (hand|\.ci/run)\b.*)$|"
+                 rf"{TEST.pattern}")
 # What stands in a command for a reader's own; DATA, LISTS and NAME are there as folders of these names and made-up files.
-STANDS_FOR = {" SEED": " 7", " ROW": " --epochs 2"}
+STANDS_FOR = {"SEED": "7", "ROW": "--epochs 2"}
+# What the output of a command must have, where its exit code says too little.
+MUST_SAY = {"quickstart.sh": r"\ntest: recall@20 0\.\d+  mrr@20 0\.\d+", "perf report": r"\d%  gru4rec +libtorch_cpu\.so",
+            "bootstrap.py": r"60 users; ours: 5 seed.s., reference: 3", "overlap.sh": "step time on ÷ off: min",
+            "--only ranks": r"\*\*two ranks ÷ two runs\*\* \|", "--only recbole": r"\*\*gru4rec ÷ RecBole\*\* \|",
+            "results.sh": "results.md, results.tsv and plots", "kill_matrix.sh": "6 faults, "}
 COMMAND = re.compile(r"([A-Z_]+=\S+ )*(gru4rec|\.ci/|build/|launch/|tests/|cluster/|mpirun|git|cmake|python|perf|sbatch|export|"
                      r"chromium|tensorboard|gdb|printf|for|echo)\b")
 
+USERS = 60  # of the made-up data
 STORES = ["gru4rec ingest --config configs/ml-100k.yaml", "gru4rec ingest --config my.yaml"]
 
 
@@ -106,8 +121,9 @@ def listed():
 
 def make_folder(folder, program):
     """What a reader has after the README's first command, and the files that pages speak of; data are made up."""
-    for name in ["configs", "launch", "cluster", "tests", "docs"]:
+    for name in ["configs", "launch", "cluster", "docs"]:
         (folder / name).symlink_to(ROOT / name)
+    make_tests(folder)
     (folder / "build" / "release").mkdir(parents=True)
     (folder / "build" / "release" / "gru4rec").symlink_to(program)
     (folder / ".deps").mkdir()
@@ -115,13 +131,15 @@ def make_folder(folder, program):
         (folder / ".deps" / name.name).symlink_to(name)
     (folder / "bin").mkdir()
     (folder / "bin" / "gru4rec").symlink_to(program)
+    (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec "{python_with_numpy()}" "$@"\n')
+    (folder / "bin" / "python").chmod(0o755)
     draw = random.Random(7)
-    for data, first, last in [("ml-100k", 0, 60), ("my", 0, 60)]:
+    for data in ["ml-100k", "my"]:
         place = folder / ".deps" / "data" / data
         place.mkdir(parents=True)
         with open(place / f"{data}.inter", "w") as file:
             print("user_id:token", "item_id:token", "rating:float", "timestamp:float", sep="\t", file=file)
-            for user in range(first, last):
+            for user in range(USERS):
                 item = draw.randrange(400)
                 for i in range(draw.randrange(6, 40)):
                     print(user + 1, item + 1, 5, 100 * user + i, sep="\t", file=file)
@@ -136,6 +154,25 @@ def make_folder(folder, program):
                                     "eval_args: {split: {TS: {test: 0.1, valid: 0.1}}}\n")
     (folder / "hosts").write_text("localhost slots=4\n")
     (folder / "sessions.jsonl").write_text('{"session": ["242", "302"]}\n{"session": ["377"]}\n')
+
+
+def make_tests(folder):
+    """tests/ as it is, but of RecBole's ranks only those of the users that the made-up data have, too."""
+    (folder / "tests").mkdir()
+    for path in (ROOT / "tests").iterdir():
+        if path.name != "golden":
+            (folder / "tests" / path.name).symlink_to(path)
+    golden = folder / "tests" / "golden"
+    golden.mkdir()
+    shutil.copy(ROOT / "tests" / "golden" / "bootstrap.py", golden)
+    head, *ranks = (ROOT / "tests" / "golden" / "recbole_ranks_ml100k.tsv").read_text().splitlines()
+    ranks = [line for line in ranks if int(line.split("\t")[0]) <= USERS]
+    (golden / "recbole_ranks_ml100k.tsv").write_text("\n".join([head, *ranks]) + "\n")
+
+
+def python_with_numpy():
+    made = ROOT / ".deps" / "venv-tests" / "bin" / "python"
+    return os.environ.get("GRU4REC_TEST_PYTHON") or (made if made.exists() else sys.executable)
 
 
 def make_session_data(folder, draw):
@@ -157,17 +194,74 @@ def make_session_data(folder, draw):
         (folder / "LISTS" / f"{name}.txt").write_bytes(pickle.dumps(content))
 
 
-def run(folder, command, **more):
-    """What went wrong, or None. `more`: of the environment."""
+def shortened(command, how):
+    """The command with the words after its kind in `how`: NAME=VALUE in the place of a variable, options behind it."""
+    for word in how.split()[1:]:
+        name, equals, _ = word.partition("=")
+        if equals and not word.startswith("--"):
+            command = re.sub(rf"\b{name}=\S+", word, command) if f"{name}=" in command else f"{word} {command}"
+        else:
+            command += f" {word}"
+    return command
+
+
+def run(folder, command, typed="", limit=300, shows=(), **more):
+    """What went wrong, or None. typed: its standard input; shows: lines that it has to print; more: of its environment."""
     for word, value in STANDS_FOR.items():
-        command = command.replace(word, value)
+        command = re.sub(rf"(?<= ){word}(?![\w=])", value, command)
     environment = dict(os.environ, PATH=f"{folder}/bin:{os.environ['PATH']}", OMP_NUM_THREADS="1",
                        OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    environment.pop("GRU4REC", None)
+    for name in ["GRU4REC", "TALLY", "DEBUGINFOD_URLS"]:
+        environment.pop(name, None)
     environment.update(more)
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=environment, text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
-    return None if done.returncode == 0 else f"exit code {done.returncode}:\n{done.stdout[-1500:]}"
+    # perf writes its samples into a pipe where it finds one.
+    with tempfile.TemporaryFile("w+") as typing, tempfile.TemporaryFile("w+", errors="replace") as output:
+        typing.write(typed)
+        typing.seek(0)
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=folder, env=environment, timeout=limit,
+                              stdin=typing, stdout=output, stderr=subprocess.STDOUT)
+        output.seek(0)
+        said = output.read()
+    if done.returncode != 0:
+        return f"exit code {done.returncode}:\n{said[-1500:]}"
+    wanted = [as_pattern(line) for line in shows] + [text for part, text in MUST_SAY.items() if part in command]
+    begin = 0
+    for pattern in wanted:
+        match = re.compile(pattern).search(said, begin)
+        if match is None:
+            return f"what it printed lacks '{pattern}':\n{said[-1500:]}"
+        begin = match.end()
+    return None
+
+
+def as_pattern(line):
+    """A line that a page shows, with any numbers, and with anything where it has an ellipsis."""
+    pattern = re.sub(r"\d+", r"\\w+", re.escape(line)).replace("…", r"[\s\S]*?")
+    return re.sub(r"(\\ )+", r"\\s+", pattern)
+
+
+def kind(how):
+    """How a command is tried, in a word; None for what nothing here runs."""
+    return how.split()[0] if how and not how.startswith(("not run:", "by ")) and not TEST.match(how) else None
+
+
+def of_kind(wanted):
+    """Page, command, how of the commands that are tried so, in the order of the pages."""
+    how_tried = listed()
+    for page in PAGES:
+        for command in commands(page):
+            how = how_tried.get((page.name, " ".join(command.split("\n"))), "")
+            if kind(how) == wanted:
+                yield page, command, how
+
+
+def typed_and_shown(page, command):
+    """What a page types at the prompt of the command, and the lines that come: all that is indented up to the next heading."""
+    text = page.read_text().partition(command + "\n")[2]
+    lines = [line.strip() for line in re.split(r"(?m)^#", text)[0].splitlines() if line.startswith("    ")]
+    prompt = "(gdb) "
+    shown = [line for line in lines if not line.startswith(prompt)]
+    return [line[len(prompt):] for line in lines if line.startswith(prompt)], shown
 
 
 def check_commands(program):
@@ -198,13 +292,13 @@ def check_commands(program):
                     continue
                 if not HOW.match(how):
                     errors.append(f"{LIST.name}: '{how}' is no way to try a command: {key[1]}")
-                if how not in ("fresh", "trained", "after"):
+                if kind(how) not in ("fresh", "trained", "after"):
                     continue
-                if how != "after":
+                if kind(how) != "after":
                     shutil.rmtree(work, ignore_errors=True)
-                    shutil.copytree(fresh if how == "fresh" else trained, work, symlinks=True)
+                    shutil.copytree(fresh if kind(how) == "fresh" else trained, work, symlinks=True)
                 tried += 1
-                if error := run(work, command):
+                if error := run(work, shortened(command, how)):
                     errors.append(f"{page.name}: {command}\n  {error}")
         print(f"{tried} of {len(seen)} commands were run here")
     tests = "\n".join(file.read_text() for file in [*ROOT.glob("tests/**/CMakeLists.txt"), *ROOT.glob("tests/unit/*.cpp")])
@@ -225,29 +319,107 @@ def why_no_hosts():
 
 def check_hosts(program):
     """The commands for two machines, in the order of the pages; those with a hostfile before the hosts are taken down."""
-    how_tried = listed()
-    every = [(page.name, command, how_tried.get((page.name, " ".join(command.split("\n")))))
-             for page in PAGES for command in commands(page)]
-    literal = [row for row in every if row[2] == "hosts"]
-    others = [row for row in every if row[2] in ("fresh", "trained") and "--hostfile hosts" in row[1]]
+    literal = [*of_kind("hosts")]
+    others = [row for row in [*of_kind("fresh"), *of_kind("trained")] if "--hostfile hosts" in row[1]]
     errors = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         make_folder(folder, program)
         more = {"GRU4REC": str(program), "TESTHOSTS": f"page{os.getpid()}x"}
-        for step in STORES:
+        for step in [*STORES, "gru4rec ingest --config configs/yoochoose.yaml --data_path DATA"]:
             if error := run(folder, step):
                 return [f"{step}: {error}"]
         try:
             for page, command, how in [*literal[:-1], *others, literal[-1]]:
-                if how != "hosts":
+                if kind(how) != "hosts":
                     shutil.rmtree(folder / "runs", ignore_errors=True)
                     command = re.sub(r"launch/(mpirun|supervise)\.sh", r"cluster/testhosts.sh \1", command)
-                if error := run(folder, command, **more):
-                    errors.append(f"{page}: {command}\n  {error}")
+                if error := run(folder, shortened(command, how), **more):
+                    errors.append(f"{page.name}: {command}\n  {error}")
         finally:
             run(folder, "cluster/testhosts.sh down", **more)
     print(f"{len(literal) + len(others)} commands were run on two hosts")
+    return errors
+
+
+# What of a run there has to be for it, what has to work where it is allowed to, and what that prints.
+TOOLS = {"gdb": ("gru4rec train --config configs/ml-100k.yaml --replicas 4 --epochs 2",
+                 "gdb -nx -batch -ex run --args true", "exited normally"),
+         "perf": ("true", "perf record -e cpu-clock -g -o /dev/null true", "")}
+
+
+def why_no_tool(tool):
+    if shutil.which(tool) is None:
+        return f"there is no {tool}; launch/setup.sh --tests installs it"
+    _, probe, wanted = TOOLS[tool]
+    done = subprocess.run(f"{probe} 2>&1", shell=True, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    if done.returncode == 0 and wanted in done.stdout:
+        return None
+    return f"{tool} may not look into a process here: {' '.join(done.stdout.split())[-200:]}"
+
+
+def check_tool(tool, program):
+    """Its commands, one after the other."""
+    errors = []
+    rows = [*of_kind(tool)]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        make_folder(folder, program)
+        for step in [STORES[0], TOOLS[tool][0]]:
+            if error := run(folder, step):
+                return [f"{step}: {error}"]
+        for page, command, how in rows:
+            typed, shows = typed_and_shown(page, command) if tool == "gdb" else ([], [])
+            if error := run(folder, shortened(command, how), typed="".join(f"{line}\n" for line in typed), shows=shows):
+                errors.append(f"{page.name}: {command}\n  {error}")
+    print(f"{len(rows)} commands of {tool} were run")
+    return errors if rows else [f"{LIST.name} has no command of {tool}"]
+
+
+def try_in_clone(page, command, how, here, shows=()):
+    """Runs it in the clone `here`, or beside it where it makes a clone: the clone it ran in, and what went wrong or None."""
+    origin = CLONES / "origin" / "gru4rec"
+    place, clone = here, here
+    if command.startswith("git clone"):
+        place = CLONES / page.stem
+        place.mkdir()
+        clone = place / "gru4rec"
+    text = shortened(command, how).replace("<this repository>", str(origin)).replace("…", str(origin), 1)
+    # Libraries and ml-100k are those of this clone, so as not to be fetched again.
+    text = text.replace("cd gru4rec", f"cd gru4rec && ln -s '{ROOT}/.deps' .deps")
+    began = time.monotonic()
+    error = run(place, text, limit=2400, shows=shows, GIT_CONFIG_GLOBAL=str(CLONES / "gitconfig"), CCACHE_BASEDIR=str(clone),
+                CCACHE_NOHASHDIR="1")
+    print(f"{time.monotonic() - began:.0f} s: {command}", flush=True)
+    return clone, error and f"{page.name}: {command}\n  {error}"
+
+
+def check_clones():
+    """What a reader types in a clone of HEAD; at last the quickstart again, which then has little to do, to equal figures."""
+    shutil.rmtree(CLONES, ignore_errors=True)
+    (CLONES / "origin").mkdir(parents=True)
+    (CLONES / "origin" / "gru4rec").symlink_to(ROOT)
+    (CLONES / "gitconfig").write_text("[safe]\n\tdirectory = *\n")  # the clone's files may belong to another user
+    first, *rows = of_kind("clone")
+    here, error = try_in_clone(*first, None)
+    if error:
+        return [error]
+    make_session_data(here, random.Random(7))
+    again = next(row for row in rows if row[1] == "launch/quickstart.sh")
+    errors, figures = [], set()
+    for row in [*rows, again]:
+        if "--peer recbole" in row[1] and not (ROOT / ".deps" / "venv-recbole").exists():
+            print(f"left out: {row[1]}: there is no RecBole; launch/setup.sh --recbole installs it", flush=True)
+            continue
+        clone, error = try_in_clone(*row, here, shows=["ninja: no work to do."] if row is again and figures else [])
+        if error:
+            errors.append(error)
+        elif "quickstart.sh" in row[1]:
+            figures.add(str(json.loads((clone / "runs" / "ml-100k" / "result.json").read_text())["test"]))
+    if len(figures) != 1:
+        errors.append(f"quickstart.sh came to different figures: {sorted(figures)}")
+    if not errors:
+        shutil.rmtree(CLONES)
     return errors
 
 
@@ -257,6 +429,13 @@ def main():
             print("skipped:", why)
             return 77
         errors = check_hosts(pathlib.Path(sys.argv[2]).resolve())
+    elif sys.argv[1:2] == ["tool"]:
+        if why := why_no_tool(sys.argv[2]):
+            print("skipped:", why)
+            return 77
+        errors = check_tool(sys.argv[2], pathlib.Path(sys.argv[3]).resolve())
+    elif sys.argv[1:2] == ["clone"]:
+        errors = check_clones()
     elif sys.argv[1:2] == ["links"]:
         errors = check_links()
     elif sys.argv[1:2] == ["list"]:  # every command, to begin commands.tsv with
