@@ -24,7 +24,7 @@ RUN=(--run_dir run --replicas 4 --hidden_size 256 --stopping_step 1000000)
 
 supervisor='' hosts=no
 cleanup() {
-  [[ $? == 0 ]] || tail -n 40 supervise.log >&2
+  [[ $? == 0 ]] || tail -n 40 supervise.log >&2 || true
   [[ -z $supervisor ]] || kill -TERM "$supervisor" 2>/dev/null || true
   [[ $hosts == no ]] || "$HOSTS" down 2>/dev/null
   [[ -z $supervisor ]] || wait "$supervisor" 2>/dev/null || true
