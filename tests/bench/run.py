@@ -152,7 +152,13 @@ class Step:
     name, peer = "step", None
 
     def measure(self, bench):
-        return {"benchmarks": google_benchmarks(bench, self.name, {})}
+        """LibTorch has a process of its own, whose heap is as the C library has it, which is how programs that use LibTorch run."""
+        raw = {"benchmarks": []}
+        for i in range(bench.rounds):
+            for environment, filter in (({}, "-/libtorch$"), ({"PLAIN_HEAP": "1"}, "/libtorch$")):
+                once = google_benchmarks(bench, self.name, environment, filter=filter)
+                raw["benchmarks"] += [run | {"round": i} for run in once]
+        return raw
 
     def rows(self, raw):
         rows = []
@@ -196,16 +202,15 @@ PARTS = ("step", "softmax", "gru", "products", "softmax_products", "gru_products
 ROOFS = {"step": ("products", "exp"), "softmax": ("softmax_products", "exp"), "gru": ("gru_products",)}
 
 
-def google_benchmarks(bench, name, environment, repetitions=None, filter="."):
-    """One run of bench_step on the core, its parts in random interleaving: name, round, milliseconds
-    of processor time, which another program on the core does not lengthen."""
+def google_benchmarks(bench, name, environment, filter):
+    """One run of bench_step on the core, its parts in random order: name, milliseconds of processor time, which another program on
+    the core does not lengthen."""
     result = bench.work / f"{name}.json"
-    options = [f"--benchmark_repetitions={repetitions or bench.rounds}", "--benchmark_enable_random_interleaving=true",
-               f"--benchmark_filter={filter}", f"--benchmark_out={result}", "--benchmark_out_format=json"]
+    options = ["--benchmark_enable_random_interleaving=true", f"--benchmark_filter={filter}", f"--benchmark_out={result}",
+               "--benchmark_out_format=json"]
     options += ["--benchmark_min_time=0.05"] if bench.quick else []
     bench.run(name, [bench.step_program, *options], environment)
-    runs = [run for run in json.loads(result.read_text())["benchmarks"] if run["run_type"] == "iteration"]
-    return [{"name": run["name"].split("/repeats")[0], "round": run["repetition_index"], "ms": run["cpu_time"]} for run in runs]
+    return [{"name": run["name"], "ms": run["cpu_time"]} for run in json.loads(result.read_text())["benchmarks"]]
 
 
 def by_shape(benchmarks):
@@ -509,7 +514,7 @@ class InstructionSets:
         raw = {"sets": {name: [] for name, _ in instruction_sets(processor()["flags"])}}
         for i in range(bench.rounds if raw["sets"] else 0):
             for name, environment in instruction_sets(processor()["flags"]):
-                once = google_benchmarks(bench, self.name, environment, repetitions=1, filter="/step$")
+                once = google_benchmarks(bench, self.name, environment, filter="/step$")
                 raw["sets"][name] += [run | {"round": i} for run in once]
         return raw
 

@@ -11,7 +11,8 @@
 //   libtorch           the same batch through torch::nn::GRU (packed), a dense layer, cross_entropy and torch::optim::Adam
 //
 // products + exp is the roof of the step: what the processor needs for the arithmetic that no program can leave out. The
-// products of softmax and GRU are in bf16 where `precision: auto` would choose it.
+// products of softmax and GRU are in bf16 where `precision: auto` would choose it. With PLAIN_HEAP in the environment memory is
+// held as the C library does by itself, else as the program does.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
@@ -22,6 +23,7 @@
 #include <torch/optim/adam.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "bf16_tiles.h"
 #include "gru4rec/base/heap.h"
@@ -85,11 +87,11 @@ void step(benchmark::State& state, const Shape& shape) {
   model.set_precision(precision());
   Optimizer optimizer(model.layout(), {});
   RowSet inputs(model.layout().table().shape[0]);
-  const GradientRows rows{nullptr, model.layout().reads_few_rows(shape.targets) ? &inputs : nullptr};
+  const GradientRows rows{model.layout().reads_few_rows(shape.targets) ? &inputs : nullptr};
   std::vector<float> gradient;
   int64_t steps = 0;
   for (auto _ : state) {
-    if (rows.input) {
+    if (rows.few) {
       inputs.clear();
       inputs.add(batch.items);
       inputs.close();
@@ -293,8 +295,10 @@ void register_all() {
 }  // namespace gru4rec
 
 int main(int count, char** arguments) {
-  gru4rec::keep_freed_memory();
-  gru4rec::grow_heap_in_huge_pages();
+  if (!std::getenv("PLAIN_HEAP")) {
+    gru4rec::keep_freed_memory();
+    gru4rec::grow_heap_in_huge_pages();
+  }
   gru4rec::pin_kernels(gru4rec::processor_capability(), 1, /*strict=*/true);
   gru4rec::register_all();
   benchmark::Initialize(&count, arguments);
