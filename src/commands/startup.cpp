@@ -25,15 +25,14 @@ constexpr uint64_t kSegmentBytes = sizeof(Segment) + 2 * sizeof(uint32_t);  // w
 
 // Of a gradient, at most. `targets`: of a step.
 int64_t gradient_length(const Options& options, const ParameterLayout& layout, int64_t targets) {
-  if (options.freeze_item_embeddings || !layout.reads_few_rows(options.train_batch_size))
-    return layout.gradient_floats(options.freeze_item_embeddings);
-  const bool sampled = options.loss_type != LossType::ce && options.loss_type != LossType::cosine_embedding;
+  const ByRows parts = by_rows(options, layout);
+  if (!parts.input) return layout.gradient_floats(options.freeze_item_embeddings);
   int64_t rows = targets;
-  if (sampled)  // the targets themselves and the negatives
+  if (parts.output)  // the targets themselves and the negatives
     rows +=
         targets + (options.loss_type == LossType::bpr ? targets * options.train_neg_sample_args.sample_num : options.n_sample);
   const int64_t part = layout.floats_of_rows(std::min(rows, layout.table().shape[0]));
-  return layout.dense_floats() + part + (sampled && options.teacher.empty() ? part : layout.table_floats());
+  return layout.dense_floats() + part + (parts.output ? part : layout.table_floats());
 }
 
 std::string mebibytes(uint64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }

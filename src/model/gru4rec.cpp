@@ -243,8 +243,8 @@ double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const Outpu
   }
   const Tensor queries = encode(batch, embedded, weights, state_masks(batch, key), precision_);
 
-  const SoftmaxLoss loss = output_loss(loss_of, queries.detach(), flat, batch, key, gradient, rows.output, done);
-  if (done && !table_is_constant(gradient)) done(rows.output ? rows.output->size() : shape_.table_rows());
+  const SoftmaxLoss loss = output_loss(loss_of, queries.detach(), flat, batch, key, gradient, rows.output(), done);
+  if (done && !table_is_constant(gradient)) done(rows.output() ? rows.output()->size() : shape_.table_rows());
   probe("loss.grad_queries", loss.grad_queries);
 
   queries.backward(loss.grad_queries);
@@ -252,10 +252,10 @@ double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const Outpu
   Tensor embedded_grad = embedded.grad();
   if (mask.defined()) embedded_grad = embedded_grad.mul(mask);
   probe("item_embedding.grad", embedded_grad);
-  Tensor table_grad = rows_of(gradient, layout_.table_input_gradient(rows), layout_.table(), rows.input);
+  Tensor table_grad = rows_of(gradient, layout_.table_input_gradient(rows), layout_.table(), rows.input());
   std::vector<int64_t> places = batch.items;
-  if (rows.input)
-    std::transform(places.begin(), places.end(), places.begin(), [&](int64_t id) { return rows.input->place_of(id); });
+  if (rows.input())
+    std::transform(places.begin(), places.end(), places.begin(), [&](int64_t id) { return rows.input()->place_of(id); });
   add_rows(embedded_grad, uploaded(int64_tensor(places), device_), table_grad);
   return loss.sum;
 }

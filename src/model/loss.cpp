@@ -64,7 +64,6 @@ class Bpr : public OutputLoss {
     return bpr_loss(queries, table, labels_of(batch, queries, rows), uploaded(places_of(negatives, rows), queries.device()),
                     weights_of(batch, queries), grad_table);
   }
-  bool of_few_rows() const override { return true; }
   void name_rows(const Batch& batch, const StepKey& key, RowSet& rows) const override {
     rows.add(batch.labels);
     each_negative(batch, key, [&](int64_t item) { rows.add(item); });
@@ -108,7 +107,6 @@ class SharedNegatives : public OutputLoss {
     return sampled_softmax_loss(queries, table, labels, negatives, correction, weights, grad_table, options_.precision);
   }
   bool makes_cosines() const override { return options_.type == LossType::cosine_ranking; }
-  bool of_few_rows() const override { return true; }
   void name_rows(const Batch& batch, const StepKey& key, RowSet& rows) const override {
     rows.add(batch.labels);
     for (int64_t j = 0; j < options_.n_sample; ++j) rows.add(negative(key, j));
@@ -137,14 +135,15 @@ class CosineEmbedding : public OutputLoss {
 
 }  // namespace
 
+bool moves_few_rows(LossType type) { return type != LossType::ce && type != LossType::cosine_embedding; }
+
 void OutputLoss::name_rows(const Batch&, const StepKey&, RowSet&) const {
   throw BugError("a loss that moves the whole table was asked which rows it moves");
 }
 
 bool LossOptions::needs_popularity() const {
   if (type == LossType::bpr) return negatives.distribution == NegativeDistribution::popularity;
-  const bool shared = type != LossType::ce && type != LossType::cosine_embedding;
-  return shared && sample_alpha != 0;
+  return moves_few_rows(type) && sample_alpha != 0;
 }
 
 std::shared_ptr<const OutputLoss> make_loss(const LossOptions& options, std::span<const uint64_t> popularity) {

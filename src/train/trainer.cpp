@@ -219,11 +219,16 @@ RunStart look_for_start(const Options& options, const StoreInfo& store) {
 
 // Of the gradient's memory; where that of the table is by rows, it grows to what they want.
 int64_t first_length(const ParameterLayout& layout, const Options& options) {
-  const bool by_rows = !options.freeze_item_embeddings && layout.reads_few_rows(options.train_batch_size);
-  return by_rows ? layout.dense_floats() : layout.gradient_floats(options.freeze_item_embeddings);
+  return by_rows(options, layout).input ? layout.dense_floats() : layout.gradient_floats(options.freeze_item_embeddings);
 }
 
 }  // namespace
+
+ByRows by_rows(const Options& options, const ParameterLayout& layout) {
+  if (options.freeze_item_embeddings) return {};
+  const bool output = moves_few_rows(options.loss_type) && options.teacher.empty();
+  return {.input = output || layout.reads_few_rows(options.train_batch_size), .output = output};
+}
 
 ModelShape shape_of(const Options& options, const StoreInfo& store) {
   return {.catalogue = static_cast<int64_t>(store.catalogue),
@@ -261,6 +266,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
       optimizer_(model_.layout(), optimizer_options(options_)),
       plan_(std::make_unique<EpochPlan>(store, plan_options(options_))),
       items_(store),
+      by_rows_(by_rows(options_, model_.layout())),
       rows_(model_.layout().table().shape[0]),
       sum_device_(comm.carries_device_memory() ? model_.device() : at::Device(at::kCPU)),
       sum_memory_(sum_device_.is_cpu() ? nullptr : std::make_unique<DeviceMemory>(sum_device_)),
@@ -282,10 +288,6 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
         options_.store);
   if (comm.rank() == 0) catalogue_ = std::make_shared<Catalogue>(catalogue_of(store, options_));
   loss_ = loss_for(options_, store);
-  if (!options_.freeze_item_embeddings) {
-    output_by_rows_ = loss_->of_few_rows() && options_.teacher.empty();
-    input_by_rows_ = output_by_rows_ || model_.layout().reads_few_rows(options_.train_batch_size);
-  }
   model_.set_loss(loss_);
   model_.set_precision(options_.precision);
   if (options_.ema_decay > 0) average_ = std::make_unique<Gru4Rec>(model_.shape(), model_.device());
@@ -393,13 +395,13 @@ StepReport Trainer::run_replicas() {
   const StepKey key{options_.seed, state_.epoch, state_.step};
   try {
     for (int replica : layout_.replicas_of(comm_.rank())) shares.push_back(share_of(replica));
-    if (input_by_rows_) name_rows(shares, key);
+    if (by_rows_.input) name_rows(shares, key);
   } catch (const std::exception& error) {
     report.error = error.what();
     report.error_code = exit_code_of(error);
     failed = true;
   }
-  if (input_by_rows_) agree_on_rows();  // with an error too: the others wait for it
+  if (by_rows_.input) agree_on_rows();  // with an error too: the others wait for it
   if (failed) return report;
   clock_.enter(Phase::compute);
   try {
@@ -513,7 +515,7 @@ void Trainer::name_rows(const std::vector<Share>& shares, const StepKey& key) {
   for (const Share& share : shares) {
     if (share.batch.targets() == 0) continue;
     rows_.add(share.batch.items);
-    if (output_by_rows_) loss_->name_rows(share.batch, key, rows_);
+    if (by_rows_.output) loss_->name_rows(share.batch, key, rows_);
   }
 }
 

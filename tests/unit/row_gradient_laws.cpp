@@ -73,11 +73,11 @@ State train(const Case& c, Rows which, int64_t steps = 5) {
     const StepKey key{5, 0, step};
     rows.clear();
     rows.add(batch.items);
-    if (loss->of_few_rows()) loss->name_rows(batch, key, rows);
+    if (moves_few_rows(c.loss)) loss->name_rows(batch, key, rows);
     rows.close();
     for (const int64_t id : rows.ids()) touched[static_cast<size_t>(id)] = true;
     const ParameterLayout& layout = model.layout();
-    const GradientRows some{which == Rows::few ? &rows : nullptr, which == Rows::all ? nullptr : &rows};
+    const GradientRows some{which == Rows::all ? nullptr : &rows, which == Rows::few};
     gradient.assign(static_cast<size_t>(layout.gradient_floats_by_rows(some)), 0.0f);
     EXPECT_TRUE(which != Rows::all || gradient.size() == static_cast<size_t>(layout.gradient_floats()));
     const LossSum sum = model.forward_backward(batch, key, gradient, nullptr, some);

@@ -29,17 +29,19 @@ class OutputLoss {
   // queries [targets, E], table [items + 1, E]; the scores are their products. Adds to grad_table [items + 1, E]; undefined,
   // the table is constant and its gradient is not wanted. A pure function of its arguments: a batch divided into shares has the
   // same sum, whoever works on them.
-  // `rows`, for losses of few rows: `table` and `grad_table` are [rows->size(), E], those rows of the item table and no others.
-  // `done`: may be called as rows of grad_table become final, before the loss is done.
+  // `rows`, for losses that move few rows: `table` and `grad_table` are [rows->size(), E], those rows of the item table and no
+  // others. `done`: may be called as rows of grad_table become final, before the loss is done.
   virtual SoftmaxLoss operator()(const at::Tensor& queries, const at::Tensor& table, const Batch& batch, const StepKey& key,
                                  at::Tensor& grad_table, const RowSet* rows = nullptr, const RowsDone& done = {}) const = 0;
-  // Whether only the rows that it names can have a gradient from it. BugError from name_rows() if not.
-  virtual bool of_few_rows() const { return false; }
+  // The only rows that can have a gradient from it. BugError unless moves_few_rows().
   virtual void name_rows(const Batch& batch, const StepKey& key, RowSet& rows) const;
   // Whether it makes cosines by itself, of the rows it needs: then it gets queries and table as they are, whatever the score,
   // and nothing is done for the whole catalogue.
   virtual bool makes_cosines() const { return false; }
 };
+
+// Whether only the rows of the table that it names can have a gradient from a loss of this type.
+bool moves_few_rows(LossType type);
 
 struct LossOptions {
   LossType type = LossType::ce;

@@ -35,11 +35,14 @@ struct ParameterInfo {
   int64_t size() const;
 };
 
-// The rows of the table that the two parts of its gradient have: all (nullptr), or those of a set. Sampled losses move few rows
-// in both, and the inputs of a batch are few rows of a large table.
+// The rows that the two parts of the table's gradient have: all (nullptr), or those of a set. The inputs of a batch are few
+// rows of a large table, and sampled losses move few rows in both parts.
 struct GradientRows {
-  const RowSet* output = nullptr;
-  const RowSet* input = nullptr;
+  const RowSet* few = nullptr;
+  bool of_output_too = false;
+
+  const RowSet* input() const { return few; }
+  const RowSet* output() const { return of_output_too ? few : nullptr; }
 };
 
 // Parameter buffer: [dense | table]. Gradient buffer: [dense | table from the output layer | table from the inputs]; the two
@@ -61,11 +64,13 @@ class ParameterLayout {
   int64_t parameter_floats() const { return dense_floats() + table_floats(); }
   // Of the gradient buffer; a table that is held constant has no part in it.
   int64_t gradient_floats(bool frozen_table = false) const { return dense_floats() + (frozen_table ? 0 : 2 * table_floats()); }
-  int64_t table_output_gradient() const { return dense_floats(); }                  // offset
-  int64_t table_input_gradient() const { return dense_floats() + table_floats(); }  // offset
-  // The same of a gradient by rows; the part of the output layer begins where it always does.
-  int64_t gradient_floats_by_rows(const GradientRows& rows) const { return table_input_gradient(rows) + floats_of(rows.input); }
-  int64_t table_input_gradient(const GradientRows& rows) const { return dense_floats() + floats_of(rows.output); }
+  int64_t gradient_floats_by_rows(const GradientRows& rows) const {
+    return table_input_gradient(rows) + floats_of(rows.input());
+  }
+  int64_t table_output_gradient() const { return dense_floats(); }  // offset
+  int64_t table_input_gradient(const GradientRows& rows = {}) const {
+    return dense_floats() + floats_of(rows.output());
+  }  // offset
   int64_t floats_of_rows(int64_t rows) const;
   // Whether a batch of so many targets reads few enough rows for the part of the inputs to be worth having by rows: ranks have
   // to agree on them before each step.

@@ -86,19 +86,19 @@ struct TableGradient {
 
 template <typename Visit>
 void TableGradient::each_stretch(int64_t first, int64_t last, const Visit& visit) const {
-  if (!rows.input) {
+  if (!rows.input()) {
     if (first < last) visit(first, last - first, output + first * row_floats, input + first * row_floats);
     return;
   }
   const auto output_of = [&](int64_t row, size_t place) {
-    return output + (rows.output ? static_cast<int64_t>(place) : row) * row_floats;
+    return output + (rows.output() ? static_cast<int64_t>(place) : row) * row_floats;
   };
-  const std::span<const int64_t> ids = rows.input->ids();
+  const std::span<const int64_t> ids = rows.input()->ids();
   auto place = static_cast<size_t>(std::lower_bound(ids.begin(), ids.end(), first) - ids.begin());
   while (first < last) {
     const int64_t known = place < ids.size() ? std::min(ids[place], last) : last;
     if (first < known)
-      visit(first, known - first, rows.output ? nullptr : output_of(first, place), static_cast<const float*>(nullptr));
+      visit(first, known - first, rows.output() ? nullptr : output_of(first, place), static_cast<const float*>(nullptr));
     first = known;
     const size_t begin = place;
     while (first < last && place < ids.size() && ids[place] == first) ++first, ++place;

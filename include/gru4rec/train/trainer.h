@@ -52,6 +52,13 @@ struct Pace {
 // The model that these options make for the catalogue of a store.
 ModelShape shape_of(const Options& options, const StoreInfo& store);
 
+// Whether the parts of the table's gradient have only the rows of a step (GradientRows): that of the inputs, and of the output
+// layer, which never has them alone.
+struct ByRows {
+  bool input = false, output = false;
+};
+ByRows by_rows(const Options& options, const ParameterLayout& layout);
+
 // Where a run begins.
 struct RunStart {
   int64_t replicas = 0;                   // of the checkpoint, else options.replicas, else the number of ranks
@@ -120,14 +127,14 @@ class Trainer {
   Share share_of(int replica);
   void name_rows(const std::vector<Share>& shares, const StepKey& key);
   void agree_on_rows();
-  GradientRows rows() const { return {output_by_rows_ ? &rows_ : nullptr, input_by_rows_ ? &rows_ : nullptr}; }
+  GradientRows rows() const { return {by_rows_.input ? &rows_ : nullptr, by_rows_.output}; }
   int take_step();
   StepReport run_replicas();
   std::span<float> sum_of_gradients();
   // With overlap.
   void start_overlap();
   std::string why_no_overlap() const;
-  int64_t output_rows() const { return output_by_rows_ ? rows_.size() : model_.layout().table().shape[0]; }
+  int64_t output_rows() const { return by_rows_.output ? rows_.size() : model_.layout().table().shape[0]; }
   int64_t end_of_output(int64_t rows) const;
   void send_output(int64_t rows, const at::Tensor& open);
   void send_rest();
@@ -164,9 +171,8 @@ class Trainer {
   std::unique_ptr<EpochPlan> plan_;
   ItemReader items_;
   std::shared_ptr<const OutputLoss> loss_;
-  bool input_by_rows_ = false;                // the gradient of the table has of the inputs only the rows of this step,
-  bool output_by_rows_ = false;               // and of the output layer
-  RowSet rows_;                               // those; equal on all ranks
+  const ByRows by_rows_;
+  RowSet rows_;                               // of this step; equal on all ranks
   std::vector<int64_t> all_ids_;              // of all ranks, kept for its memory
   at::Device sum_device_;                     // that of the model, if ranks can send from there
   std::unique_ptr<DeviceMemory> sum_memory_;  // there, unless it is the host
