@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Law: supervised runs that are disturbed again and again at random steps, on another number of ranks each time, end with the
-# digest of the run that nothing happened to. By hand: tests/fault/kill_matrix.sh build/release/gru4rec
+# digest of the run that nothing happened to. By hand, and six of them in .ci/run: tests/fault/kill_matrix.sh build/release/gru4rec
 #
 #   FAULTS=200  how many, drawn with SEED=1 from those KINDS (all of them by default) that can be had here:
 #               kill        SIGKILL of a rank
