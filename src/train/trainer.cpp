@@ -218,8 +218,8 @@ RunStart look_for_start(const Options& options, const StoreInfo& store) {
 }
 
 // Of the gradient's memory; where that of the table is by rows, it grows to what they want.
-int64_t first_length(const ParameterLayout& layout, const Options& options) {
-  return by_rows(options, layout).input ? layout.dense_floats() : layout.gradient_floats(options.freeze_item_embeddings);
+int64_t first_length(const ParameterLayout& layout, const Options& options, const ByRows& parts) {
+  return parts.input ? layout.dense_floats() : layout.gradient_floats(options.freeze_item_embeddings);
 }
 
 }  // namespace
@@ -270,7 +270,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
       rows_(model_.layout().table().shape[0]),
       sum_device_(comm.carries_device_memory() ? model_.device() : at::Device(at::kCPU)),
       sum_memory_(sum_device_.is_cpu() ? nullptr : std::make_unique<DeviceMemory>(sum_device_)),
-      gradient_(layout_, comm.rank(), static_cast<size_t>(first_length(model_.layout(), options_)),
+      gradient_(layout_, comm.rank(), static_cast<size_t>(first_length(model_.layout(), options_, by_rows_)),
                 sum_memory_ ? *sum_memory_ : host_memory()),
       valid_(store, Split::valid, evaluator_options(options_)),
       early_stopping_{options_.stopping_step, options_.metric_decimal_place},

@@ -18,7 +18,9 @@ def work(seconds):
 
 
 def recbole():
-    report = lambda **values: print(json.dumps({"clock": time.monotonic(), "cpu": time.process_time(), **values}), flush=True)
+    def report(**values):
+        print(json.dumps({"clock": time.monotonic(), "cpu": time.process_time(), **values}), flush=True)
+
     report(targets=97171)
     for epoch, line in enumerate(sys.stdin, 1):
         assert line == "go\n", line
