@@ -130,9 +130,9 @@ GRU4REC_TILES GRU4REC_INLINE __m512 load(const Matrix& a, int64_t i, int64_t at)
 
 // low[j] and high[j] side by side, for 16 columns.
 GRU4REC_TILES GRU4REC_INLINE __m512i interleaved(__m512 low, __m512 high) {
-  const __m512i first = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(low)));
-  const __m512i second = _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(high)));
-  return _mm512_or_si512(first, _mm512_slli_epi32(second, 16));
+  alignas(64) static constexpr uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                     8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return _mm512_permutexvar_epi16(_mm512_load_si512(order), reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
 }
 
 // 32 values of a row, which are 16 pairs.
@@ -141,9 +141,17 @@ GRU4REC_TILES GRU4REC_INLINE __m512i pairs_of(const Matrix& a, int64_t i, int64_
 }
 
 GRU4REC_TILES void fill_left(const Matrix& a, Value* out) {
-  const int64_t depth = padded(a.columns);
-  for (int64_t i = 0; i < padded(a.rows); ++i)
-    for (int64_t at = 0; at < depth; at += kUnit) _mm512_storeu_si512(out + left_at(i, at, depth), pairs_of(a, i, at));
+  const int64_t depth = padded(a.columns), whole = a.columns / kUnit * kUnit;
+  for (int64_t i = 0; i < a.rows; ++i) {
+    const float* from = a.values + i * a.stride;
+    Value* to = out + left_at(i, 0, depth);
+    for (int64_t at = 0; at < whole; at += kUnit)
+      _mm512_storeu_si512(to + at * kLanes, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + at + kLanes),
+                                                                                          _mm512_loadu_ps(from + at))));
+    if (whole < depth) _mm512_storeu_si512(to + whole * kLanes, pairs_of(a, i, whole));
+  }
+  for (int64_t i = a.rows; i < padded(a.rows); ++i)
+    for (int64_t at = 0; at < depth; at += kUnit) _mm512_storeu_si512(out + left_at(i, at, depth), _mm512_setzero_si512());
 }
 
 GRU4REC_TILES void fill_left_transposed(const Matrix& a, const float* factor, Value* out) {

@@ -6,6 +6,7 @@
 #include <ATen/ops/exp.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/maximum.h>
+#include <ATen/ops/mul.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -154,8 +155,11 @@ std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tens
   auto next_product = item_products_.begin();
   size_t number = 0;
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
-    Tensor grad_query = at::zeros_like(queries_), max, factor;
-    const auto add_product = [&] { grad_query.addcmul_(product, factor.unsqueeze(1)); };
+    Tensor grad_query, max, factor;
+    const auto add_product = [&] {
+      const Tensor of_row = factor.unsqueeze(1);
+      grad_query = grad_query.defined() ? grad_query.addcmul_(product, of_row) : at::mul(product, of_row);
+    };
     for (const RowRange& tile : tiles_of(block)) {
       const Tensor exponentials = kept(number, tile);
       const Tensor max_before = max;

@@ -1,5 +1,6 @@
 #include "gru4rec/model/gru4rec.h"
 
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -147,6 +148,7 @@ double Gru4Rec::score_scale() const {
 
 SoftmaxLoss Gru4Rec::output_loss(const OutputLoss& loss_of, const Tensor& queries, const Tensor& flat, const Batch& batch,
                                  const StepKey& key, const Tensor& gradient, const RowSet* rows, const RowsDone& done) const {
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;  // makes its gradients itself; a view costs half as much without
   Tensor table = parameter(layout_.table().name, flat);
   if (rows) table = table.index_select(0, uploaded(int64_tensor(rows->ids()), device_));
   Tensor table_grad;  // stays undefined where the table is constant

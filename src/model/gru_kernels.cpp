@@ -12,8 +12,7 @@ namespace {
 // kFirst: there is no state yet; `recurrent` and `before` are not read.
 template <bool kFirst>
 GRU4REC_INLINE void forward_row(int64_t hidden, float* __restrict gates, const float* __restrict recurrent,
-                                const float* __restrict before, float* __restrict recurrent_n, float* __restrict kept_before,
-                                float* __restrict after) {
+                                const float* __restrict before, float* __restrict recurrent_n, float* __restrict after) {
   float* __restrict r = gates;
   float* __restrict z = gates + hidden;
   float* __restrict n = gates + 2 * hidden;
@@ -24,7 +23,6 @@ GRU4REC_INLINE void forward_row(int64_t hidden, float* __restrict gates, const f
     z[k] = sigmoid_of(kFirst ? z[k] : z[k] + recurrent[hidden + k]);
     n[k] = tanh_of(__builtin_fmaf(r[k], product_n, n[k]));
     recurrent_n[k] = product_n;
-    kept_before[k] = h;
     after[k] = __builtin_fmaf(z[k], h - n[k], n[k]);
   }
 }
@@ -33,21 +31,23 @@ template <bool kFirst>
 GRU4REC_INLINE void forward_rows(const GruForwardStep& s) {
   for (int64_t i = 0; i < s.rows; ++i)
     forward_row<kFirst>(s.hidden, s.gates + 3 * i * s.hidden, kFirst ? nullptr : s.recurrent + 3 * i * s.hidden,
-                        kFirst ? nullptr : s.before + i * s.hidden, s.recurrent_n + i * s.hidden, s.kept_before + i * s.hidden,
-                        s.after + i * s.hidden);
+                        kFirst ? nullptr : s.before + i * s.hidden, s.recurrent_n + i * s.hidden, s.after + i * s.hidden);
 }
 
 GRU4REC_INLINE void forward_step(const GruForwardStep& s) { s.recurrent ? forward_rows<false>(s) : forward_rows<true>(s); }
 
+template <bool kFirst>
 GRU4REC_INLINE void backward_row(int64_t hidden, const float* __restrict gates, const float* __restrict recurrent_n,
                                  const float* __restrict before, const float* __restrict grad, float* __restrict carried,
-                                 bool has_carried, float* __restrict grad_input, float* __restrict grad_recurrent) {
+                                 bool has_carried, float* __restrict grad_input, float* __restrict grad_recurrent,
+                                 float* __restrict kept_before) {
   for (int64_t k = 0; k < hidden; ++k) {
     const float r = gates[k], z = gates[hidden + k], n = gates[2 * hidden + k];
+    const float h = kFirst ? 0.0f : before[k];
     const float g = has_carried ? grad[k] + carried[k] : grad[k];
     carried[k] = g * z;
     const float grad_n = __builtin_fmaf(-g, z, g) * __builtin_fmaf(-n, n, 1.0f);  // through tanh
-    const float grad_z = g * (before[k] - n) * __builtin_fmaf(-z, z, z);          // through the sigmoids
+    const float grad_z = g * (h - n) * __builtin_fmaf(-z, z, z);                  // through the sigmoids
     const float grad_r = grad_n * recurrent_n[k] * __builtin_fmaf(-r, r, r);
     grad_input[k] = grad_r;
     grad_input[hidden + k] = grad_z;
@@ -55,15 +55,20 @@ GRU4REC_INLINE void backward_row(int64_t hidden, const float* __restrict gates, 
     grad_recurrent[k] = grad_r;
     grad_recurrent[hidden + k] = grad_z;
     grad_recurrent[2 * hidden + k] = grad_n * r;
+    kept_before[k] = h;
   }
 }
 
-GRU4REC_INLINE void backward_step(const GruBackwardStep& s) {
+template <bool kFirst>
+GRU4REC_INLINE void backward_rows(const GruBackwardStep& s) {
   for (int64_t i = 0; i < s.rows; ++i)
-    backward_row(s.hidden, s.gates + 3 * i * s.hidden, s.recurrent_n + i * s.hidden, s.before + i * s.hidden,
-                 s.grad + i * s.hidden, s.carried + i * s.hidden, i < s.carried_rows, s.grad_input + 3 * i * s.hidden,
-                 s.grad_recurrent + 3 * i * s.hidden);
+    backward_row<kFirst>(s.hidden, s.gates + 3 * i * s.hidden, s.recurrent_n + i * s.hidden,
+                         kFirst ? nullptr : s.before + i * s.hidden, s.grad + i * s.hidden, s.carried + i * s.hidden,
+                         i < s.carried_rows, s.grad_input + 3 * i * s.hidden, s.grad_recurrent + 3 * i * s.hidden,
+                         s.kept_before + i * s.hidden);
 }
+
+GRU4REC_INLINE void backward_step(const GruBackwardStep& s) { s.before ? backward_rows<false>(s) : backward_rows<true>(s); }
 
 // One set of functions for each instruction set.
 #define GRU4REC_KERNELS(name, ...)                                                       \
@@ -94,7 +99,6 @@ void gru_forward_step(const GruForwardStep& step) {
                     .recurrent = step.recurrent ? step.recurrent + 3 * h : nullptr,
                     .before = step.recurrent ? step.before + h : nullptr,
                     .recurrent_n = step.recurrent_n + h,
-                    .kept_before = step.kept_before + h,
                     .after = step.after + h});
   });
 }
@@ -107,12 +111,13 @@ void gru_backward_step(const GruBackwardStep& step) {
                      .hidden = step.hidden,
                      .gates = step.gates + 3 * h,
                      .recurrent_n = step.recurrent_n + h,
-                     .before = step.before + h,
+                     .before = step.before ? step.before + h : nullptr,
                      .grad = step.grad + h,
                      .carried = step.carried + h,
                      .carried_rows = step.carried_rows - first,
                      .grad_input = step.grad_input + 3 * h,
-                     .grad_recurrent = step.grad_recurrent + 3 * h});
+                     .grad_recurrent = step.grad_recurrent + 3 * h,
+                     .kept_before = step.kept_before + h});
   });
 }
 

@@ -3,7 +3,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
 
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/gru_kernels.h"
@@ -15,132 +18,199 @@ namespace {
 
 using at::Tensor;
 
-// What backward needs, one row an input: gates, the recurrent part of n, and the state before the input.
+// Rows that are multiplied at once: what steps and products hand each other should be in cache.
+constexpr int64_t kRowsInCache = 256;
+int64_t rows_at_once(const Tensor& input) { return uses_tensor_kernels(input) ? input.size(0) : kRowsInCache; }
+
+const float* row_of(const Tensor& matrix, int64_t row) { return matrix.const_data_ptr<float>() + row * matrix.size(1); }
+float* row_to(const Tensor& matrix, int64_t row) { return matrix.data_ptr<float>() + row * matrix.size(1); }
+
+Tensor rows_like(const Tensor& like, int64_t rows, int64_t size) { return at::empty({rows, size}, like.options()); }
+
+// What backward needs, one row an input.
 struct Trace {
   Tensor gates;        // [inputs, 3·hidden] r, z, n after their nonlinearity
   Tensor recurrent_n;  // [inputs, hidden] W_hn h
-  Tensor before;       // [inputs, hidden] h
+  Tensor states;       // [inputs, hidden] h'
 };
 
-// The forward pass; fills `trace` row by row.
-Tensor forward_steps(const Tensor& input, const std::vector<int64_t>& step_sizes, const Tensor& weight_ih,
-                     const Tensor& weight_hh, Precision precision, Trace& trace) {
-  const int64_t hidden = weight_hh.size(1);
-  trace.gates = product(input, weight_ih.t(), precision);
-  trace.recurrent_n = at::empty({input.size(0), hidden}, input.options());
-  trace.before = at::empty({input.size(0), hidden}, input.options());
-  Tensor states = at::empty({input.size(0), hidden}, input.options());
-  const RepeatedProduct with_weight(weight_hh.t(), precision);
-  Tensor products = at::empty({step_sizes.size() > 1 ? step_sizes[1] : 0, 3 * hidden}, input.options());
+// Rows of the packed batch that one time step handles.
+struct Step {
+  int64_t first, rows;
+  int64_t before;        // the first row of the step before; its first `rows` rows are of the same sequences
+  bool has_before;       // there is one
+  int64_t carried_rows;  // rows of the step after it
+};
+
+std::vector<Step> steps_of(const std::vector<int64_t>& sizes) {
+  std::vector<Step> steps;
   int64_t row = 0;
-  int64_t previous_row = 0;
-  for (size_t step = 0; step < step_sizes.size(); ++step) {
-    const int64_t running = step_sizes[step];
-    if (uses_tensor_kernels(states)) {
-      const auto rows = [&](const Tensor& all) { return all.narrow(0, row, running); };
-      Tensor recurrent;
-      if (step > 0) {
-        recurrent = products.narrow(0, 0, running);
-        with_weight(recurrent, states.narrow(0, previous_row, running));
-      }
-      tensor_kernels::gru_forward_step({.gates = rows(trace.gates),
-                                        .recurrent = recurrent,
-                                        .before = step > 0 ? states.narrow(0, previous_row, running) : Tensor(),
-                                        .recurrent_n = rows(trace.recurrent_n),
-                                        .kept_before = rows(trace.before),
-                                        .after = rows(states)});
-    } else {
-      float* recurrent = step > 0 ? products.data_ptr<float>() : nullptr;
-      const float* before = step > 0 ? states.const_data_ptr<float>() + previous_row * hidden : nullptr;
-      if (step > 0) with_weight(recurrent, before, running);
-      gru_forward_step({.rows = running,
-                        .hidden = hidden,
-                        .gates = trace.gates.data_ptr<float>() + 3 * row * hidden,
-                        .recurrent = recurrent,
-                        .before = before,
-                        .recurrent_n = trace.recurrent_n.data_ptr<float>() + row * hidden,
-                        .kept_before = trace.before.data_ptr<float>() + row * hidden,
-                        .after = states.data_ptr<float>() + row * hidden});
-    }
-    previous_row = row;
-    row += running;
-  }
-  return states;
+  for (size_t i = 0; i < sizes.size(); row += sizes[i++])
+    steps.push_back({.first = row,
+                     .rows = sizes[i],
+                     .before = i > 0 ? row - sizes[i - 1] : 0,
+                     .has_before = i > 0,
+                     .carried_rows = i + 1 < sizes.size() ? sizes[i + 1] : 0});
+  return steps;
 }
 
-// Gradients of the gates before their nonlinearity, one row an input: of the input product and of the recurrent product.
-struct GateGradients {
-  Tensor input;      // [inputs, 3·hidden]
-  Tensor recurrent;  // [inputs, 3·hidden]; differs in the n part by the factor r
+class Forward {
+ public:
+  Forward(const Tensor& input, const std::vector<Step>& steps, const Tensor& weight_ih, const Tensor& weight_hh,
+          Precision precision)
+      : input_(input),
+        with_input_weight_(weight_ih.t(), precision),
+        with_weight_(weight_hh.t(), precision),
+        trace_{rows_like(input, input.size(0), weight_hh.size(0)), rows_like(input, input.size(0), weight_hh.size(1)),
+               rows_like(input, input.size(0), weight_hh.size(1))},
+        recurrent_(rows_like(input, steps.size() > 1 ? steps[1].rows : 0, weight_hh.size(0))) {
+    for (const Step& step : steps) {
+      if (step.first + step.rows > multiplied_) multiply_input(step);
+      if (step.has_before) with_weight_(recurrent_, 0, trace_.states, step.before, step.rows);
+      uses_tensor_kernels(input) ? pointwise_of_tensors(step) : pointwise_in_host(step);
+    }
+  }
+  const Trace& trace() const { return trace_; }
+
+ private:
+  void multiply_input(const Step& step) {
+    const int64_t rows = std::min(std::max(step.rows, rows_at_once(input_)), input_.size(0) - step.first);
+    with_input_weight_(trace_.gates, step.first, input_, step.first, rows);
+    multiplied_ = step.first + rows;
+  }
+
+  void pointwise_of_tensors(const Step& step) {
+    const auto rows = [&](const Tensor& all) { return all.narrow(0, step.first, step.rows); };
+    tensor_kernels::gru_forward_step({.gates = rows(trace_.gates),
+                                      .recurrent = step.has_before ? recurrent_.narrow(0, 0, step.rows) : Tensor(),
+                                      .before = step.has_before ? trace_.states.narrow(0, step.before, step.rows) : Tensor(),
+                                      .recurrent_n = rows(trace_.recurrent_n),
+                                      .after = rows(trace_.states)});
+  }
+
+  void pointwise_in_host(const Step& step) {
+    gru_forward_step({.rows = step.rows,
+                      .hidden = trace_.states.size(1),
+                      .gates = row_to(trace_.gates, step.first),
+                      .recurrent = step.has_before ? row_of(recurrent_, 0) : nullptr,
+                      .before = step.has_before ? row_of(trace_.states, step.before) : nullptr,
+                      .recurrent_n = row_to(trace_.recurrent_n, step.first),
+                      .after = row_to(trace_.states, step.first)});
+  }
+
+  const Tensor& input_;
+  const RepeatedProduct with_input_weight_, with_weight_;
+  int64_t multiplied_ = 0;  // rows of the gates that have their input product
+  Trace trace_;
+  Tensor recurrent_;  // of a step [rows, 3·hidden]
 };
 
-GateGradients backward_steps(const Tensor& grad_of_states, const std::vector<int64_t>& step_sizes, const Tensor& weight_hh,
-                             Precision precision, const Trace& trace) {
-  const int64_t hidden = weight_hh.size(1);
-  GateGradients grads{at::empty_like(trace.gates), at::empty_like(trace.gates)};
-  const Tensor grad_states = grad_of_states.contiguous();
-  const RepeatedProduct with_weight(weight_hh, precision);
-  // Gradient of the state before the step that was handled last, in its rows.
-  const Tensor carried = at::empty({step_sizes.empty() ? 0 : step_sizes.front(), hidden}, trace.gates.options());
-  int64_t row = trace.gates.size(0);
-  for (size_t step = step_sizes.size(); step-- > 0;) {
-    const int64_t running = step_sizes[step];
-    row -= running;
-    const int64_t carried_rows = step + 1 < step_sizes.size() ? step_sizes[step + 1] : 0;
-    if (uses_tensor_kernels(grad_states)) {
-      const auto rows = [&](const Tensor& all) { return all.narrow(0, row, running); };
-      tensor_kernels::gru_backward_step({.gates = rows(trace.gates),
-                                         .recurrent_n = rows(trace.recurrent_n),
-                                         .before = rows(trace.before),
-                                         .grad = rows(grad_states),
-                                         .carried = carried.narrow(0, 0, running),
-                                         .carried_rows = carried_rows,
-                                         .grad_input = rows(grads.input),
-                                         .grad_recurrent = rows(grads.recurrent)});
-      Tensor before = carried.narrow(0, 0, running);
-      if (step > 0) with_weight(before, rows(grads.recurrent), /*add=*/true);
-    } else {
-      float* grad_recurrent = grads.recurrent.data_ptr<float>() + 3 * row * hidden;
-      gru_backward_step({.rows = running,
-                         .hidden = hidden,
-                         .gates = trace.gates.const_data_ptr<float>() + 3 * row * hidden,
-                         .recurrent_n = trace.recurrent_n.const_data_ptr<float>() + row * hidden,
-                         .before = trace.before.const_data_ptr<float>() + row * hidden,
-                         .grad = grad_states.const_data_ptr<float>() + row * hidden,
-                         .carried = carried.data_ptr<float>(),
-                         .carried_rows = carried_rows,
-                         .grad_input = grads.input.data_ptr<float>() + 3 * row * hidden,
-                         .grad_recurrent = grad_recurrent});
-      if (step > 0) with_weight(carried.data_ptr<float>(), grad_recurrent, running, /*add=*/true);
+struct Gradients {
+  Tensor input;  // undefined: not wanted
+  Tensor weight_ih, weight_hh;
+};
+
+// From the last step to the first. What the gradients of input and weights are made of is held for some steps, one row an
+// input, and fills its memory from the end.
+class Backward {
+ public:
+  Backward(const Tensor& grad_states, const std::vector<Step>& steps, const Tensor& input, bool wants_input,
+           const Tensor& weight_ih, const Tensor& weight_hh, Precision precision, const Trace& trace)
+      : grad_states_(grad_states.contiguous()),
+        input_(input),
+        precision_(precision),
+        trace_(trace),
+        with_input_weight_(weight_ih, precision),
+        with_weight_(weight_hh, precision),
+        sums_{wants_input ? at::empty_like(input) : Tensor(), at::zeros_like(weight_ih), at::zeros_like(weight_hh)},
+        carried_(rows_like(input, steps.empty() ? 0 : steps.front().rows, weight_hh.size(1))),
+        capacity_(std::min(input.size(0), rows_at_once(input) + carried_.size(0))),
+        grad_input_(rows_like(input, capacity_, weight_hh.size(0))),
+        grad_recurrent_(rows_like(input, capacity_, weight_hh.size(0))),
+        before_(rows_like(input, capacity_, weight_hh.size(1))) {
+    for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+      held_ += step->rows;
+      uses_tensor_kernels(input) ? pointwise_of_tensors(*step) : pointwise_in_host(*step);
+      if (step->has_before) with_weight_(carried_, 0, grad_recurrent_, place(), step->rows, /*add=*/true);
+      if (held_ >= rows_at_once(input) || !step->has_before) multiply_held(step->first);
     }
   }
-  return grads;
-}
+  const Gradients& gradients() const { return sums_; }
+
+ private:
+  int64_t place() const { return capacity_ - held_; }  // of the step handled last, in what is held
+
+  void pointwise_of_tensors(const Step& step) {
+    const auto rows = [&](const Tensor& all) { return all.narrow(0, step.first, step.rows); };
+    const auto held = [&](const Tensor& all) { return all.narrow(0, place(), step.rows); };
+    tensor_kernels::gru_backward_step({.gates = rows(trace_.gates),
+                                       .recurrent_n = rows(trace_.recurrent_n),
+                                       .before = step.has_before ? trace_.states.narrow(0, step.before, step.rows) : Tensor(),
+                                       .grad = rows(grad_states_),
+                                       .carried = carried_.narrow(0, 0, step.rows),
+                                       .carried_rows = step.carried_rows,
+                                       .grad_input = held(grad_input_),
+                                       .grad_recurrent = held(grad_recurrent_),
+                                       .kept_before = held(before_)});
+  }
+
+  void pointwise_in_host(const Step& step) {
+    gru_backward_step({.rows = step.rows,
+                       .hidden = trace_.states.size(1),
+                       .gates = row_of(trace_.gates, step.first),
+                       .recurrent_n = row_of(trace_.recurrent_n, step.first),
+                       .before = step.has_before ? row_of(trace_.states, step.before) : nullptr,
+                       .grad = row_of(grad_states_, step.first),
+                       .carried = row_to(carried_, 0),
+                       .carried_rows = step.carried_rows,
+                       .grad_input = row_to(grad_input_, place()),
+                       .grad_recurrent = row_to(grad_recurrent_, place()),
+                       .kept_before = row_to(before_, place())});
+  }
+
+  // The rows of inputs from `first` on are held.
+  void multiply_held(int64_t first) {
+    if (sums_.input.defined()) with_input_weight_(sums_.input, first, grad_input_, place(), held_);
+    add_product_of_rows(sums_.weight_ih, grad_input_, place(), input_, first, held_, precision_);
+    add_product_of_rows(sums_.weight_hh, grad_recurrent_, place(), before_, place(), held_, precision_);
+    held_ = 0;
+  }
+
+  const Tensor grad_states_;
+  const Tensor& input_;
+  const Precision precision_;
+  const Trace& trace_;
+  const RepeatedProduct with_input_weight_, with_weight_;
+  Gradients sums_;
+  Tensor carried_;  // [rows, hidden] gradient of the state before the step that was handled last
+  const int64_t capacity_;
+  Tensor grad_input_;      // [capacity, 3·hidden] gradients of the gates before their nonlinearity: of the input product
+  Tensor grad_recurrent_;  // [capacity, 3·hidden] of the recurrent product; differs in the n part by the factor r
+  Tensor before_;          // [capacity, hidden] the state before the input
+  int64_t held_ = 0;       // rows
+};
 
 struct GruLayer : torch::autograd::Function<GruLayer> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& input, const std::vector<int64_t>& step_sizes,
-                        const Tensor& weight_ih, const Tensor& weight_hh, Precision precision) {
-    Trace trace;
-    Tensor states = forward_steps(input, step_sizes, weight_ih, weight_hh, precision, trace);
-    context->save_for_backward({input, weight_ih, weight_hh, trace.gates, trace.recurrent_n, trace.before});
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& any_input,
+                        const std::vector<int64_t>& step_sizes, const Tensor& weight_ih, const Tensor& weight_hh,
+                        Precision precision) {
+    const Tensor input = any_input.contiguous();
+    const Forward run(input, steps_of(step_sizes), weight_ih, weight_hh, precision);
+    const Trace& trace = run.trace();
+    context->save_for_backward({input, weight_ih, weight_hh, trace.gates, trace.recurrent_n, trace.states});
     context->saved_data["step_sizes"] = step_sizes;
     context->saved_data["precision"] = static_cast<int64_t>(precision);
-    return states;
+    return trace.states;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& grad_outputs) {
     const auto saved = context->get_saved_variables();
-    const Tensor& input = saved[0];
-    const Tensor& weight_ih = saved[1];
-    const Tensor& weight_hh = saved[2];
     const Trace trace{saved[3], saved[4], saved[5]};
-    const auto precision = static_cast<Precision>(context->saved_data["precision"].toInt());
-    const GateGradients grads =
-        backward_steps(grad_outputs[0], context->saved_data["step_sizes"].toIntVector(), weight_hh, precision, trace);
-    const Tensor grad_input = context->needs_input_grad(0) ? product(grads.input, weight_ih, precision) : Tensor();
-    return {grad_input, Tensor(), product(grads.input.t(), input, precision),
-            product(grads.recurrent.t(), trace.before, precision), Tensor()};
+    const Backward run(grad_outputs[0], steps_of(context->saved_data["step_sizes"].toIntVector()), saved[0],
+                       context->needs_input_grad(0), /*weight_ih=*/saved[1], /*weight_hh=*/saved[2],
+                       static_cast<Precision>(context->saved_data["precision"].toInt()), trace);
+    return {run.gradients().input, Tensor(), run.gradients().weight_ih, run.gradients().weight_hh, Tensor()};
   }
 };
 

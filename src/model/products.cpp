@@ -39,6 +39,11 @@ bf16::Values& left_memory() {
   return memory;
 }
 
+bf16::Values& right_memory() {
+  thread_local bf16::Values memory;
+  return memory;
+}
+
 // `right` [k, n] as lay_out_right left it. With Store::add_transposed out is [n, m].
 void multiply_in_tiles(Tensor& out, const Tensor& a, const bf16::Value* right, int64_t n, bf16::Store store) {
   const Rows left = rows_of(a);
@@ -57,11 +62,10 @@ void multiply_in_tiles(Tensor& out, const Tensor& a, const bf16::Value* right, i
 }
 
 void multiply_in_tiles(Tensor& out, const Tensor& a, const Tensor& b, bool add) {
-  thread_local bf16::Values memory;
-  // Of two matrices whose rows are summed over, one has to be transposed: the smaller one.
+  // Of two matrices whose rows are summed over, one has to be transposed: the smaller one, as in add_product_of_rows.
   const bool swapped = rows_of(a).transposed && !rows_of(b).transposed && b.size(1) < a.size(0);
   const Tensor from = swapped ? a.t() : b;
-  bf16::Value* right = memory.reserve(right_values(from));
+  bf16::Value* right = right_memory().reserve(right_values(from));
   lay_out_right(from, right);
   if (!swapped) return multiply_in_tiles(out, a, right, b.size(1), add ? bf16::Store::add : bf16::Store::replace);
   if (!add) out.zero_();
@@ -99,30 +103,25 @@ RepeatedProduct::RepeatedProduct(const Tensor& b, Precision precision) : b_(b) {
   }
 }
 
-void RepeatedProduct::operator()(Tensor& out, const Tensor& a, bool add) const {
-  if (in_tiles_.defined())
-    return multiply_in_tiles(out, a, in_tiles_.const_data_ptr<bf16::Value>(), b_.size(1),
-                             add ? bf16::Store::add : bf16::Store::replace);
-  if (rounded_) return bf16_product(out, a, b_, add);
-  add ? void(out.addmm_(a, b_)) : void(at::mm_out(out, a, b_));
-}
-
-void RepeatedProduct::operator()(float* out, const float* a, int64_t rows, bool add) const {
+void RepeatedProduct::operator()(const Tensor& out, int64_t out_row, const Tensor& a, int64_t a_row, int64_t rows,
+                                 bool add) const {
   const int64_t k = b_.size(0), n = b_.size(1);
   if (in_tiles_.defined()) {
     bf16::Value* left = left_memory().reserve(bf16::padded(rows) * bf16::padded(k));
-    bf16::left_of({a, rows, k, k}, left);
+    bf16::left_of({a.const_data_ptr<float>() + a_row * k, rows, k, k}, left);
     return bf16::multiply({.left = left,
                            .right = in_tiles_.const_data_ptr<bf16::Value>(),
                            .m = rows,
                            .n = n,
                            .k = k,
-                           .out = out,
+                           .out = out.data_ptr<float>() + out_row * n,
                            .stride = n,
                            .store = add ? bf16::Store::add : bf16::Store::replace});
   }
-  Tensor product = at::from_blob(out, {rows, n}, at::kFloat);
-  (*this)(product, at::from_blob(const_cast<float*>(a), {rows, k}, at::kFloat), add);
+  Tensor to = out.narrow(0, out_row, rows);
+  const Tensor from = a.narrow(0, a_row, rows);
+  if (rounded_) return bf16_product(to, from, b_, add);
+  add ? void(to.addmm_(from, b_)) : void(at::mm_out(to, from, b_));
 }
 
 Tensor product(const Tensor& a, const Tensor& b, Precision precision) {
@@ -130,6 +129,29 @@ Tensor product(const Tensor& a, const Tensor& b, Precision precision) {
   Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
   bf16_product(out, a, b);
   return out;
+}
+
+void add_product_of_rows(Tensor& sum, const Tensor& a, int64_t a_row, const Tensor& b, int64_t b_row, int64_t rows,
+                         Precision precision) {
+  if (precision != Precision::bf16 || uses_tensor_kernels(sum) || !bf16_in_hardware())
+    return add_product(sum, a.narrow(0, a_row, rows).t(), b.narrow(0, b_row, rows), precision);
+  const int64_t m = a.size(1), n = b.size(1);
+  const bf16::Matrix of_a{a.const_data_ptr<float>() + a_row * m, rows, m, m},
+      of_b{b.const_data_ptr<float>() + b_row * n, rows, n, n};
+  const bool swapped = n < m;
+  const bf16::Matrix &left = swapped ? of_b : of_a, &right = swapped ? of_a : of_b;
+  bf16::Value* left_operand = left_memory().reserve(bf16::padded(left.columns) * bf16::padded(rows));
+  bf16::Value* right_operand = right_memory().reserve(bf16::padded(rows) * bf16::padded(right.columns));
+  bf16::left_of_transposed(left, nullptr, left_operand);
+  bf16::right_of(right, right_operand);
+  bf16::multiply({.left = left_operand,
+                  .right = right_operand,
+                  .m = left.columns,
+                  .n = right.columns,
+                  .k = rows,
+                  .out = sum.data_ptr<float>(),
+                  .stride = n,
+                  .store = swapped ? bf16::Store::add_transposed : bf16::Store::add});
 }
 
 void add_product(Tensor& sum, const Tensor& a, const Tensor& b, Precision precision) {

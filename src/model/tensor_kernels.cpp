@@ -20,26 +20,27 @@ void gru_forward_step(const GruForwardStep& step) {
   if (step.recurrent.defined()) {
     both.add_(step.recurrent.narrow(1, 0, 2 * hidden)).sigmoid_();
     step.recurrent_n.copy_(step.recurrent.narrow(1, 2 * hidden, hidden));
-    step.kept_before.copy_(step.before);
     n.addcmul_(r, step.recurrent_n).tanh_();
+    step.after.copy_(n).addcmul_(z, step.before - n);
   } else {
     both.sigmoid_();
     step.recurrent_n.zero_();
-    step.kept_before.zero_();
     n.tanh_();
+    step.after.copy_(n).addcmul_(z, n, -1);
   }
-  step.after.copy_(n).addcmul_(z, step.kept_before - n);
 }
 
 void gru_backward_step(const GruBackwardStep& step) {
-  const int64_t hidden = step.before.size(1);
+  const int64_t hidden = step.grad.size(1);
   const auto gate = [&](const Tensor& gates, int64_t number) { return gates.narrow(1, number * hidden, hidden); };
   const Tensor r = gate(step.gates, 0), z = gate(step.gates, 1), n = gate(step.gates, 2);
+  const Tensor& h = step.kept_before;
+  step.before.defined() ? h.copy_(step.before) : h.zero_();
   const Tensor grad = step.grad.clone();
   grad.narrow(0, 0, step.carried_rows).add_(step.carried.narrow(0, 0, step.carried_rows));
   step.carried.copy_(grad * z);
-  const Tensor grad_n = (grad - step.carried) * (1 - n * n);     // through tanh
-  const Tensor grad_z = grad * (step.before - n) * (z - z * z);  // through the sigmoids
+  const Tensor grad_n = (grad - step.carried) * (1 - n * n);  // through tanh
+  const Tensor grad_z = grad * (h - n) * (z - z * z);         // through the sigmoids
   const Tensor grad_r = grad_n * step.recurrent_n * (r - r * r);
   gate(step.grad_input, 0).copy_(grad_r);
   gate(step.grad_input, 1).copy_(grad_z);

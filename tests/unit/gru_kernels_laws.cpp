@@ -18,14 +18,15 @@ constexpr int64_t kRows = 3, kHidden = 37, kState = kRows * kHidden;
 
 struct Forward {
   std::vector<float> input, recurrent, before;  // arguments
-  std::vector<float> gates, recurrent_n, kept_before, after;
+  bool has_before;
+  std::vector<float> gates, recurrent_n, after;
   Forward(const GruKernels& kernels, double bound, bool first)
       : input(uniform_values(3 * kState, bound, 1)),
         recurrent(uniform_values(3 * kState, bound, 2)),
         before(uniform_values(kState, 1, 3)),
+        has_before(!first),
         gates(input),
         recurrent_n(kState, -1),
-        kept_before(kState, -1),
         after(kState, -1) {
     kernels.forward({.rows = kRows,
                      .hidden = kHidden,
@@ -33,7 +34,6 @@ struct Forward {
                      .recurrent = first ? nullptr : recurrent.data(),
                      .before = first ? nullptr : before.data(),
                      .recurrent_n = recurrent_n.data(),
-                     .kept_before = kept_before.data(),
                      .after = after.data()});
   }
 };
@@ -56,7 +56,6 @@ TEST(GruKernels, ForwardIsItsFormula) {
           EXPECT_NEAR(gate(got.gates, 2), n, 1e-6 * std::abs(n) + 1e-6 * bound * (1 - n * n)) << bound;
           EXPECT_NEAR(got.after[i * kHidden + k], (1 - z) * n + z * h, 1e-6) << bound;
           EXPECT_EQ(got.recurrent_n[i * kHidden + k], static_cast<float>(product(2)));
-          EXPECT_EQ(got.kept_before[i * kHidden + k], static_cast<float>(h));
         }
     }
 }
@@ -66,29 +65,31 @@ TEST(GruKernels, NanIsNotHidden) {
     Forward step(kernels, 1, false);
     std::vector<float> gates = step.input;
     gates[5] = gates[kHidden + 6] = gates[2 * kHidden + 7] = std::nanf("");
-    kernels.forward({1, kHidden, gates.data(), step.recurrent.data(), step.before.data(), step.recurrent_n.data(),
-                     step.kept_before.data(), step.after.data()});
+    kernels.forward(
+        {1, kHidden, gates.data(), step.recurrent.data(), step.before.data(), step.recurrent_n.data(), step.after.data()});
     for (const int64_t k : {5, 6, 7}) EXPECT_TRUE(std::isnan(step.after[k])) << kernels.name << " " << k;
   }
 }
 
 struct Backward {
-  std::vector<float> grad, carried, grad_input, grad_recurrent;
+  std::vector<float> grad, carried, grad_input, grad_recurrent, kept_before;
   Backward(const GruKernels& kernels, const Forward& forward, int64_t carried_rows)
       : grad(uniform_values(kState, 1, 4)),
         carried(uniform_values(kState, 1, 5)),
         grad_input(3 * kState),
-        grad_recurrent(3 * kState) {
+        grad_recurrent(3 * kState),
+        kept_before(kState, -1) {
     kernels.backward({.rows = kRows,
                       .hidden = kHidden,
                       .gates = forward.gates.data(),
                       .recurrent_n = forward.recurrent_n.data(),
-                      .before = forward.kept_before.data(),
+                      .before = forward.has_before ? forward.before.data() : nullptr,
                       .grad = grad.data(),
                       .carried = carried.data(),
                       .carried_rows = carried_rows,
                       .grad_input = grad_input.data(),
-                      .grad_recurrent = grad_recurrent.data()});
+                      .grad_recurrent = grad_recurrent.data(),
+                      .kept_before = kept_before.data()});
   }
 };
 
@@ -98,9 +99,13 @@ double after(const double (&input)[3], const double (&recurrent)[3], double h) {
   return (1 - z) * std::tanh(input[2] + r * recurrent[2]) + z * h;
 }
 
-TEST(GruKernels, BackwardIsTheDerivative) {
+class GruKernelsOfAStep : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(FirstOrNot, GruKernelsOfAStep, ::testing::Bool());
+
+TEST_P(GruKernelsOfAStep, BackwardIsTheDerivative) {
   constexpr int64_t kCarriedRows = 2;
-  const Forward forward(gru_kernels().front(), 1.5, false);
+  const bool first = GetParam();
+  const Forward forward(gru_kernels().front(), 1.5, first);
   const std::vector<float> carried = uniform_values(kState, 1, 5);
   const Backward got(gru_kernels().front(), forward, kCarriedRows);
   constexpr double kStep = 1e-5;
@@ -110,9 +115,10 @@ TEST(GruKernels, BackwardIsTheDerivative) {
       double input[3], recurrent[3];
       for (int64_t g = 0; g < 3; ++g) {
         input[g] = forward.input[(3 * i + g) * kHidden + k];
-        recurrent[g] = forward.recurrent[(3 * i + g) * kHidden + k];
+        recurrent[g] = first ? 0.0 : double{forward.recurrent[(3 * i + g) * kHidden + k]};
       }
-      const double h = forward.before[at], grad = got.grad[at] + (i < kCarriedRows ? double{carried[at]} : 0.0);
+      const double h = first ? 0.0 : double{forward.before[at]},
+                   grad = got.grad[at] + (i < kCarriedRows ? double{carried[at]} : 0.0);
       const auto derivative = [&](double& variable) {
         const double middle = variable;
         variable = middle + kStep;
@@ -126,6 +132,7 @@ TEST(GruKernels, BackwardIsTheDerivative) {
         EXPECT_NEAR(got.grad_input[(3 * i + g) * kHidden + k], derivative(input[g]), 1e-6);
         EXPECT_NEAR(got.grad_recurrent[(3 * i + g) * kHidden + k], derivative(recurrent[g]), 1e-6);
       }
+      EXPECT_EQ(got.kept_before[at], static_cast<float>(h));
       EXPECT_NEAR(got.carried[at], grad * sigmoid(input[1] + recurrent[1]), 1e-6);
     }
 }

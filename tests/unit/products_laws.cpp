@@ -65,11 +65,28 @@ TEST(Bf16Product, IsTheSameForTransposedViews) {
       EXPECT_TRUE(at::allclose(sum, 2 * expected, 1e-6, 1e-5)) << m << " " << k << " " << n;
     }
     Tensor out = at::empty({m, n}, at::kFloat);
-    RepeatedProduct(b, Precision::bf16)(out, a);
+    RepeatedProduct(b, Precision::bf16)(out, 0, a, 0, m);
     EXPECT_TRUE(at::allclose(out, expected, 1e-6, 1e-5)) << m << " " << k << " " << n;
-    RepeatedProduct(b, Precision::fp32)(out, a, /*add=*/true);
+    RepeatedProduct(b, Precision::fp32)(out, 0, a, 0, m, /*add=*/true);
     EXPECT_TRUE(at::allclose(out, expected + at::mm(a, b), 1e-5, 1e-4)) << m << " " << k << " " << n;
   }
+}
+
+// Rows from any place on are multiplied as a view of them is, and the rest of the result stays.
+TEST(Bf16Product, TakesRowsFromAPlaceOn) {
+  for (const Precision precision : {Precision::fp32, Precision::bf16})
+    for (const auto& [m, k, n] : kShapes) {
+      const Tensor a = uniform(m + 5, k, 10), b = uniform(k, n, 11), c = uniform(m + 3, n, 12);
+      Tensor out = at::ones({m + 4, n}), expected = out.clone();
+      RepeatedProduct(b, precision)(out, 1, a, 2, m);
+      expected.narrow(0, 1, m).copy_(product(a.narrow(0, 2, m), b, precision));
+      EXPECT_TRUE(at::allclose(out, expected, 1e-6, 1e-5)) << m << " " << k << " " << n;
+
+      Tensor sum = uniform(k, n, 13), expected_sum = sum.clone();
+      add_product_of_rows(sum, a, 2, c, 3, m, precision);
+      add_product(expected_sum, a.narrow(0, 2, m).t(), c.narrow(0, 3, m), precision);
+      EXPECT_TRUE(at::equal(sum, expected_sum)) << m << " " << k << " " << n;
+    }
 }
 
 TEST(Bf16Product, HasTheSameBitsOnEveryRun) {

@@ -14,7 +14,6 @@ struct GruForwardStep {
   const float* recurrent;  // [rows, 3·hidden] W_h h; null: h is zero
   const float* before;     // [rows, hidden] h; null with it
   float* recurrent_n;      // [rows, hidden] out: W_hn h
-  float* kept_before;      // [rows, hidden] out: h
   float* after;            // [rows, hidden] out: h'
 };
 
@@ -22,13 +21,14 @@ struct GruBackwardStep {
   int64_t rows, hidden;
   const float* gates;        // [rows, 3·hidden] r, z, n
   const float* recurrent_n;  // [rows, hidden]
-  const float* before;       // [rows, hidden]
+  const float* before;       // [rows, hidden] h; null: it is zero
   const float* grad;         // [rows, hidden] of the state after the step, from its uses outside
   float* carried;            // [rows, hidden] the same from the step behind, in its first carried_rows; becomes the part of the
                              // gradient of `before` that does not go through W_h: grad ∘ z
   int64_t carried_rows;
   float* grad_input;      // [rows, 3·hidden] out: of W_i x
   float* grad_recurrent;  // [rows, 3·hidden] out: of W_h h
+  float* kept_before;     // [rows, hidden] out: h, beside the gradients that are multiplied by it
 };
 
 void gru_forward_step(const GruForwardStep& step);

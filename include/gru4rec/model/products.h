@@ -20,14 +20,20 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, Precision precision
 // sum [m, n] += a · b
 void add_product(at::Tensor& sum, const at::Tensor& a, const at::Tensor& b, Precision precision);
 
+// The following take `rows` rows of a matrix from a row on, because a view of them as a tensor costs about as much as a product
+// of few rows. Matrices are contiguous.
+
+// sum [m, n] += aᵀ · b for the rows of a [, m] from a_row and of b [, n] from b_row.
+void add_product_of_rows(at::Tensor& sum, const at::Tensor& a, int64_t a_row, const at::Tensor& b, int64_t b_row, int64_t rows,
+                         Precision precision);
+
 // Many products with one right operand b [k, n], which is rounded and laid out once. Local.
 class RepeatedProduct {
  public:
   RepeatedProduct(const at::Tensor& b, Precision precision);
-  // out [m, n] = a · b, or += if `add`; a [m, k], rows of both contiguous.
-  void operator()(at::Tensor& out, const at::Tensor& a, bool add = false) const;
-  // The same in the memory of the host, without what a tensor costs: a product of few rows takes hardly longer than one.
-  void operator()(float* out, const float* a, int64_t rows, bool add = false) const;
+  // The rows of out [, n] from out_row = those of a [, k] from a_row, times b; or += if `add`.
+  void operator()(const at::Tensor& out, int64_t out_row, const at::Tensor& a, int64_t a_row, int64_t rows,
+                  bool add = false) const;
 
  private:
   at::Tensor b_;          // fp32

@@ -11,20 +11,22 @@ namespace gru4rec::tensor_kernels {
 
 // One time step of a GRU, one row a sequence that is still running; fields as in model/gru_kernels.h.
 struct GruForwardStep {
-  at::Tensor gates;                            // [rows, 3·hidden] W_i x; becomes r, z, n
-  at::Tensor recurrent;                        // [rows, 3·hidden] W_h h; undefined: h is zero
-  at::Tensor before;                           // [rows, hidden] h; undefined with it
-  at::Tensor recurrent_n, kept_before, after;  // [rows, hidden] out
+  at::Tensor gates;               // [rows, 3·hidden] W_i x; becomes r, z, n
+  at::Tensor recurrent;           // [rows, 3·hidden] W_h h; undefined: h is zero
+  at::Tensor before;              // [rows, hidden] h; undefined with it
+  at::Tensor recurrent_n, after;  // [rows, hidden] out
 };
 void gru_forward_step(const GruForwardStep& step);
 
 struct GruBackwardStep {
-  at::Tensor gates;                // [rows, 3·hidden] r, z, n
-  at::Tensor recurrent_n, before;  // [rows, hidden]
-  at::Tensor grad;                 // [rows, hidden]
-  at::Tensor carried;              // [rows, hidden], in and out
+  at::Tensor gates;        // [rows, 3·hidden] r, z, n
+  at::Tensor recurrent_n;  // [rows, hidden]
+  at::Tensor before;       // [rows, hidden] h; undefined: it is zero
+  at::Tensor grad;         // [rows, hidden]
+  at::Tensor carried;      // [rows, hidden], in and out
   int64_t carried_rows;
   at::Tensor grad_input, grad_recurrent;  // [rows, 3·hidden] out
+  at::Tensor kept_before;                 // [rows, hidden] out
 };
 void gru_backward_step(const GruBackwardStep& step);
 
