@@ -308,6 +308,9 @@ void add_runs(std::vector<OptionRow>& rows) {
   add("checkpoint_steps", Origin::ours, integer(&O::checkpoint_steps, at_least(0)),
       "Saves a checkpoint every so many steps as well as after each epoch. 0: after epochs only. Smaller: less work lost in a "
       "crash, more time spent writing.");
+  add("checkpoint_in_background", Origin::ours, flag(&O::checkpoint_in_background),
+      "Copies the state and writes the copy while training goes on: training waits for the copy only, and rank 0 needs as much "
+      "memory again as parameters and moments take. A crash while it is written loses what came after the checkpoint before.");
   add("keep_checkpoints", Origin::ours, integer(&O::keep_checkpoints, at_least(1)),
       "Checkpoints that are kept, the newest ones, besides the best. Larger: more to fall back on, more disk.");
   add("init_from", Origin::ours, text(&O::init_from, true),

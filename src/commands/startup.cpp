@@ -55,8 +55,10 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   estimate.parameters = (options.ema_decay > 0 ? 4 : 3) * static_cast<uint64_t>(layout.parameter_floats()) * kFloat;
   estimate.gradients =
       (sum_buffers(static_cast<int>(start.replicas), own.first, own.last) * length + partials * length / world) * kFloat;
-  // Embedded inputs, mask and their gradient; per layer gates, their two gradients, three states; queries and their gradient.
-  estimate.activations = share * kFloat * (4 * options.embedding_size + options.num_layers * 14 * options.hidden_size);
+  // Embedded inputs, mask and their gradient, queries and their gradient; per layer gates, the recurrent part of n, and states,
+  // their mask, what it leaves, and the gradients of both. The gradients of gates are held for few rows.
+  estimate.activations = share * kFloat * (4 * options.embedding_size + options.num_layers * 9 * options.hidden_size);
+  if (rank == 0 && options.checkpoint_in_background) estimate.copy = estimate.parameters;
   // Of a step, and of an evaluation.
   estimate.scores = static_cast<uint64_t>(softmax_buffer_bytes(shape.table_rows(), shape.embedding_size, start.precision)) +
                     static_cast<uint64_t>(score_rows_at_once(shape.table_rows()) * shape.table_rows()) * kFloat;

@@ -16,7 +16,8 @@ struct MemoryEstimate {
   uint64_t activations;  // of one share
   uint64_t scores;       // the softmax's chunk, twice
   uint64_t data;         // a window of the plan and the item cache
-  uint64_t total() const { return parameters + gradients + activations + scores + data; }
+  uint64_t copy;         // of the parameters, from which a checkpoint is written in the background; on rank 0
+  uint64_t total() const { return parameters + gradients + activations + scores + data + copy; }
 };
 MemoryEstimate estimate_memory(const Options& options, const RunStart& start, const StoreInfo& store, int rank, int world);
 

@@ -251,12 +251,21 @@ std::vector<uint32_t> numbers_in(const Catalogue& catalogue, const std::vector<s
   return numbers;
 }
 
+StateTensors state_of(const Gru4Rec& model, const Optimizer& optimizer, const Gru4Rec* average) {
+  StateTensors state{model.layout(), model.parameters(), optimizer.first_moment(), optimizer.second_moment(), {}};
+  if (average) state.average = average->parameters();
+  return state;
+}
+
 uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const Gru4Rec& model, const Optimizer& optimizer,
                          const Gru4Rec* average) {
+  return save_checkpoint(path, info, state_of(model, optimizer, average));
+}
+
+uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const StateTensors& state) {
   fs::create_directories(path.parent_path());
-  Buffers buffers = {model.parameters(), optimizer.first_moment(), optimizer.second_moment()};
-  if (average) buffers[kAverage] = average->parameters();
-  const uint64_t digest = state_digest(info, model.layout(), buffers);
+  const Buffers buffers = {state.parameters, state.first_moment, state.second_moment, state.average};
+  const uint64_t digest = state_digest(info, state.layout, buffers);
   AtomicFile out(path);
   Hdf5File file = Hdf5File::create(out.path());
   file.write_attribute("/", "format_version", kFormatVersion);
@@ -271,7 +280,7 @@ uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const
   });
   file.write_text("/state/options", info.number_options);
   file.write("/state/best_histogram", info.state.best_histogram.at);
-  visit_tensors(model.layout(), averaged(buffers), [&](const std::string& name, size_t which, const ParameterInfo& parameter) {
+  visit_tensors(state.layout, averaged(buffers), [&](const std::string& name, size_t which, const ParameterInfo& parameter) {
     file.write(name, part_of(buffers, which, parameter), dims_of(parameter));
   });
   write_provenance(file, info);

@@ -274,7 +274,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
                 sum_memory_ ? *sum_memory_ : host_memory()),
       valid_(store, Split::valid, evaluator_options(options_)),
       early_stopping_{options_.stopping_step, options_.metric_decimal_place},
-      checkpoints_(options_.checkpoint_dir, options_.keep_checkpoints),
+      checkpoints_({options_.checkpoint_dir, options_.keep_checkpoints}, options_.checkpoint_in_background),
       started_at_(now()),
       epoch_started_at_(started_at_) {
   if (options_.direction == Direction::backward && store.info().protocol == Protocol::leave_one_out && options_.eval_step != 0)
@@ -300,6 +300,9 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
   if (folder_) folder_->cut_metrics_after(state_.step);
   if (options_.debug) watch_.emplace(model_);
   require_equal_parameters();
+  if (options_.checkpoint_in_background && comm_.rank() == 0)
+    spdlog::info("checkpoints are written in the background, each from a copy of {} MB",
+                 (average_ ? 4 : 3) * model_.parameters().size_bytes() / 1'000'000);
   comm_.set_wait_hook([this] {
     if (stop_.seconds_since() > options_.stop_timeout)
       throw SurroundingsError(
@@ -394,6 +397,7 @@ StepReport Trainer::run_replicas() {
   bool failed = false;
   const StepKey key{options_.seed, state_.epoch, state_.step};
   try {
+    checkpoints_.check();
     for (int replica : layout_.replicas_of(comm_.rank())) shares.push_back(share_of(replica));
     if (by_rows_.input) name_rows(shares, key);
   } catch (const std::exception& error) {
@@ -682,18 +686,13 @@ CheckpointInfo Trainer::checkpoint_info() const {
   return info;
 }
 
-// Rank 0 writes; nobody goes on, or leaves, before the file is durable.
-void Trainer::save() {
-  if (saved_) return;
-  comm_.progress().report(state_.step, "checkpoint");
-  clock_.enter(Phase::checkpoint);
+// Collective. Nobody goes on before it is done; its failure is that of all.
+void Trainer::on_rank_zero(const std::function<void()>& work) {
   std::string failure;
   int code = kExitDone;
   if (comm_.rank() == 0) {
     try {
-      if (folder_) folder_->flush_steps();
-      save_checkpoint(checkpoints_.file_of(state_.step), checkpoint_info(), model_, optimizer_, average_.get());
-      checkpoints_.prune(state_.best.step);
+      work();
     } catch (const std::exception& error) {
       failure = explain(error);
       code = exit_code_of(error);
@@ -701,6 +700,17 @@ void Trainer::save() {
   }
   comm_.broadcast(0, std::span<int>(&code, 1));
   if (code != kExitDone) throw Error(code, comm_.broadcast_text(0, failure));
+}
+
+// When this returns the file is durable, or being written.
+void Trainer::save() {
+  if (saved_) return;
+  comm_.progress().report(state_.step, "checkpoint");
+  clock_.enter(Phase::checkpoint);
+  on_rank_zero([this] {
+    if (folder_) folder_->flush_steps();
+    checkpoints_.write(checkpoint_info(), state_of(model_, optimizer_, average_.get()));
+  });
   saved_ = true;
   clock_.enter(Phase::other);
 }
@@ -835,11 +845,11 @@ void Trainer::restore(int64_t step, bool grown) {
   if (grown) initialise_weights();  // those of items that the checkpoint lacks will stay
   CheckpointInfo info;
   if (comm_.rank() == 0) {
-    info = load_checkpoint(checkpoints_.file_of(step), model_, optimizer_, average_.get());
-    spdlog::info("resumed from {} (digest {})", checkpoints_.file_of(step).string(), hex_text(info.digest));
+    info = load_checkpoint(checkpoints_.folder().file_of(step), model_, optimizer_, average_.get());
+    spdlog::info("resumed from {} (digest {})", checkpoints_.folder().file_of(step).string(), hex_text(info.digest));
     if (info.teacher_digest != teacher_digest_)
       throw UserError("cannot resume: {} learned from a teacher with the digest {}, {} has {}. Bring that teacher back.",
-                      checkpoints_.file_of(step).string(), hex_text(info.teacher_digest), options_.teacher,
+                      checkpoints_.folder().file_of(step).string(), hex_text(info.teacher_digest), options_.teacher,
                       hex_text(teacher_digest_));
     start_digest_ = info.start_digest;
     warn_of_other_kernels(info, checkpoint_info());
@@ -865,13 +875,14 @@ double Trainer::seconds() const { return seconds_before_ + now() - started_at_; 
 
 RankHistogram Trainer::evaluate_best() {
   if (state_.best.step >= 0 && state_.best.step != state_.step) {  // -1: no epoch was asked for
-    if (comm_.rank() == 0) load_weights(checkpoints_.file_of(state_.best.step), evaluated());
+    if (comm_.rank() == 0) load_weights(checkpoints_.folder().file_of(state_.best.step), evaluated());
     comm_.broadcast(0, evaluated().parameters());
   }
   return Evaluator(store_, Split::test, evaluator_options(options_)).run(evaluated(), comm_);
 }
 
 Outcome Trainer::finish(int stop_signal) {
+  on_rank_zero([this] { checkpoints_.wait(); });
   Outcome outcome;
   outcome.stop_signal = stop_signal;
   outcome.epochs = state_.epoch;

@@ -5,6 +5,7 @@
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -1156,6 +1157,62 @@ TEST_F(Training, KeepsTheNewestCheckpointsAndTheBest) {
   EXPECT_LE(kept.size(), 3u);
   const CheckpointFolder folder(o.checkpoint_dir, 1);
   EXPECT_THAT(kept, ::testing::Contains(read_checkpoint_info(folder.file_of(kept.back())).state.best.step));
+}
+
+TEST_F(Training, CheckpointsWrittenInTheBackgroundAreThoseOfAnyOtherRun) {
+  const auto run = [&](bool in_background) {
+    Options o = options(in_background ? "background" : "in_turn");
+    o.checkpoint_steps = 1;
+    o.checkpoint_in_background = in_background;
+    const Logged log;
+    const Outcome outcome = train(o, 2);
+    EXPECT_EQ(log.text().find("checkpoints are written in the background") != std::string::npos, in_background);
+    std::vector<std::pair<int64_t, uint64_t>> digests;
+    const CheckpointFolder folder(o.checkpoint_dir, 1);
+    for (const int64_t step : folder.steps()) digests.emplace_back(step, read_checkpoint_info(folder.file_of(step)).digest);
+    return std::pair{digests, outcome.test->at};
+  };
+  const auto expected = run(false);
+  EXPECT_GT(expected.first.size(), 6u);
+  EXPECT_EQ(run(true), expected);
+}
+
+// The folder goes away when an epoch ends. In the background that is known later, at the latest when the run ends.
+TEST_F(Training, ACheckpointThatCannotBeWrittenEndsAllRanks) {
+  struct RemoveFolder : TrainListener {
+    fs::path folder;
+    void on_step(const TrainState&, uint64_t, double, double) override {}
+    void on_epoch(const TrainState& state, double, const std::optional<RankHistogram>&, bool, double) override {
+      if (state.epoch != last_epoch) return;
+      fs::remove_all(folder);
+      std::ofstream(folder) << "a file";
+    }
+    uint64_t last_epoch = 0;
+  };
+  for (const bool in_background : {false, true})
+    for (const uint64_t after : {1, 3}) {
+      Options o = options(fmt::format("{}{}", in_background, after));
+      o.checkpoint_in_background = in_background;
+      RemoveFolder listener;
+      listener.folder = o.checkpoint_dir;
+      listener.last_epoch = after;
+      std::atomic<int> failed = 0;
+      run_ranks(3, [&](Communicator& comm) {
+        const Store store(o.store);
+        std::optional<RunFolder> run;
+        if (comm.rank() == 0) run.emplace(o.run_dir, o.checkpoint_dir);
+        StopFlag stop;
+        Trainer trainer(o, find_start(o, store.info(), comm), store, comm, stop, run ? &*run : nullptr,
+                        comm.rank() == 0 ? &listener : nullptr);
+        try {
+          trainer.run();
+        } catch (const std::exception& error) {
+          EXPECT_THAT(error.what(), HasSubstr(o.checkpoint_dir));
+          ++failed;
+        }
+      });
+      EXPECT_EQ(failed, 3) << in_background << " after epoch " << after;
+    }
 }
 
 TEST_F(Training, EvaluatesEveryEvalStepEpochs) {

@@ -281,6 +281,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"run_dir", "/r"},
     {"checkpoint_dir", "/c"},
     {"checkpoint_steps", "1"},
+    {"checkpoint_in_background", "on"},
     {"keep_checkpoints", "1"},
     {"resume", "on"},
     {"debug", "1"},

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,8 +54,17 @@ struct CheckpointInfo {
   std::shared_ptr<const Catalogue> catalogue;  // null: not known, as in files of earlier versions
 };
 
-// Writes FOLDER/step-00000500.h5. `average`: the moving average of the weights, null without one. Returns the digest. Local.
-// Throws SurroundingsError; former files stay as they are.
+// What it says in tensors: flat buffers in the layout of the parameters.
+struct StateTensors {
+  const ParameterLayout& layout;
+  std::span<const float> parameters, first_moment, second_moment;
+  std::span<const float> average;  // of the weights; empty: there is none
+};
+
+// Writes FOLDER/step-00000500.h5. Returns the digest. Local. Throws SurroundingsError; former files stay as they are.
+uint64_t save_checkpoint(const std::filesystem::path& file, const CheckpointInfo& info, const StateTensors& state);
+// The same of a model and its optimizer. `average`: null without one.
+StateTensors state_of(const Gru4Rec& model, const Optimizer& optimizer, const Gru4Rec* average = nullptr);
 uint64_t save_checkpoint(const std::filesystem::path& file, const CheckpointInfo& info, const Gru4Rec& model,
                          const Optimizer& optimizer, const Gru4Rec* average = nullptr);
 

@@ -18,7 +18,7 @@
 #include "gru4rec/eval/evaluator.h"
 #include "gru4rec/model/distillation.h"
 #include "gru4rec/model/gru4rec.h"
-#include "gru4rec/train/checkpoint.h"
+#include "gru4rec/train/checkpoint_writer.h"
 #include "gru4rec/train/debug_checks.h"
 #include "gru4rec/train/device_memory.h"
 #include "gru4rec/train/early_stopping.h"
@@ -145,6 +145,7 @@ class Trainer {
   std::optional<RankHistogram> evaluate_valid();
   void require_equal_parameters();
   void save();
+  void on_rank_zero(const std::function<void()>& work);
   bool finished() const;  // after the last epoch, or by early stopping
   bool checkpoint_due() const;
   double rate_factor_now() const;
@@ -183,7 +184,7 @@ class Trainer {
   bool sent_finite_ = true;          // those of the replica that was open
   Evaluator valid_;
   EarlyStopping early_stopping_;
-  CheckpointFolder checkpoints_;
+  CheckpointWriter checkpoints_;  // written by rank 0
   std::shared_ptr<const Catalogue> catalogue_;  // on rank 0
   TrainState state_;
   std::optional<TensorWatch> watch_;  // in debug mode
