@@ -609,7 +609,59 @@ class StartUp:
         return None
 
 
-SECTIONS = [Step(), RecBole(), OfficialGru4Rec(), Ranks(), Catalogues(), InstructionSets(), Ingest(), StartUp()]
+class Checkpoints:
+    """What a checkpoint of 1 GB costs a run that writes one at the end of each epoch, in turn and in the background."""
+
+    name, peer = "checkpoints", None
+    items = 1_300_000
+    options = ["--embedding_size", 64, "--hidden_size", 128, "--score", "dot", "--train_batch_size", 2048, "--recent_fraction", "1/200",
+               "--epochs", 5, "--keep_checkpoints", 1, "--num_threads", 1]
+
+    def measure(self, bench):
+        items = 20_000 if bench.quick else self.items
+        options = [*CATALOGUES.store(bench, items, 1), *self.options]
+        folder = bench.work / "run" / "checkpoints"
+        raw = {"rounds": []}
+        for _ in range(bench.rounds):
+            for cores in (str(bench.core), f"0-{os.cpu_count() - 1}"):
+                for background in ("false", "true"):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    bench.run("checkpoints", ["taskset", "-c", cores, bench.program, "train", *options, "--checkpoint_in_background", background,
+                                              "--run_dir", folder])
+                    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][1:]
+                    size = max(file.stat().st_size for file in (folder / "checkpoints").glob("*.h5"))
+                    raw["rounds"].append({"cores": "the same core" if cores == str(bench.core) else "all cores", "background": background,
+                                          "megabytes": size / 1e6, "waits": [epoch["time"]["checkpoint"] for epoch in epochs],
+                                          "seconds": [epoch["seconds"] for epoch in epochs]})
+                    say(f"{raw['rounds'][-1]}")
+                    save_raw(bench, self, raw)
+        return raw
+
+    def rows(self, raw):
+        rows = []
+        for cores in ("the same core", "all cores"):
+            of = {name: [record for record in raw["rounds"] if record["cores"] == cores and record["background"] == name]
+                  for name in ("false", "true")}
+            # An epoch without its checkpoint: nothing is being written then.
+            bare = [statistics.median(s - w for s, w in zip(record["seconds"], record["waits"])) for record in of["false"]]
+            for name, records in of.items():
+                how = ("in turn" if name == "false" else "in the background") + ", " + cores
+                longer = [s - rest for record, rest in zip(records, bare) for s in record["seconds"]]
+                rows += [Row(how, "s that training waits", [wait for record in records for wait in record["waits"]], 2),
+                         Row(how, "s that an epoch is longer", longer, 2),
+                         Row(how, "**% of the time, one a minute**", [100 * each / 60 for each in longer], 1)]
+        return rows
+
+    def notes(self, raw):
+        return [f"A state of {raw['rounds'][0]['megabytes']:,.0f} MB: `configs/session.yaml` with `{shlex.join(map(str, self.options))}`. An "
+                "epoch is compared with the median of those of the run in turn, without what that waits."]
+
+    def draw(self, raw, plot):
+        return None
+
+
+CATALOGUES = Catalogues()
+SECTIONS = [Step(), RecBole(), OfficialGru4Rec(), Ranks(), CATALOGUES, InstructionSets(), Ingest(), StartUp(), Checkpoints()]
 
 
 def say(text):

@@ -19,12 +19,13 @@ Sections, in this order; all that need no peer unless --only names some:
   instructions   a step without AMX and without AVX-512
   ingest         events a second from CSV, TSV and Parquet
   startup        from the start of `train` to the end of its second step
+  checkpoints    what a checkpoint of 1 GB costs, in turn and in the background; takes all cores
 
   --quick             one round of everything, RecBole for one epoch only, at most 10,000 items
   --only A,B          these sections
   --peer NAME         recbole or gru4rec; both run in .deps/venv-recbole, which is made here (5 GB)
   --gru4rec_code DIR  a clone of the official code, which is not fetched here
-  --core N            the core that all but `ranks` run on; default: 0
+  --core N            the core that all but `ranks` and `checkpoints` run on; default: 0
   --rounds N          default: 5, and 1 with --quick
   --former PROGRAM    another gru4rec, beside which ingest is measured; the stores have to be equal
   --out DIR           default: build/bench. A section that is measured again replaces what it left there.
@@ -36,8 +37,8 @@ test here: machines are noisy, so look at min and max.
 HELP
 }
 
-plain=(step ranks catalogues instructions ingest startup)
-all=(step recbole gru4rec ranks catalogues instructions ingest startup)
+plain=(step ranks catalogues instructions ingest startup checkpoints)
+all=(step recbole gru4rec ranks catalogues instructions ingest startup checkpoints)
 only='' peers=() code='' core=0 out=$ROOT/build/bench tables=no arguments=()
 while [[ $# -gt 0 ]]; do
   case $1 in

@@ -49,6 +49,17 @@ lines = run.table(run.Step(), {"benchmarks": benchmarks})
 expect(lines[2], "| small | step, ms | 40.0 | 50.0 | 60.0 |")
 expect(lines[6:], ["|  | **step ÷ (products + exp)** | 1.25 | **1.38** | 1.50 |", "|  | **libtorch ÷ step** | 1.50 | **1.75** | 2.00 |"])
 
+# An epoch is longer than those of the run in turn are without what they wait, on the same cores.
+rounds = [{"cores": cores, "background": background, "megabytes": 1018.2, "waits": waits, "seconds": seconds}
+          for cores, background, waits, seconds in (("the same core", "false", [4.0, 3.0, 5.0], [14.0, 13.5, 15.0]),
+                                                    ("the same core", "true", [0.5, 0.5, 0.5], [12.0, 13.0, 16.0]),
+                                                    ("all cores", "false", [3.0], [23.0]), ("all cores", "true", [0.5], [20.6]))]
+rows = {(row.group, row.what): row.values for row in run.Checkpoints().rows({"rounds": rounds})}
+expect(rows["in turn, the same core", "s that training waits"], [4.0, 3.0, 5.0])
+expect(rows["in the background, the same core", "s that an epoch is longer"], [2.0, 3.0, 6.0])
+expect(rows["in the background, the same core", "**% of the time, one a minute**"], [100 * each / 60 for each in (2.0, 3.0, 6.0)])
+expect([round(each, 6) for each in rows["in the background, all cores", "s that an epoch is longer"]], [0.6])
+
 # What a processor has decides what it can be measured without.
 avx512 = "avx2 fma avx512f avx512bw avx512vl avx512dq"
 expect([name for name, _ in run.instruction_sets("avx2 fma")], [])
