@@ -56,8 +56,8 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   estimate.gradients =
       (sum_buffers(static_cast<int>(start.replicas), own.first, own.last) * length + partials * length / world) * kFloat;
   // Embedded inputs, mask and their gradient, queries and their gradient; per layer gates, the recurrent part of n, and states,
-  // their mask, what it leaves, and the gradients of both. The gradients of gates are held for few rows.
-  estimate.activations = share * kFloat * (4 * options.embedding_size + options.num_layers * 9 * options.hidden_size);
+  // their mask, what it leaves, and the gradients of both. Of one layer the two gradients of gates, and the state before.
+  estimate.activations = share * kFloat * (4 * options.embedding_size + (9 * options.num_layers + 7) * options.hidden_size);
   if (rank == 0 && options.checkpoint_in_background) estimate.copy = estimate.parameters;
   // Of a step, and of an evaluation.
   estimate.scores = static_cast<uint64_t>(softmax_buffer_bytes(shape.table_rows(), shape.embedding_size, start.precision)) +
@@ -165,9 +165,10 @@ void print_startup(const Options& options, const RunStart& start, const Store& s
   const ParameterLayout parameters(shape_of(options, info));
   spdlog::info("parameters: {} trained{}", parameters.trained_parameters(options.freeze_item_embeddings),
                options.freeze_item_embeddings ? fmt::format(", {} of the item table constant", parameters.table().size()) : "");
-  spdlog::info("memory of a rank: {} parameters and moments, {} gradients, {} activations, {} scores, {} data",
+  spdlog::info("memory of a rank: {} parameters and moments, {} gradients, {} activations, {} scores, {} data{}",
                mebibytes(memory.parameters), mebibytes(memory.gradients), mebibytes(memory.activations),
-               mebibytes(memory.scores), mebibytes(memory.data));
+               mebibytes(memory.scores), mebibytes(memory.data),
+               memory.copy > 0 ? fmt::format(", {} a copy for checkpoints", mebibytes(memory.copy)) : "");
   Options settled = options;
   settled.replicas = start.replicas;
   settled.precision = start.precision;

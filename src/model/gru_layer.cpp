@@ -74,9 +74,10 @@ class Forward {
 
  private:
   void multiply_input(const Step& step) {
-    const int64_t rows = std::min(std::max(step.rows, rows_at_once(input_)), input_.size(0) - step.first);
-    with_input_weight_(trace_.gates, step.first, input_, step.first, rows);
-    multiplied_ = step.first + rows;
+    const int64_t wanted = std::max(step.first + step.rows - multiplied_, rows_at_once(input_));
+    const int64_t rows = std::min(wanted, input_.size(0) - multiplied_);
+    with_input_weight_(trace_.gates, multiplied_, input_, multiplied_, rows);
+    multiplied_ += rows;
   }
 
   void pointwise_of_tensors(const Step& step) {

@@ -300,9 +300,6 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
   if (folder_) folder_->cut_metrics_after(state_.step);
   if (options_.debug) watch_.emplace(model_);
   require_equal_parameters();
-  if (options_.checkpoint_in_background && comm_.rank() == 0)
-    spdlog::info("checkpoints are written in the background, each from a copy of {} MB",
-                 (average_ ? 4 : 3) * model_.parameters().size_bytes() / 1'000'000);
   comm_.set_wait_hook([this] {
     if (stop_.seconds_since() > options_.stop_timeout)
       throw SurroundingsError(
@@ -319,6 +316,9 @@ Outcome Trainer::run() {
     spdlog::info(
         "nothing is left to train: {} evaluations without a better one (stopping_step {}). Raise stopping_step to go on.",
         state_.best.stalled, options_.stopping_step);
+  if (options_.checkpoint_in_background && comm_.rank() == 0)
+    spdlog::info("checkpoints are written in the background, each from a copy of {} MB",
+                 (average_ ? 4 : 3) * model_.parameters().size_bytes() / 1'000'000);
   start_overlap();
   while (!finished()) {
     const int stop_signal = take_step();
@@ -335,7 +335,10 @@ int Trainer::take_step() {
   clock_.enter(Phase::agreement);
   const Agreement all = agree(comm_, layout_, report);
   clock_.enter(Phase::other);
-  if (all.failed()) throw all.error();  // before any weight changes
+  if (all.failed()) {  // before any weight changes
+    end_writing();
+    throw all.error();
+  }
   update(all);
   epoch_own_targets_ += report.targets;
   return all.stop;
@@ -401,7 +404,7 @@ StepReport Trainer::run_replicas() {
     for (int replica : layout_.replicas_of(comm_.rank())) shares.push_back(share_of(replica));
     if (by_rows_.input) name_rows(shares, key);
   } catch (const std::exception& error) {
-    report.error = error.what();
+    report.error = explain(error);
     report.error_code = exit_code_of(error);
     failed = true;
   }
@@ -653,6 +656,7 @@ void Trainer::require_equal_parameters() {
   const std::vector<uint64_t> hashes = comm_.all_gather(parameter_hash());
   for (int rank = 1; rank < comm_.size(); ++rank) {
     if (hashes[rank] == hashes[0]) continue;
+    end_writing();
     throw BugError(
         "the parameters of {} have the hash {}, those of {} {}, at step {}. The ranks have drifted apart (a different "
         "processor or library, or damaged memory): resume from the last checkpoint, without that host if it happens again.",
@@ -700,6 +704,18 @@ void Trainer::on_rank_zero(const std::function<void()>& work) {
   }
   comm_.broadcast(0, std::span<int>(&code, 1));
   if (code != kExitDone) throw Error(code, comm_.broadcast_text(0, failure));
+}
+
+// Collective, before an error that all ranks have: the rank that leaves first ends the others, and a checkpoint may be in
+// flight.
+void Trainer::end_writing() {
+  on_rank_zero([this] {
+    try {
+      checkpoints_.wait();
+    } catch (const std::exception& also) {
+      spdlog::error("{}", explain(also));
+    }
+  });
 }
 
 // When this returns the file is durable, or being written.

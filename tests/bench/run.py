@@ -642,6 +642,8 @@ class Checkpoints:
         for cores in ("the same core", "all cores"):
             of = {name: [record for record in raw["rounds"] if record["cores"] == cores and record["background"] == name]
                   for name in ("false", "true")}
+            if not of["true"]:
+                continue  # it was interrupted before
             # An epoch without its checkpoint: nothing is being written then.
             bare = [statistics.median(s - w for s, w in zip(record["seconds"], record["waits"])) for record in of["false"]]
             for name, records in of.items():

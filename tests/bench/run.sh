@@ -25,7 +25,7 @@ Sections, in this order; all that need no peer unless --only names some:
   --only A,B          these sections
   --peer NAME         recbole or gru4rec; both run in .deps/venv-recbole, which is made here (5 GB)
   --gru4rec_code DIR  a clone of the official code, which is not fetched here
-  --core N            the core that all but `ranks` and `checkpoints` run on; default: 0
+  --core N            the core that all run on but `ranks`, and half of `checkpoints`; default: 0
   --rounds N          default: 5, and 1 with --quick
   --former PROGRAM    another gru4rec, beside which ingest is measured; the stores have to be equal
   --out DIR           default: build/bench. A section that is measured again replaces what it left there.

@@ -6,12 +6,14 @@
 #include <spdlog/spdlog.h>
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <limits>
 #include <mutex>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
@@ -1177,25 +1179,30 @@ TEST_F(Training, CheckpointsWrittenInTheBackgroundAreThoseOfAnyOtherRun) {
   EXPECT_EQ(run(true), expected);
 }
 
-// The folder goes away when an epoch ends. In the background that is known later, at the latest when the run ends.
+// The folder of the checkpoints goes away when the first epoch ends.
+struct RemoveFolder : TrainListener {
+  explicit RemoveFolder(fs::path of) : folder(std::move(of)) {}
+  void on_step(const TrainState& state, uint64_t, double, double) override {
+    if (state.epoch > 0) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  void on_epoch(const TrainState&, double, const std::optional<RankHistogram>&, bool, double) override {
+    if (++epochs > 1) return;
+    fs::remove_all(folder);
+    std::ofstream(folder) << "a file";
+  }
+  const fs::path folder;
+  int epochs = 0;
+};
+
+// With one epoch it is known when the run ends; with more, in the background, at a step of the next one, which has 75.
 TEST_F(Training, ACheckpointThatCannotBeWrittenEndsAllRanks) {
-  struct RemoveFolder : TrainListener {
-    fs::path folder;
-    void on_step(const TrainState&, uint64_t, double, double) override {}
-    void on_epoch(const TrainState& state, double, const std::optional<RankHistogram>&, bool, double) override {
-      if (state.epoch != last_epoch) return;
-      fs::remove_all(folder);
-      std::ofstream(folder) << "a file";
-    }
-    uint64_t last_epoch = 0;
-  };
   for (const bool in_background : {false, true})
-    for (const uint64_t after : {1, 3}) {
-      Options o = options(fmt::format("{}{}", in_background, after));
+    for (const int64_t epochs : {1, 3}) {
+      Options o = options(fmt::format("{}{}", in_background, epochs));
       o.checkpoint_in_background = in_background;
-      RemoveFolder listener;
-      listener.folder = o.checkpoint_dir;
-      listener.last_epoch = after;
+      o.epochs = epochs;
+      o.train_batch_size = 40;
+      RemoveFolder listener(o.checkpoint_dir);
       std::atomic<int> failed = 0;
       run_ranks(3, [&](Communicator& comm) {
         const Store store(o.store);
@@ -1211,7 +1218,8 @@ TEST_F(Training, ACheckpointThatCannotBeWrittenEndsAllRanks) {
           ++failed;
         }
       });
-      EXPECT_EQ(failed, 3) << in_background << " after epoch " << after;
+      EXPECT_EQ(failed, 3) << in_background << ", epochs " << epochs;
+      EXPECT_EQ(listener.epochs, 1) << in_background << ", epochs " << epochs;
     }
 }
 

@@ -3,8 +3,8 @@
 //
 //     r = σ(W_ir x + W_hr h)    z = σ(W_iz x + W_hz h)    n = tanh(W_in x + r ∘ (W_hn h))    h' = (1 - z) ∘ n + z ∘ h
 //
-// One input product for all events; per step one recurrent product on the sequences still running and the pointwise part;
-// backward is the mirror image, then one product each for the gradients of W_ih, W_hh and x.
+// Per step one recurrent product on the sequences still running and the pointwise part; backward is the mirror image. The input
+// product, and those for the gradients of W_ih, W_hh and x, are of some steps together, as many as a cache holds the rows of.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -54,7 +54,8 @@ struct CheckpointInfo {
   std::shared_ptr<const Catalogue> catalogue;  // null: not known, as in files of earlier versions
 };
 
-// What it says in tensors: flat buffers in the layout of the parameters.
+// The tensors of a checkpoint: flat buffers in the layout of the parameters. A view, no longer of use than what it was taken
+// of.
 struct StateTensors {
   const ParameterLayout& layout;
   std::span<const float> parameters, first_moment, second_moment;

@@ -1,5 +1,5 @@
 // Writes the checkpoints of a run, if wanted in the background: a copy of the state is taken, and a thread writes it while
-// training goes on. One is in flight at most. Local.
+// training goes on. One is in flight at most. The destructor waits for it, and says nothing of its failure. Local.
 //
 //   CheckpointWriter writer({folder, keep}, /*in_background=*/true);
 //   writer.write(info, state);   // returns when the state is copied, or waits for the checkpoint before it
@@ -20,7 +20,6 @@ namespace gru4rec {
 class CheckpointWriter {
  public:
   CheckpointWriter(CheckpointFolder folder, bool in_background) : folder_(std::move(folder)), in_background_(in_background) {}
-  // Its destructor waits for the one in flight, and says nothing of its failure.
 
   // Writes the file of info.state.step and prunes the folder. In the background the failure of the one before is thrown here.
   void write(const CheckpointInfo& info, const StateTensors& state);

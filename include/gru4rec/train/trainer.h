@@ -146,6 +146,7 @@ class Trainer {
   void require_equal_parameters();
   void save();
   void on_rank_zero(const std::function<void()>& work);
+  void end_writing();
   bool finished() const;  // after the last epoch, or by early stopping
   bool checkpoint_due() const;
   double rate_factor_now() const;
@@ -184,7 +185,7 @@ class Trainer {
   bool sent_finite_ = true;          // those of the replica that was open
   Evaluator valid_;
   EarlyStopping early_stopping_;
-  CheckpointWriter checkpoints_;  // written by rank 0
+  CheckpointWriter checkpoints_;                // written by rank 0
   std::shared_ptr<const Catalogue> catalogue_;  // on rank 0
   TrainState state_;
   std::optional<TensorWatch> watch_;  // in debug mode
@@ -199,7 +200,7 @@ class Trainer {
   int64_t epoch_targets_ = 0;      // of all ranks
   int64_t epoch_own_targets_ = 0;  // of this one
   double learning_rate_ = 0;       // of the last step
-  bool saved_ = false;             // the state as it is now is on disk
+  bool saved_ = false;             // the state as it is now is on disk, or being written
 };
 
 }  // namespace gru4rec
