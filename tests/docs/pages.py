@@ -306,7 +306,8 @@ def check_commands(program):
                     shutil.rmtree(work, ignore_errors=True)
                     shutil.copytree(fresh if kind(how) == "fresh" else trained, work, symlinks=True)
                 tried += 1
-                if error := run(work, shortened(command, how)):
+                # Else the scripts of launch/ would take a program of the checkout.
+                if error := run(work, shortened(command, how), GRU4REC=str(program)):
                     errors.append(f"{page.name}: {command}\n  {error}")
         print(f"{tried} of {len(seen)} commands were run here")
     tests = "\n".join(file.read_text() for file in [*ROOT.glob("tests/**/CMakeLists.txt"), *ROOT.glob("tests/unit/*.cpp")])
