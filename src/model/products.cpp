@@ -1,9 +1,10 @@
 #include "gru4rec/model/products.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
 #include <torch/version.h>
+
+#include <algorithm>
 
 #include "bf16_tiles.h"
 #include "gru4rec/model/device.h"
@@ -14,62 +15,73 @@ using at::Tensor;
 
 namespace {
 
-// The values of a matrix, and whether it is their transposition.
-struct Rows {
-  Tensor keeps;
+// A matrix, or its transposition.
+struct Operand {
   bf16::Matrix matrix;
-  bool transposed;
+  bool transposed = false;
+
+  int64_t rows() const { return transposed ? matrix.columns : matrix.rows; }
+  int64_t columns() const { return transposed ? matrix.rows : matrix.columns; }
+  Operand t() const { return {matrix, !transposed}; }
 };
 
-Rows rows_of(const Tensor& t) {
-  const bool transposed = t.stride(1) != 1 && t.size(1) > 1 && t.stride(0) == 1;
-  const Tensor rows = transposed ? t.t() : t.stride(1) == 1 || t.size(1) <= 1 ? t : t.contiguous();
-  return {rows, {rows.const_data_ptr<float>(), rows.size(0), rows.size(1), rows.stride(0)}, transposed};
+// Rows of a contiguous tensor.
+Operand rows_of(const Tensor& t, int64_t row, int64_t rows) {
+  return {{t.const_data_ptr<float>() + row * t.size(1), rows, t.size(1), t.size(1)}};
 }
 
-void lay_out_right(const Tensor& b, bf16::Value* out) {
-  const Rows right = rows_of(b);
-  right.transposed ? bf16::right_of_transposed(right.matrix, out) : bf16::right_of(right.matrix, out);
+// The values of each row lie side by side.
+bool has_rows(const Tensor& t) { return t.stride(1) == 1 || t.size(1) <= 1; }
+bool has_columns(const Tensor& t) { return !has_rows(t) && t.stride(0) == 1; }
+
+// What operand_of() takes: the tensor, or a copy where neither its rows nor its columns lie side by side.
+Tensor operand_memory(const Tensor& t) { return has_rows(t) || has_columns(t) ? t : t.contiguous(); }
+Operand operand_of(const Tensor& t) {
+  const Tensor rows = has_columns(t) ? t.t() : t;
+  return {{rows.const_data_ptr<float>(), rows.size(0), rows.size(1), rows.stride(0)}, has_columns(t)};
 }
 
-int64_t right_values(const Tensor& b) { return bf16::padded(b.size(0)) * bf16::padded(b.size(1)); }
-
-bf16::Values& left_memory() {
+const bf16::Value* laid_out_left(const Operand& a) {
   thread_local bf16::Values memory;
-  return memory;
+  bf16::Value* out = memory.reserve(bf16::padded(a.rows()) * bf16::padded(a.columns()));
+  a.transposed ? bf16::left_of_transposed(a.matrix, nullptr, out) : bf16::left_of(a.matrix, out);
+  return out;
 }
 
-bf16::Values& right_memory() {
-  thread_local bf16::Values memory;
-  return memory;
+int64_t right_values(const Operand& b) { return bf16::padded(b.rows()) * bf16::padded(b.columns()); }
+void lay_out_right(const Operand& b, bf16::Value* out) {
+  b.transposed ? bf16::right_of_transposed(b.matrix, out) : bf16::right_of(b.matrix, out);
 }
 
-// `right` [k, n] as lay_out_right left it. With Store::add_transposed out is [n, m].
-void multiply_in_tiles(Tensor& out, const Tensor& a, const bf16::Value* right, int64_t n, bf16::Store store) {
-  const Rows left = rows_of(a);
-  bf16::Value* operand = left_memory().reserve(bf16::padded(a.size(0)) * bf16::padded(a.size(1)));
-  left.transposed ? bf16::left_of_transposed(left.matrix, nullptr, operand) : bf16::left_of(left.matrix, operand);
-  Tensor target = out.stride(1) == 1 || out.size(1) <= 1 ? out : out.contiguous();
-  bf16::multiply({.left = operand,
+// `right` [k, n] as lay_out_right left it; rows of `out` are `stride` apart. With Store::add_transposed out is [n, m].
+void multiply_in_tiles(float* out, int64_t stride, const Operand& a, const bf16::Value* right, int64_t n, bf16::Store store) {
+  bf16::multiply({.left = laid_out_left(a),
                   .right = right,
-                  .m = a.size(0),
+                  .m = a.rows(),
                   .n = n,
-                  .k = a.size(1),
-                  .out = target.data_ptr<float>(),
-                  .stride = target.stride(0),
+                  .k = a.columns(),
+                  .out = out,
+                  .stride = stride,
                   .store = store});
-  if (!target.is_same(out)) out.copy_(target);
+}
+
+void multiply_in_tiles(float* out, int64_t stride, const Operand& a, const Operand& b, bool add) {
+  // Of two matrices whose rows are summed over, one has to be transposed: the smaller one.
+  const bool swapped = a.transposed && !b.transposed && b.columns() < a.rows();
+  const Operand from = swapped ? a.t() : b;
+  thread_local bf16::Values memory;
+  bf16::Value* right = memory.reserve(right_values(from));
+  lay_out_right(from, right);
+  if (!swapped) return multiply_in_tiles(out, stride, a, right, b.columns(), add ? bf16::Store::add : bf16::Store::replace);
+  if (!add)
+    for (int64_t i = 0; i < a.rows(); ++i) std::fill_n(out + i * stride, b.columns(), 0.0f);
+  multiply_in_tiles(out, stride, b.t(), right, a.rows(), bf16::Store::add_transposed);
 }
 
 void multiply_in_tiles(Tensor& out, const Tensor& a, const Tensor& b, bool add) {
-  // Of two matrices whose rows are summed over, one has to be transposed: the smaller one, as in add_product_of_rows.
-  const bool swapped = rows_of(a).transposed && !rows_of(b).transposed && b.size(1) < a.size(0);
-  const Tensor from = swapped ? a.t() : b;
-  bf16::Value* right = right_memory().reserve(right_values(from));
-  lay_out_right(from, right);
-  if (!swapped) return multiply_in_tiles(out, a, right, b.size(1), add ? bf16::Store::add : bf16::Store::replace);
-  if (!add) out.zero_();
-  multiply_in_tiles(out, b.t(), right, a.size(0), bf16::Store::add_transposed);
+  const Tensor left = operand_memory(a), right = operand_memory(b), target = has_rows(out) ? out : out.contiguous();
+  multiply_in_tiles(target.data_ptr<float>(), target.stride(0), operand_of(left), operand_of(right), add);
+  if (!target.is_same(out)) out.copy_(target);
 }
 
 }  // namespace
@@ -96,8 +108,9 @@ void bf16_product(Tensor& out, const Tensor& a, const Tensor& b, bool add) {
 RepeatedProduct::RepeatedProduct(const Tensor& b, Precision precision) : b_(b) {
   if (precision != Precision::bf16) return;
   if (!uses_tensor_kernels(b) && bf16_in_hardware()) {
-    in_tiles_ = at::empty({right_values(b)}, at::kBFloat16);
-    lay_out_right(b, in_tiles_.data_ptr<bf16::Value>());
+    const Tensor memory = operand_memory(b);
+    in_tiles_ = at::empty({right_values(operand_of(memory))}, at::kBFloat16);
+    lay_out_right(operand_of(memory), in_tiles_.data_ptr<bf16::Value>());
   } else {
     rounded_ = true;
   }
@@ -105,18 +118,10 @@ RepeatedProduct::RepeatedProduct(const Tensor& b, Precision precision) : b_(b) {
 
 void RepeatedProduct::operator()(const Tensor& out, int64_t out_row, const Tensor& a, int64_t a_row, int64_t rows,
                                  bool add) const {
-  const int64_t k = b_.size(0), n = b_.size(1);
   if (in_tiles_.defined()) {
-    bf16::Value* left = left_memory().reserve(bf16::padded(rows) * bf16::padded(k));
-    bf16::left_of({a.const_data_ptr<float>() + a_row * k, rows, k, k}, left);
-    return bf16::multiply({.left = left,
-                           .right = in_tiles_.const_data_ptr<bf16::Value>(),
-                           .m = rows,
-                           .n = n,
-                           .k = k,
-                           .out = out.data_ptr<float>() + out_row * n,
-                           .stride = n,
-                           .store = add ? bf16::Store::add : bf16::Store::replace});
+    const int64_t n = b_.size(1);
+    return multiply_in_tiles(out.data_ptr<float>() + out_row * n, n, rows_of(a, a_row, rows),
+                             in_tiles_.const_data_ptr<bf16::Value>(), n, add ? bf16::Store::add : bf16::Store::replace);
   }
   Tensor to = out.narrow(0, out_row, rows);
   const Tensor from = a.narrow(0, a_row, rows);
@@ -135,23 +140,7 @@ void add_product_of_rows(Tensor& sum, const Tensor& a, int64_t a_row, const Tens
                          Precision precision) {
   if (precision != Precision::bf16 || uses_tensor_kernels(sum) || !bf16_in_hardware())
     return add_product(sum, a.narrow(0, a_row, rows).t(), b.narrow(0, b_row, rows), precision);
-  const int64_t m = a.size(1), n = b.size(1);
-  const bf16::Matrix of_a{a.const_data_ptr<float>() + a_row * m, rows, m, m},
-      of_b{b.const_data_ptr<float>() + b_row * n, rows, n, n};
-  const bool swapped = n < m;
-  const bf16::Matrix &left = swapped ? of_b : of_a, &right = swapped ? of_a : of_b;
-  bf16::Value* left_operand = left_memory().reserve(bf16::padded(left.columns) * bf16::padded(rows));
-  bf16::Value* right_operand = right_memory().reserve(bf16::padded(rows) * bf16::padded(right.columns));
-  bf16::left_of_transposed(left, nullptr, left_operand);
-  bf16::right_of(right, right_operand);
-  bf16::multiply({.left = left_operand,
-                  .right = right_operand,
-                  .m = left.columns,
-                  .n = right.columns,
-                  .k = rows,
-                  .out = sum.data_ptr<float>(),
-                  .stride = n,
-                  .store = swapped ? bf16::Store::add_transposed : bf16::Store::add});
+  multiply_in_tiles(sum.data_ptr<float>(), sum.size(1), rows_of(a, a_row, rows).t(), rows_of(b, b_row, rows), /*add=*/true);
 }
 
 void add_product(Tensor& sum, const Tensor& a, const Tensor& b, Precision precision) {
