@@ -39,4 +39,10 @@ void want_huge_pages(void* memory, std::size_t bytes) {
   if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 }
 
+void reserve_in_huge_pages(std::vector<float>& values, std::size_t floats) {
+  if (values.capacity() >= floats) return;
+  values.reserve(floats);
+  want_huge_pages(values.data(), values.capacity() * sizeof(float));
+}
+
 }  // namespace gru4rec

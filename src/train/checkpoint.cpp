@@ -59,10 +59,10 @@ void visit_unusual_numbers(Info& info, Visitor&& visit) {
   visit("dense_layer", info.shape.dense_layer, true);
 }
 
-// The flat buffers a checkpoint holds, each in the layout of the parameters; the average is empty where there is none.
+// Their names in /state.
 constexpr std::array<const char*, 4> kBuffers = {"parameters", "first_moment", "second_moment", "average"};
 constexpr size_t kAverage = 3;
-using Buffers = std::array<std::span<const float>, kBuffers.size()>;
+using Buffers = StateTensors::Buffers;
 
 // By tensor: name in /state, its part of a flat buffer.
 template <typename Visitor>
@@ -252,20 +252,14 @@ std::vector<uint32_t> numbers_in(const Catalogue& catalogue, const std::vector<s
 }
 
 StateTensors state_of(const Gru4Rec& model, const Optimizer& optimizer, const Gru4Rec* average) {
-  StateTensors state{model.layout(), model.parameters(), optimizer.first_moment(), optimizer.second_moment(), {}};
-  if (average) state.average = average->parameters();
+  StateTensors state{model.layout(), {model.parameters(), optimizer.first_moment(), optimizer.second_moment()}};
+  if (average) state.buffers[kAverage] = average->parameters();
   return state;
-}
-
-uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const Gru4Rec& model, const Optimizer& optimizer,
-                         const Gru4Rec* average) {
-  return save_checkpoint(path, info, state_of(model, optimizer, average));
 }
 
 uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const StateTensors& state) {
   fs::create_directories(path.parent_path());
-  const Buffers buffers = {state.parameters, state.first_moment, state.second_moment, state.average};
-  const uint64_t digest = state_digest(info, state.layout, buffers);
+  const uint64_t digest = state_digest(info, state.layout, state.buffers);
   AtomicFile out(path);
   Hdf5File file = Hdf5File::create(out.path());
   file.write_attribute("/", "format_version", kFormatVersion);
@@ -280,9 +274,10 @@ uint64_t save_checkpoint(const fs::path& path, const CheckpointInfo& info, const
   });
   file.write_text("/state/options", info.number_options);
   file.write("/state/best_histogram", info.state.best_histogram.at);
-  visit_tensors(state.layout, averaged(buffers), [&](const std::string& name, size_t which, const ParameterInfo& parameter) {
-    file.write(name, part_of(buffers, which, parameter), dims_of(parameter));
-  });
+  visit_tensors(state.layout, averaged(state.buffers),
+                [&](const std::string& name, size_t which, const ParameterInfo& parameter) {
+                  file.write(name, part_of(state.buffers, which, parameter), dims_of(parameter));
+                });
   write_provenance(file, info);
   if (info.catalogue) write_catalogue(file, *info.catalogue);
   file.close();

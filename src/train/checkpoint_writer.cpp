@@ -10,16 +10,14 @@ void CheckpointWriter::write(const CheckpointInfo& info, const StateTensors& sta
   wait();
   if (!in_background_) return write_now(info, state);
   info_ = info;
-  const std::array<std::span<const float>, 4> from = {state.parameters, state.first_moment, state.second_moment, state.average};
-  for (size_t i = 0; i < copy_.size(); ++i) {
-    if (copy_[i].capacity() < from[i].size()) {
-      copy_[i].reserve(from[i].size());
-      want_huge_pages(copy_[i].data(), from[i].size_bytes());
-    }
-    copy_[i].assign(from[i].begin(), from[i].end());
-  }
   layout_ = state.layout;
-  in_flight_ = std::async(std::launch::async, [this] { write_now(info_, {*layout_, copy_[0], copy_[1], copy_[2], copy_[3]}); });
+  for (size_t i = 0; i < copy_.size(); ++i) {
+    reserve_in_huge_pages(copy_[i], state.buffers[i].size());
+    copy_[i].assign(state.buffers[i].begin(), state.buffers[i].end());
+  }
+  in_flight_ = std::async(std::launch::async, [this] {
+    write_now(info_, {*layout_, {copy_[0], copy_[1], copy_[2], copy_[3]}});
+  });
 }
 
 void CheckpointWriter::write_now(const CheckpointInfo& info, const StateTensors& state) const {

@@ -62,8 +62,7 @@ void add_table(Norm& norm, size_t place, const ParameterLayout& layout, const Ta
 
 std::vector<float> zeros(int64_t floats) {
   std::vector<float> values;
-  values.reserve(static_cast<size_t>(floats));
-  want_huge_pages(values.data(), values.capacity() * sizeof(float));
+  reserve_in_huge_pages(values, static_cast<size_t>(floats));
   values.resize(static_cast<size_t>(floats));
   return values;
 }

@@ -317,8 +317,7 @@ Outcome Trainer::run() {
         "nothing is left to train: {} evaluations without a better one (stopping_step {}). Raise stopping_step to go on.",
         state_.best.stalled, options_.stopping_step);
   if (options_.checkpoint_in_background && comm_.rank() == 0)
-    spdlog::info("checkpoints are written in the background, each from a copy of {} MB",
-                 (average_ ? 4 : 3) * model_.parameters().size_bytes() / 1'000'000);
+    spdlog::info("checkpoints are written in the background, each from a copy of the state");
   start_overlap();
   while (!finished()) {
     const int stop_signal = take_step();

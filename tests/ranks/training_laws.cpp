@@ -522,7 +522,7 @@ TEST_F(Training, TheAverageIsWhatIsEvaluatedBegunWithAndTaughtBy) {
     });
 
     const std::string plain = (folder_ / (overshoots ? "plain2.h5" : "plain.h5")).string();
-    save_checkpoint(plain, best, average, optimizer);  // whose weights are the average
+    save_checkpoint(plain, best, state_of(average, optimizer));  // whose weights are the average
     std::vector<std::vector<float>> taught;
     for (const std::string& teacher : {o.run_dir, plain}) {
       Options student = options(fmt::format("student{}{}", overshoots, taught.size()));
@@ -918,7 +918,7 @@ TEST_F(Training, ACheckpointFromBeforeThereWasAChoiceOfPrecisionIsOfFp32) {
   const size_t at = info.number_options.find(line);
   ASSERT_NE(at, std::string::npos);
   info.number_options.erase(at, line.size());
-  save_checkpoint(file, info, model, optimizer);
+  save_checkpoint(file, info, state_of(model, optimizer));
   stopped.epochs = whole.epochs;
   stopped.resume = true;
   stopped.precision = Precision::automatic;

@@ -54,7 +54,8 @@ struct CheckpointExample {
     return info;
   }
 
-  uint64_t save(const std::filesystem::path& file) const { return save_checkpoint(file, info, model, adam, &average); }
+  StateTensors state() const { return state_of(model, adam, &average); }
+  uint64_t save(const std::filesystem::path& file) const { return save_checkpoint(file, info, state()); }
 
   CheckpointInfo info;
   Gru4Rec model, average;

@@ -293,7 +293,7 @@ TEST_F(HostileCheckpoint, ItsAverageIsWhatIsEvaluatedAndWithoutOneItsWeightsAre)
   load_weights(file_, model);
   EXPECT_EQ(copy_of(model.parameters()), copy_of(example_.average.parameters()));
   const fs::path plain = folder_ / "plain.h5";
-  EXPECT_NE(save_checkpoint(plain, example_.info, example_.model, example_.adam), digest_);
+  EXPECT_NE(save_checkpoint(plain, example_.info, state_of(example_.model, example_.adam)), digest_);
   load_weights(plain, model);
   EXPECT_EQ(copy_of(model.parameters()), copy_of(example_.model.parameters()));
   CheckpointExample target(2);
@@ -304,7 +304,7 @@ TEST_F(HostileCheckpoint, ItsAverageIsWhatIsEvaluatedAndWithoutOneItsWeightsAre)
 TEST_F(HostileCheckpoint, WithoutAverageAndBeforeAnyPlateauTheFileHoldsNeither) {
   CheckpointInfo info = example_.info;
   info.state.plateau_rate = 1;
-  save_checkpoint(file_, info, example_.model, example_.adam);
+  save_checkpoint(file_, info, state_of(example_.model, example_.adam));
   const Content content(file_);
   for (const Attribute& at : content.attributes) {
     EXPECT_NE(at.name, "plateau_rate");
@@ -323,7 +323,7 @@ TEST_F(HostileCheckpoint, WithoutADenseLayerTheFileSaysSoAndGivesTheModelBack) {
   Optimizer adam(model.layout(), {}), other_adam(other.layout(), {});
   CheckpointInfo info = example_.info;
   info.shape = shape;
-  save_checkpoint(file_, info, model, adam);
+  save_checkpoint(file_, info, state_of(model, adam));
   EXPECT_EQ(Hdf5File::open(file_).read_attribute<int64_t>("/state", "dense_layer"), 0);
   EXPECT_FALSE(load_checkpoint(file_, other, other_adam).shape.dense_layer);
   EXPECT_EQ(copy_of(other.parameters()), copy_of(model.parameters()));

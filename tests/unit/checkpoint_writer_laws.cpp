@@ -19,9 +19,6 @@ using testing::TemporaryFolder;
 
 class Writer : public ::testing::TestWithParam<bool> {
  protected:
-  static StateTensors state_of(const CheckpointExample& example) {
-    return gru4rec::state_of(example.model, example.adam, &example.average);
-  }
   TemporaryFolder folder_;
 };
 INSTANTIATE_TEST_SUITE_P(InTurnAndInTheBackground, Writer, ::testing::Bool());
@@ -33,7 +30,7 @@ TEST_P(Writer, WritesTheStateOfTheCallAndKeepsTheNewest) {
     CheckpointExample example(seed);
     example.info.state.best.step = 0;  // none of them
     digests.push_back(example.save(folder_ / "apart.h5"));
-    writer.write(example.info, state_of(example));
+    writer.write(example.info, example.state());
     std::ranges::fill(example.model.parameters(), 0.0f);
     std::ranges::fill(example.adam.first_moment(), 0.0f);
     std::ranges::fill(example.average.parameters(), 0.0f);
@@ -53,7 +50,7 @@ TEST_P(Writer, WritesNothingOfWhatTheStateBecomesLater) {
   model.initialise(1);
   const Optimizer adam(model.layout(), {});
   CheckpointWriter writer({folder_ / "checkpoints", 1}, GetParam());
-  writer.write(info, gru4rec::state_of(model, adam));
+  writer.write(info, state_of(model, adam));
   std::ranges::fill(model.parameters(), 0.0f);
   writer.wait();
   Gru4Rec found(info.shape);
@@ -67,17 +64,17 @@ TEST_P(Writer, AFailureIsThrownOnce) {
   CheckpointWriter writer({folder_ / "file" / "checkpoints", 1}, GetParam());
   const CheckpointExample example;
   if (GetParam()) {
-    writer.write(example.info, state_of(example));
+    writer.write(example.info, example.state());
     EXPECT_THROW(writer.wait(), std::exception);
-    writer.write(example.info, state_of(example));
-    EXPECT_THROW(writer.write(example.info, state_of(example)), std::exception);
-    writer.write(example.info, state_of(example));
+    writer.write(example.info, example.state());
+    EXPECT_THROW(writer.write(example.info, example.state()), std::exception);
+    writer.write(example.info, example.state());
     const auto check_until_it_is_known = [&] {
       for (;;) writer.check();  // the time limit of the test ends this
     };
     EXPECT_THROW(check_until_it_is_known(), std::exception);
   } else {
-    EXPECT_THROW(writer.write(example.info, state_of(example)), std::exception);
+    EXPECT_THROW(writer.write(example.info, example.state()), std::exception);
   }
   writer.check();
   writer.wait();

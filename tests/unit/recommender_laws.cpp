@@ -152,7 +152,7 @@ TEST(OpenedModel, OfAnEarlierVersionTakesItsIdsFromTheStore) {
   info.options = to_yaml(options);
   Gru4Rec model(info.shape);
   model.initialise(3);
-  save_checkpoint(folder / "old.h5", info, model, Optimizer(model.layout(), {}));
+  save_checkpoint(folder / "old.h5", info, state_of(model, Optimizer(model.layout(), {})));
 
   const auto open = [&](const std::string& store) {
     std::vector<Override> overrides;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 namespace gru4rec {
 
@@ -18,5 +19,7 @@ void grow_heap_in_huge_pages();
 // and again, before they are written for the first time. A system without them, or one that is told never to give any
 // (/sys/kernel/mm/transparent_hugepage/enabled), goes on with small ones.
 void want_huge_pages(void* memory, std::size_t bytes);
+// values.reserve(floats); memory that is new is asked for in huge pages.
+void reserve_in_huge_pages(std::vector<float>& values, std::size_t floats);
 
 }  // namespace gru4rec

@@ -148,13 +148,13 @@ struct Options {
   std::string valid_metric = "MRR@10";
   int64_t metric_decimal_place = 4;
   // Runs and checkpoints -----------------------------------------------------------------------------------------------
-  std::string run_dir;           // empty: runs/DATASET
-  std::string checkpoint_dir;    // empty: RUN_DIR/checkpoints
-  int64_t checkpoint_steps = 0;  // besides the end of each epoch; 0: only there
-  bool checkpoint_in_background = false;
-  int64_t keep_checkpoints = 3;      // newest ones kept, besides the best
-  std::string init_from;             // checkpoint or run whose weights a new run begins with
-  std::string item_embeddings_from;  // checkpoint or run whose item table alone a new run begins with
+  std::string run_dir;                    // empty: runs/DATASET
+  std::string checkpoint_dir;             // empty: RUN_DIR/checkpoints
+  int64_t checkpoint_steps = 0;           // besides the end of each epoch; 0: only there
+  bool checkpoint_in_background = false;  // of a copy, while training goes on
+  int64_t keep_checkpoints = 3;           // newest ones kept, besides the best
+  std::string init_from;                  // checkpoint or run whose weights a new run begins with
+  std::string item_embeddings_from;       // checkpoint or run whose item table alone a new run begins with
   bool resume = false;
   bool debug = false;
   // Surroundings -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 // The digest is xxh3 over /state in a documented order: equal runs have equal digests.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -54,20 +55,18 @@ struct CheckpointInfo {
   std::shared_ptr<const Catalogue> catalogue;  // null: not known, as in files of earlier versions
 };
 
-// The tensors of a checkpoint: flat buffers in the layout of the parameters. A view, no longer of use than what it was taken
-// of.
+// The tensors of a checkpoint. A view, no longer of use than what it was taken of.
 struct StateTensors {
-  const ParameterLayout& layout;
-  std::span<const float> parameters, first_moment, second_moment;
-  std::span<const float> average;  // of the weights; empty: there is none
+  // Parameters, first and second moment, and the moving average of the weights, empty where there is none.
+  using Buffers = std::array<std::span<const float>, 4>;
+  const ParameterLayout& layout;  // of each buffer
+  Buffers buffers;
 };
 
 // Writes FOLDER/step-00000500.h5. Returns the digest. Local. Throws SurroundingsError; former files stay as they are.
 uint64_t save_checkpoint(const std::filesystem::path& file, const CheckpointInfo& info, const StateTensors& state);
-// The same of a model and its optimizer. `average`: null without one.
+// `average`: null without one.
 StateTensors state_of(const Gru4Rec& model, const Optimizer& optimizer, const Gru4Rec* average = nullptr);
-uint64_t save_checkpoint(const std::filesystem::path& file, const CheckpointInfo& info, const Gru4Rec& model,
-                         const Optimizer& optimizer, const Gru4Rec* average = nullptr);
 
 // Reads and verifies a file: seal, shapes, digest. Local. Throws UserError if it is damaged or no checkpoint.
 CheckpointInfo read_checkpoint_info(const std::filesystem::path& file);
