@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <cmath>
 #include <numeric>
 
 #include "gru4rec/data/negatives.h"
@@ -44,7 +45,7 @@ class GruLayer : public ::testing::TestWithParam<std::vector<int64_t>> {
   const int64_t inputs = std::accumulate(step_sizes.begin(), step_sizes.end(), int64_t{0});
 };
 INSTANTIATE_TEST_SUITE_P(Steps, GruLayer,
-                         ::testing::Values(std::vector<int64_t>{5, 5, 3, 2, 2, 1, 1},
+                         ::testing::Values(std::vector<int64_t>{5, 5, 3, 2, 2, 1, 1}, std::vector<int64_t>{33, 17, 16, 2, 1},
                                            std::vector<int64_t>{130, 129, 100, 60, 60, 33, 3, 1},
                                            std::vector<int64_t>{300, 280, 7}));
 
@@ -66,11 +67,9 @@ TEST_P(GruLayer, EqualsTorchForwardAndBackward) {
 
   EXPECT_LT(largest_difference(ours, theirs), 1e-6);
   EXPECT_LT(largest_difference(x1.grad(), x2.grad()), 1e-6);
-  const auto near = [](const Tensor& a, const Tensor& b) {
-    EXPECT_LT(largest_difference(a, b), 2e-6 * std::max(1.0, b.abs().max().item<double>()));
-  };
-  near(w_ih1.grad(), w_ih2.grad());
-  near(w_hh1.grad(), w_hh2.grad());
+  const double bound = 2e-6 * std::sqrt(std::max(1.0, static_cast<double>(inputs) / 19));  // of a sum over so many inputs
+  EXPECT_LT(largest_difference(w_ih1.grad(), w_ih2.grad()), bound);
+  EXPECT_LT(largest_difference(w_hh1.grad(), w_hh2.grad()), bound);
 }
 
 // Rounded by at most 1/512 of themselves, the operands move states and gradients a little, but do move them.
