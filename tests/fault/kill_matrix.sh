@@ -10,6 +10,8 @@
 #               full        the disk of the checkpoints fills up while the run goes on (needs root and mount namespaces)
 #               link        the cable of a host is pulled (needs root and network namespaces)
 #
+#   TRAIN_OPTIONS  more options of all the runs, such as "--checkpoint_in_background true"
+#
 # A line for each fault: number, ranks, kind, rank, the step of the newest checkpoint, and the phase: `checkpoint` where rank 0
 # died with a checkpoint half written (its temporary file stays behind), else `step`. A fault comes when so many steps as were
 # drawn are done since the last one was recovered from, and is over when there is a checkpoint that is newer than it.
@@ -20,7 +22,8 @@ source "$(dirname "$0")/../end_to_end/lib.sh"
 export GRU4REC=$PROGRAM
 SUPERVISE=$SOURCE/launch/supervise.sh HOSTS=$SOURCE/cluster/testhosts.sh
 export TESTHOSTS=matrix$$x
-RUN=(--run_dir run --replicas 4 --hidden_size 256 --stopping_step 1000000)
+read -ra more_options <<<"${TRAIN_OPTIONS:-}"
+RUN=(--run_dir run --replicas 4 --hidden_size 256 --stopping_step 1000000 "${more_options[@]}")
 
 supervisor='' hosts=no
 cleanup() {
