@@ -13,7 +13,8 @@ Data, and what stands for a reader's own (DATA, SEED, ...), are made up, so that
 machines (hosts) are run on two hosts made of network namespaces, and so are those with a hostfile: there the hosts' own script
 stands for launch/mpirun.sh and launch/supervise.sh, as it takes the place of ssh. Those of a debugger and a profiler (gdb,
 perf) are run where the tool is there and allowed to work, with what the page types into it; what the page shows has to come.
-Those that a reader types in a new clone (clone) are run in clones of HEAD, for some minutes, by .ci/run. Words after any of
+Those that a reader types in a new clone (clone) are run in clones of HEAD, for some minutes, by .ci/run; gdb then looks into
+the program that was built there, as the page speaks of the release build with all its debug information. Words after any of
 these make a command short: options are put behind it, NAME=VALUE takes the place of a variable. A command that is not in that
 file, or no longer in a page, is an error.
 """
@@ -429,6 +430,10 @@ def check_clones():
             errors.append(error)
         elif "quickstart.sh" in row[1]:
             figures.add(str(json.loads((clone / "runs" / "ml-100k" / "result.json").read_text())["test"]))
+    if why := why_no_tool("gdb"):
+        print(f"left out: the commands of gdb: {why}", flush=True)
+    else:
+        errors += check_tool("gdb", here / "build" / "release" / "gru4rec")
     if len(figures) != 1:
         errors.append(f"quickstart.sh came to different figures: {sorted(figures)}")
     if not errors:
