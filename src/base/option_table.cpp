@@ -265,7 +265,7 @@ void add_training(std::vector<OptionRow>& rows) {
   add("precision", Origin::ours, kNumbers,
       choice<Precision>(&O::precision, {{"auto", Precision::automatic}, {"fp32", Precision::fp32}, {"bf16", Precision::bf16}}),
       "Of training's products, those of the GRU and those with item vectors. bf16: their operands are rounded to bf16; sums, "
-      "states, scores and weights stay fp32. auto: bf16 where the processor multiplies it in tiles (AMX), else fp32; a "
+      "states, scores and weights stay fp32. auto: bf16 where the processor multiplies it (AMX, AVX512_BF16), else fp32; a "
       "resumed run keeps what it has. Elsewhere bf16 is slower than fp32. Evaluation is always fp32.");
   add("replicas", Origin::ours, kNumbers, integer(&O::replicas, between(0, 65536)),
       "Logical workers among which each batch is divided; at least as many as ranks. The results depend on it in the last bits "

@@ -10,11 +10,13 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <string_view>
 
 #include "gru4rec/base/instruction_sets.h"
 #include "vector_math.h"
 
-// The instructions are chosen by name, function by function; the rest of the file is for every processor.
+// The instructions are chosen by name, function by function; the rest of the file is for every processor. Those of AMX are in
+// Tiles and tile_block() only, which are entered where it is there.
 #define GRU4REC_TILES \
   [[gnu::target("amx-tile,amx-bf16,avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx2,fma,prefer-vector-width=512")]]
 
@@ -37,27 +39,55 @@ struct alignas(64) TileConfiguration {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
+// What multiplies here.
+enum class Multiplier { none, vectors, tiles };
+
+// Whether oneDNN is held to less than the bf16 of AVX-512, by train/determinism.h or by the user.
+bool held_to_less_than_bf16_vectors() {
+  const char* limit = std::getenv("ONEDNN_MAX_CPU_ISA");
+  if (!limit) limit = std::getenv("DNNL_MAX_CPU_ISA");
+  if (!limit) return false;
+  constexpr std::string_view kLess[] = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"};
+  return std::ranges::find(kLess, std::string_view(limit)) != std::end(kLess);
+}
+
+Multiplier multiplier() {
+  static const Multiplier found = [] {
+    __builtin_cpu_init();
+    if (!has_bf16_vectors() || held_to_less_than_bf16_vectors()) return Multiplier::none;
+    return has_tiles() && at::native::cpublas::could_pack(at::kBFloat16) ? Multiplier::tiles : Multiplier::vectors;
+  }();
+  return found;
+}
+
 // All eight registers of this thread, whole, for as long as this lives.
 class Tiles {
  public:
-  GRU4REC_TILES Tiles() {
+  Tiles() {
+    if (multiplier() == Multiplier::tiles) take();
+  }
+  ~Tiles() {
+    if (multiplier() == Multiplier::tiles) release();
+  }
+  Tiles(const Tiles&) = delete;
+  Tiles& operator=(const Tiles&) = delete;
+
+ private:
+  GRU4REC_TILES void take() {
     static const TileConfiguration configuration;
     _tile_loadconfig(&configuration);
   }
-  GRU4REC_TILES ~Tiles() { _tile_release(); }
-  Tiles(const Tiles&) = delete;
-  Tiles& operator=(const Tiles&) = delete;
+  GRU4REC_TILES void release() { _tile_release(); }
 };
 
 struct Nothing {
   void operator()(int64_t, int64_t) const {}
 };
 
-// out [32, 32] = left [32, k] · panel [k, 32], or += . With `upper` the first 16 rows only. The tile registers multiply on
-// their own: `meanwhile` is other work, called with the number of each depth of kUnit and how many there are.
-template <bool kAdd, bool kUpper, typename Meanwhile = Nothing>
-GRU4REC_TILES GRU4REC_INLINE void block(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride,
-                                        const Meanwhile& meanwhile = {}) {
+// block() by the tile registers, which multiply on their own while this goes on.
+template <bool kAdd, bool kUpper, typename Meanwhile>
+GRU4REC_TILES GRU4REC_INLINE void tile_block(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride,
+                                             const Meanwhile& meanwhile) {
   const int64_t out_bytes = stride * static_cast<int64_t>(sizeof(float));
   constexpr int64_t left_bytes = kUnit * sizeof(Value), panel_bytes = kPanelStride * sizeof(Value);
   if constexpr (kAdd) {
@@ -94,6 +124,52 @@ GRU4REC_TILES GRU4REC_INLINE void block(const Value* left, const Value* panel, i
   if constexpr (!kUpper) {
     _tile_stored(2, out + kLanes * stride, out_bytes);
     _tile_stored(3, out + kLanes * stride + kLanes, out_bytes);
+  }
+}
+
+constexpr int kStripRows = 8;  // their sums take 16 of the 32 vector registers
+
+// out [kStripRows, 32] = left · panel, or += .
+template <bool kAdd>
+GRU4REC_TILES void strip(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride) {
+  __m512 low[kStripRows], high[kStripRows];
+  for (int i = 0; i < kStripRows; ++i) {
+    low[i] = kAdd ? _mm512_loadu_ps(out + i * stride) : _mm512_setzero_ps();
+    high[i] = kAdd ? _mm512_loadu_ps(out + i * stride + kLanes) : _mm512_setzero_ps();
+  }
+  for (int64_t depth = 0; depth < k; depth += kUnit) {
+    const Value* rows = left + depth * kLanes;
+    for (const Value *pair = panel + depth * kUnit, *end = pair + kLanes * kPanelStride; pair < end;
+         pair += kPanelStride, rows += 2) {
+      const auto first = reinterpret_cast<__m512bh>(_mm512_loadu_si512(pair));
+      const auto second = reinterpret_cast<__m512bh>(_mm512_loadu_si512(pair + kUnit));
+#pragma GCC unroll 8
+      for (int i = 0; i < kStripRows; ++i) {
+        int32_t both;
+        std::memcpy(&both, rows + i * kUnit, sizeof both);
+        const auto value = reinterpret_cast<__m512bh>(_mm512_set1_epi32(both));
+        low[i] = _mm512_dpbf16_ps(low[i], value, first);
+        high[i] = _mm512_dpbf16_ps(high[i], value, second);
+      }
+    }
+  }
+  for (int i = 0; i < kStripRows; ++i) {
+    _mm512_storeu_ps(out + i * stride, low[i]);
+    _mm512_storeu_ps(out + i * stride + kLanes, high[i]);
+  }
+}
+
+// out [32, 32] = left [32, k] · panel [k, 32], or += . With `upper` the first 16 rows only. `meanwhile` is other work, called
+// with the number of each part of the product and how many there are.
+template <bool kAdd, bool kUpper, typename Meanwhile = Nothing>
+GRU4REC_TILES GRU4REC_INLINE void block(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride,
+                                        const Meanwhile& meanwhile = {}) {
+  if (multiplier() == Multiplier::tiles) return tile_block<kAdd, kUpper>(left, panel, k, out, stride, meanwhile);
+  constexpr int64_t strips = (kUpper ? kLanes : kUnit) / kStripRows, of_group = kLanes / kStripRows;
+  for (int64_t i = 0; i < strips; ++i) {
+    strip<kAdd>(left + i / of_group * kLanes * k + i % of_group * kStripRows * kUnit, panel, k, out + i * kStripRows * stride,
+                stride);
+    meanwhile(i, strips);
   }
 }
 
@@ -406,13 +482,7 @@ GRU4REC_TILES bool exponentials_of_group(const Exponentials& tile, int64_t first
 
 }  // namespace
 
-bool tiles_available() {
-  __builtin_cpu_init();
-  static const bool yes = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
-                          __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
-                          at::native::cpublas::could_pack(at::kBFloat16) && may_use_tiles();
-  return yes;
-}
+bool available() { return multiplier() != Multiplier::none; }
 
 void Values::Free::operator()(Value* memory) const { std::free(memory); }
 

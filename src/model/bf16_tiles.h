@@ -1,11 +1,13 @@
-// Products of bf16 matrices in the tile registers of AMX: fp32 sums of products of bf16 pairs, in an order that depends on the
-// shapes alone, so that the bits are those of every other run and number of threads.
+// Products of bf16 matrices in the tile registers of AMX, or by the bf16 instructions of AVX-512: fp32 sums of products of bf16
+// pairs, in an order that depends on the shapes alone, so that the bits are those of every other run and number of threads on
+// processors of the same capability (train/determinism.h).
 //
-// Operands lie in memory as the tile registers take them. Their rows, columns and depths are rounded up to kUnit; what is
+// Operands lie in memory as both take them. Their rows, columns and depths are rounded up to kUnit; what is
 // beyond the matrix is zero.
 //   left   [m, k]  groups of 16 rows; in a group, kUnit columns after kUnit columns, row after row
 //   right  [k, n]  panels of kUnit columns; in a panel pair after pair of k: b[2p][j], b[2p + 1][j] for each column j
-// Everything here is Local and needs tiles_available(). A register of AMX holds 16 rows of 64 bytes (Intel SDM, TDPBF16PS).
+// Everything here is Local and needs available(). A register of AMX holds 16 rows of 64 bytes (Intel SDM, TDPBF16PS; without
+// AMX, VDPBF16PS).
 #pragma once
 
 #include <c10/util/BFloat16.h>
@@ -20,9 +22,9 @@ constexpr int64_t kUnit = 32;
 
 constexpr int64_t padded(int64_t count) { return (count + kUnit - 1) / kUnit * kUnit; }
 
-// Whether this processor has AMX with bf16, Linux lets this process use it, and the library, whose instruction set
-// train/determinism.h pins, would use it as well. Asked once.
-bool tiles_available();
+// Whether this processor multiplies bf16 by itself, within the instruction set that train/determinism.h pins for oneDNN. Asked
+// once.
+bool available();
 
 // Memory that grows and stays: given back to the system and faulted in again it would cost as much as much of the arithmetic.
 class Values {
@@ -83,7 +85,7 @@ struct Exponentials {
   float* target;          // [rows] the score of the label, else 0
 };
 // Whether max is another than near. With a value to subtract known beforehand the exponentials of some columns are taken while
-// the tile registers make the scores of the next ones. Near enough: the sum is at most e^16, and so is far from overflow; a
+// the scores of the next ones are made. Near enough: the sum is at most e^16, and so is far from overflow; a
 // score far below it counts for nothing beside those it came from.
 bool exponentials(const Exponentials& tile);
 

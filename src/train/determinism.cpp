@@ -25,6 +25,7 @@ struct Names {
 constexpr Names kNames[] = {{"default", "default", "COMPATIBLE", "SSE41"},
                             {"avx2", "avx2", "AVX2", "AVX2"},
                             {"avx512", "avx512", "AVX512", "AVX512_CORE"},
+                            {"avx512_bf16", "avx512", "AVX512", "AVX512_CORE_BF16"},
                             {"amx", "avx512", "AVX512", "AVX512_CORE_AMX"}};
 
 const Names& names_of(Capability capability) {
@@ -41,8 +42,8 @@ Capability processor_capability() {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq")) {
-    const bool tiles = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") && may_use_tiles();
-    return tiles ? Capability::amx : Capability::avx512;
+    if (!has_bf16_vectors()) return Capability::avx512;
+    return has_tiles() ? Capability::amx : Capability::avx512_bf16;
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Capability::avx2;
   return Capability::baseline;

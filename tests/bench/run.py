@@ -492,12 +492,14 @@ class Catalogues:
 
 
 def instruction_sets(flags):
-    """The sets this processor can be held to, the widest first: name, environment. Empty if it has neither AVX-512 nor AMX."""
+    """The sets this processor can be held to, the widest first: name, environment. Empty if it has not even AVX-512."""
     flags = set(flags.split())
     avx512 = {"ATEN_CPU_CAPABILITY": "avx512", "MKL_CBWR": "AVX512,STRICT"}
     sets = []
     if "amx_tile" in flags:
         sets.append(("AVX-512 and AMX", avx512 | {"DNNL_MAX_CPU_ISA": "AVX512_CORE_AMX"}))
+    if "avx512_bf16" in flags:
+        sets.append(("AVX-512 and its bf16", avx512 | {"DNNL_MAX_CPU_ISA": "AVX512_CORE_BF16"}))
     if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags:
         sets.append(("AVX-512", avx512 | {"DNNL_MAX_CPU_ISA": "AVX512_CORE"}))
     if sets:
@@ -524,9 +526,10 @@ class InstructionSets:
 
     def notes(self, raw):
         if not raw["sets"]:
-            return ["This processor has neither AVX-512 nor AMX, so there is nothing to go without."]
-        return ["The sets are those of LibTorch's, MKL's and oneDNN's kernels; the project's own loops always take the widest. With AMX "
-                "the products of the softmax are in bf16, without it in fp32, as `precision: auto` has them."]
+            return ["This processor has no AVX-512, so there is nothing to go without."]
+        return ["The sets are those of LibTorch's, MKL's and oneDNN's kernels; the project's own loops always take the widest, "
+                "but for products in bf16. With AMX or the bf16 of AVX-512 the products of GRU and softmax are in bf16, without either in "
+                "fp32, as `precision: auto` has them."]
 
     def draw(self, raw, plot):
         return None

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "gru4rec/model/products.h"
 #include "gru4rec/train/determinism.h"
 
 namespace gru4rec {
@@ -18,7 +19,7 @@ std::string variable(const char* name) {
 class Pinned : public ::testing::Test {
  protected:
   Pinned() {
-    for (const char* name : {"ATEN_CPU_CAPABILITY", "MKL_CBWR", "DNNL_MAX_CPU_ISA"}) unsetenv(name);
+    for (const char* name : {"ATEN_CPU_CAPABILITY", "MKL_CBWR", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA"}) unsetenv(name);
   }
 };
 
@@ -36,6 +37,17 @@ TEST_F(Pinned, EachLibraryIsToldTheInstructionsInItsOwnWords) {
   EXPECT_EQ(variable("ATEN_CPU_CAPABILITY"), "avx512");
   EXPECT_EQ(variable("MKL_CBWR"), "AVX512,STRICT");
   EXPECT_EQ(variable("DNNL_MAX_CPU_ISA"), "AVX512_CORE_AMX");
+}
+
+TEST_F(Pinned, ProductsOfBf16AreMadeAsTheLowestCapabilityOfAllRanksHasThem) {
+  if (processor_capability() < Capability::avx512_bf16) GTEST_SKIP() << "this processor does not multiply bf16";
+  const auto in_hardware = [](Capability capability) {
+    pin_kernels(capability, 1, true);
+    std::exit(bf16_in_hardware() ? 0 : 1);
+  };
+  EXPECT_EXIT(in_hardware(Capability::avx512_bf16), ::testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(in_hardware(Capability::avx512), ::testing::ExitedWithCode(1), "");
+  EXPECT_EXIT(in_hardware(Capability::avx2), ::testing::ExitedWithCode(1), "");
 }
 
 TEST_F(Pinned, WhatTheUserSetStays) {

@@ -27,10 +27,20 @@ std::vector<Kernels> of_this_processor(const Kernels& avx512, const Kernels& avx
   return all;
 }
 
-// Whether Linux lets this process use the tile registers of AMX: it gives them, 8 KiB a thread, only to those who ask. Local.
-inline bool may_use_tiles() {
+// Whether this processor has AVX-512 with products of bf16 (Intel from Cooper Lake on, AMD from Zen 4 on).
+inline bool has_bf16_vectors() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+// Whether this processor has AMX with products of bf16 (Intel from Sapphire Rapids on), and Linux lets this process use its tile
+// registers: it gives them, 8 KiB a thread, only to those who ask. Local.
+inline bool has_tiles() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 }  // namespace gru4rec

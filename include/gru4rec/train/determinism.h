@@ -9,8 +9,8 @@
 namespace gru4rec {
 
 // Instruction sets in rising order.
-enum class Capability : int32_t { baseline = 0, avx2 = 1, avx512 = 2, amx = 3 };
-std::string capability_name(Capability capability);  // "default", "avx2", "avx512", "amx"
+enum class Capability : int32_t { baseline = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3, amx = 4 };
+std::string capability_name(Capability capability);  // "default", "avx2", "avx512", "avx512_bf16", "amx"
 
 // Of this processor. Local.
 Capability processor_capability();
