@@ -6,6 +6,7 @@
 # A patch is the output of `git diff` with header lines above it:
 #   # kills: REGEX     the ctest names of which at least one must fail
 #   # why: TEXT        what goes wrong in the world if this mistake is made
+#   # needs: FLAG      of /proc/cpuinfo, where only such processors run the code; elsewhere the patch is skipped
 # A patch that does not apply, does not build, names no test or names tests that fail without it is a failure of the patch.
 # The last line is `N passed, N failed, N skipped`, a killed mutant counting as passed. A patch that had no time left within
 # MUTANTS_SECONDS (default 2400, the first build apart) counts as failed.
@@ -43,6 +44,12 @@ refresh_copy() {
     sort -z | comm -z -23 - .files | xargs -0r rm -f)
   ln -sfn "$ROOT/.deps" "$tree/.deps"
   [[ -d $tree/.git ]] || git -C "$tree" init -q # so that `git apply` takes paths from here
+}
+
+why_not_here() { # why_not_here PATCH: empty if it can be tried
+  local flag
+  flag=$(header needs "$1")
+  [[ -z $flag ]] || grep -qw "$flag" /proc/cpuinfo || echo "this processor has no $flag"
 }
 
 header() { sed -n "s/^# *$1: *//p" "$2" | head -n 1; } # header KEY PATCH
@@ -104,9 +111,13 @@ if [[ -n $all ]] && ! run_tests "$all" "$tree/build/log"; then
   die 4 "some tests that the patches name fail without any patch, or do not exist; mend those first"
 fi
 
-passed=0 failed=0 start=$SECONDS
+passed=0 failed=0 skipped=0 start=$SECONDS
 for patch in "${patches[@]}"; do
-  if ((SECONDS - start > limit)); then
+  why=$(why_not_here "$patch")
+  if [[ -n $why ]]; then
+    say "skipped: $(basename "$patch"): $why"
+    skipped=$((skipped + 1))
+  elif ((SECONDS - start > limit)); then
     say "FAILED: $(basename "$patch"): not tried, the $limit s of MUTANTS_SECONDS are over"
     failed=$((failed + 1))
   elif try_patch "$patch"; then
@@ -118,7 +129,7 @@ done
 if [[ -n ${TALLY:-} ]]; then
   before=(0 0 0)
   [[ ! -s $TALLY ]] || read -ra before <"$TALLY"
-  echo $((before[0] + passed)) $((before[1] + failed)) "${before[2]}" >"$TALLY"
+  echo $((before[0] + passed)) $((before[1] + failed)) $((before[2] + skipped)) >"$TALLY"
 fi
-say "$passed passed, $failed failed, 0 skipped"
+say "$passed passed, $failed failed, $skipped skipped"
 [[ $failed == 0 ]]

@@ -37,6 +37,7 @@ TEST_F(Pinned, EachLibraryIsToldTheInstructionsInItsOwnWords) {
   EXPECT_EQ(variable("ATEN_CPU_CAPABILITY"), "avx512");
   EXPECT_EQ(variable("MKL_CBWR"), "AVX512,STRICT");
   EXPECT_EQ(variable("DNNL_MAX_CPU_ISA"), "AVX512_CORE_AMX");
+  EXPECT_EQ(capability_name(Capability::avx512_bf16), "avx512_bf16");
 }
 
 TEST_F(Pinned, ProductsOfBf16AreMadeAsTheLowestCapabilityOfAllRanksHasThem) {
