@@ -117,10 +117,11 @@ Tensor SoftmaxOwner::kept(size_t number, const RowRange& tile) const {
                     products_->kept_values(tile.size()));
 }
 
-std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, const Tensor& labels) {
+std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, const Tensor& labels, bool rows_soon) {
   queries_ = queries;
   labels_ = labels;
   products_ = tile_products(queries, options_.precision);
+  multiplied_ = options_.schedule.stored && products_->shares_maxima() && !rows_soon;
   tile_max_.clear();
   item_products_.clear();
   size_t number = 0;
@@ -133,7 +134,7 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
       tiles.push_back(products_->exponentials(items(tile), labels, tile.first, near, exponentials));
       if (!options_.schedule.stored) continue;
       tile_max_.push_back(tiles.back().max);
-      if (!multiplies_early()) continue;
+      if (!multiplied_) continue;
       const bool same = tiles.back().max.is_same(near);
       if (!same) item_products_.push_back(at::empty_like(queries));
       products_->multiply_items(items(tile), exponentials, same, item_products_.back());
@@ -143,15 +144,12 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
   return blocks;
 }
 
-bool SoftmaxOwner::multiplies_early() const { return options_.schedule.stored && products_->shares_maxima(); }
-
 // The gradient of the scores is diag(factor) · exp(score - max) - diag(weights) · one-hot(label). The one-hot part goes to
 // single rows, in fp32. Tiles with one maximum have one factor, which their products with the items get together.
 std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table,
                                            const RowsDone& done) {
   std::vector<Tensor> grad_queries;
-  const bool early = multiplies_early();
-  Tensor product = early ? Tensor() : at::empty_like(queries_);
+  Tensor product = multiplied_ ? Tensor() : at::empty_like(queries_);
   auto next_product = item_products_.begin();
   size_t number = 0;
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
@@ -170,9 +168,9 @@ std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tens
       if (!same) {
         if (factor.defined()) add_product();
         factor = (max - log_sum_exp).exp_().mul_(weights);
-        if (early) product = *next_product++;
+        if (multiplied_) product = *next_product++;
       }
-      if (!early) products_->multiply_items(items(tile), exponentials, same, product);
+      if (!multiplied_) products_->multiply_items(items(tile), exponentials, same, product);
       if (grad_table.defined())
         products_->add_item_gradients(exponentials, factor, same, grad_table.narrow(0, tile.first, tile.size()));
     }
@@ -215,14 +213,14 @@ SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, co
     const Tensor chunk_queries = queries.narrow(0, first, rows);
     const Tensor chunk_labels = labels.narrow(0, first, rows);
     const Tensor chunk_weights = weights.narrow(0, first, rows);
+    const RowsDone& final_rows = first + rows == queries.size(0) ? done : not_yet;
     std::vector<BlockStatistics> statistics;
     for (SoftmaxOwner& part : parts)
-      for (BlockStatistics& block : part.statistics(chunk_queries, chunk_labels)) statistics.push_back(block);
+      for (BlockStatistics& block : part.statistics(chunk_queries, chunk_labels, bool(final_rows))) statistics.push_back(block);
     const BlockStatistics all = combined(statistics);
     const Tensor log_sum_exp = all.sum_exp.log().add_(all.max);
     total.add((log_sum_exp - all.target).mul_(chunk_weights));
 
-    const RowsDone& final_rows = first + rows == queries.size(0) ? done : not_yet;
     Tensor grad_queries = loss.grad_queries.narrow(0, first, rows).zero_();
     for (SoftmaxOwner& part : parts)
       for (const Tensor& grad : part.gradient(log_sum_exp, chunk_weights, grad_table, final_rows)) grad_queries.add_(grad);

@@ -199,21 +199,28 @@ TEST_P(Softmax, RecomputedExponentialsEqualStoredOnes) {
   }
 }
 
+// And to say so changes no bit.
 TEST_P(Softmax, RowsThatAreSaidToBeFinalChangeNoMore) {
   const SoftmaxInput input = softmax_input(GetParam());
-  for (const bool stored : {true, false}) {
-    SoftmaxOptions options = softmax_options();
-    options.schedule = {.chunk_rows = 200, .stored = stored};
-    Tensor grad_table = at::zeros_like(input.table);
-    std::vector<Tensor> seen;
-    softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, options, grad_table, {0},
-                          [&](int64_t rows) { seen.push_back(grad_table.narrow(0, 0, rows).clone()); });
-    ASSERT_EQ(static_cast<int64_t>(seen.size()), block_count(GetParam().rows));
-    for (size_t block = 0; block < seen.size(); ++block) {
-      EXPECT_EQ(seen[block].size(0), block_rows(static_cast<int64_t>(block), GetParam().rows).last);
-      EXPECT_TRUE(at::equal(seen[block], grad_table.narrow(0, 0, seen[block].size(0)))) << block;
+  for (const Precision precision : {Precision::fp32, Precision::bf16})
+    for (const bool stored : {true, false}) {
+      SoftmaxOptions options = softmax_options(precision);
+      options.schedule = {.chunk_rows = 200, .stored = stored};
+      Tensor grad_table = at::zeros_like(input.table), untold = at::zeros_like(input.table);
+      std::vector<Tensor> seen;
+      const SoftmaxLoss told =
+          softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, options, grad_table, {0},
+                                [&](int64_t rows) { seen.push_back(grad_table.narrow(0, 0, rows).clone()); });
+      ASSERT_EQ(static_cast<int64_t>(seen.size()), block_count(GetParam().rows));
+      for (size_t block = 0; block < seen.size(); ++block) {
+        EXPECT_EQ(seen[block].size(0), block_rows(static_cast<int64_t>(block), GetParam().rows).last);
+        EXPECT_TRUE(at::equal(seen[block], grad_table.narrow(0, 0, seen[block].size(0)))) << block;
+      }
+      const SoftmaxLoss loss = softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, options, untold);
+      EXPECT_EQ(told.sum, loss.sum);
+      EXPECT_TRUE(at::equal(told.grad_queries, loss.grad_queries));
+      EXPECT_TRUE(at::equal(grad_table, untold));
     }
-  }
 }
 
 TEST_P(Softmax, InBf16IsTheCrossEntropyOfRoundedOperands) {

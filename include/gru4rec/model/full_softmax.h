@@ -60,7 +60,9 @@ class SoftmaxOwner {
   SoftmaxOwner(const at::Tensor& table, BlockRange blocks, const SoftmaxOptions& options, size_t number);
 
   // queries [rows, E]; labels [rows] table rows, int64. One entry a block, in block order; remembers what gradient() needs.
-  std::vector<BlockStatistics> statistics(const at::Tensor& queries, const at::Tensor& labels);
+  // rows_soon: gradient() does all that it can, so that the first rows of the table's gradient are final early. Else some of it
+  // is done here, while exponentials are in cache. The bits are the same.
+  std::vector<BlockStatistics> statistics(const at::Tensor& queries, const at::Tensor& labels, bool rows_soon = false);
 
   // After statistics() of the same chunk. log_sum_exp [rows] over *all* blocks; weights [rows] of the targets, fp32.
   // Adds the owned blocks' part to grad_table (same shape as table; undefined: none is wanted) and returns dL/dqueries by
@@ -71,7 +73,6 @@ class SoftmaxOwner {
  private:
   RowRange rows_of(int64_t block) const;
   std::vector<RowRange> tiles_of(int64_t block) const;
-  bool multiplies_early() const;
   at::Tensor items(const RowRange& tile) const { return table_.narrow(0, tile.first, tile.size()); }
   at::Tensor kept(size_t number, const RowRange& tile) const;  // where the exponentials of the owner's tile `number` are
 
@@ -85,6 +86,7 @@ class SoftmaxOwner {
   std::vector<at::Tensor> tile_max_;        // [rows], by owned tile, of stored exponentials
   // [rows, E] of stored exponentials, by the tiles that share a maximum: exponentials · items, made while a tile is in cache.
   std::vector<at::Tensor> item_products_;
+  bool multiplied_ = false;  // statistics() made item_products_
 };
 
 // (max, sum of exp, target) of several parts of the catalogue together, added in their order.
@@ -98,7 +100,8 @@ struct SoftmaxLoss {
 // Σ_i weight_i · CE(queries_i · tableᵀ, label_i). queries [targets, E], labels int64 [targets], weights fp32 [targets]. Adds to
 // grad_table [items + 1, E], if it is defined.
 // `owners` are the first blocks of several pretended owners, rising from 0: for tests, and for the day the catalogue is divided
-// over ranks; equal to one owner with ==. `done`, if there is one, is called after each block of the last chunk.
+// over ranks; equal to one owner with ==. `done`, if there is one, is called after each block of the last chunk,
+// the first time after little more than a third of the chunk's arithmetic.
 SoftmaxLoss softmax_cross_entropy(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
                                   const at::Tensor& weights, const SoftmaxOptions& options, at::Tensor& grad_table,
                                   const std::vector<int64_t>& owners = {0}, const RowsDone& done = {});
