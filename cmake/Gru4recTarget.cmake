@@ -53,10 +53,8 @@ function(gru4rec_test name)
   endif()
   list(REMOVE_DUPLICATES ARG_LABELS)
   add_executable(${name} ${ARG_UNPARSED_ARGUMENTS})
-  target_link_libraries(${name} PRIVATE gru4rec_flags ${ARG_LINK} GTest::gmock GTest::gtest_main)
+  target_link_libraries(${name} PRIVATE gru4rec_flags ${ARG_LINK} test_folders GTest::gmock GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)  # for support/*.h
-  target_compile_definitions(${name} PRIVATE GRU4REC_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
-                                             GRU4REC_BINARY_DIR="${PROJECT_BINARY_DIR}")
   include(GoogleTest)
   string(REPLACE ";" "-" _labels "${ARG_LABELS}")  # gtest_discover_tests can hand on one label only: "asan-tsan"
   # OMP_NUM_THREADS: ranks as threads would each start a team of their own. JE_ARROW_MALLOC_CONF: Arrow's allocator starts a

@@ -11,6 +11,7 @@
 #include "gru4rec/base/error.h"
 #include "support/checkpoint_example.h"
 #include "support/faulty_calls.h"
+#include "support/folders.h"
 #include "support/temporary_folder.h"
 #include "support/watched_calls.h"
 
@@ -141,7 +142,7 @@ TEST_F(CheckpointFaults, ARealDiskThatIsFullAtAnyLevelIsAClearErrorAndKeepsTheFo
 
 TEST_F(CheckpointFaults, TheFileIsSyncedBeforeItsRenameAndTheFolderAfterIt) {
   const fs::path folder = fs::canonical(fresh_folder()), file = folder / "step-00000502.h5";
-  const std::string command = fmt::format("{}/write_example_checkpoint {} 2", GRU4REC_BINARY_DIR, file.string());
+  const std::string command = fmt::format("{}/write_example_checkpoint {} 2", testing::build_folder().string(), file.string());
   const auto calls = testing::watched_calls(command, folder, folder_ / "trace");
   if (calls.empty()) GTEST_SKIP() << "strace is not installed or may not trace here";
 

@@ -11,6 +11,7 @@
 
 #include "gru4rec/base/error.h"
 #include "support/faulty_calls.h"
+#include "support/folders.h"
 #include "support/store_example.h"
 #include "support/temporary_folder.h"
 #include "support/watched_calls.h"
@@ -189,7 +190,7 @@ TEST(StoreDurability, EveryFileIsSyncedBeforeItsRenameAndTheManifestComesLast) {
   const TemporaryFolder folder;
   const fs::path store = fs::canonical(folder.path()) / "store";
   write_example(store, example_sessions(211, kCatalogue), 2, kCatalogue);
-  const auto calls = watched_calls(fmt::format("{}/write_example_store {} 307 3", GRU4REC_BINARY_DIR, store.string()), store,
+  const auto calls = watched_calls(fmt::format("{}/write_example_store {} 307 3", testing::build_folder().string(), store.string()), store,
                                    folder / "trace");
   if (calls.empty()) GTEST_SKIP() << "strace is not installed or may not trace here";
 

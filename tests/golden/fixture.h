@@ -14,12 +14,13 @@
 
 #include "gru4rec/data/batch.h"
 #include "gru4rec/model/gru4rec.h"
+#include "support/folders.h"
 #include "support/store_example.h"
 
 namespace gru4rec::testing {
 
 inline std::filesystem::path fixture_path(const std::string& name) {
-  return std::filesystem::path(GRU4REC_SOURCE_DIR) / "tests/golden" / name;
+  return source_folder() / "tests/golden" / name;
 }
 
 // Fields of the lines of a table without header.

@@ -12,6 +12,7 @@
 
 #include "gru4rec/base/hash.h"
 #include "gru4rec/data/ingest.h"
+#include "support/folders.h"
 #include "support/temporary_folder.h"
 
 namespace gru4rec {
@@ -21,7 +22,7 @@ namespace fs = std::filesystem;
 
 fs::path data_file() {
   if (const char* path = std::getenv("GRU4REC_ML100K")) return path;
-  return fs::path(GRU4REC_SOURCE_DIR) / ".deps/data/ml-100k/ml-100k.inter";
+  return testing::source_folder() / ".deps/data/ml-100k/ml-100k.inter";
 }
 
 std::string hash_of(const std::vector<std::string>& names, std::span<const uint32_t> items) {
@@ -35,7 +36,7 @@ std::string hash_of(const std::vector<std::string>& names, std::span<const uint3
 
 // user → "n_train_events  train  valid  test", as in the fixtures.
 std::map<std::string, std::string> fixture(const std::string& name) {
-  std::ifstream in(fs::path(GRU4REC_SOURCE_DIR) / "tests/golden" / name);
+  std::ifstream in(testing::source_folder() / "tests/golden" / name);
   std::map<std::string, std::string> lines;
   for (std::string line; std::getline(in, line);) {
     const size_t tab = line.find('\t');

@@ -7,6 +7,7 @@
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/hdf5.h"
 #include "support/checkpoint_example.h"
+#include "support/folders.h"
 #include "support/hostile.h"
 #include "support/temporary_folder.h"
 
@@ -18,7 +19,7 @@ using ::testing::HasSubstr;
 using testing::TemporaryFolder;
 namespace fs = std::filesystem;
 
-std::string page() { return testing::read_whole(fs::path(GRU4REC_SOURCE_DIR) / "docs/formats.md"); }
+std::string page() { return testing::read_whole(testing::source_folder() / "docs/formats.md"); }
 
 // Bytes as the page lists them.
 class Bytes {

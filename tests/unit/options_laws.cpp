@@ -11,6 +11,7 @@
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/nearest.h"
 #include "gru4rec/base/option_table.h"
+#include "support/folders.h"
 #include "support/temporary_folder.h"
 
 namespace gru4rec {
@@ -43,7 +44,7 @@ std::string error_of(const std::string& yaml, const std::vector<Override>& overr
   return "accepted";
 }
 
-const fs::path kSource = GRU4REC_SOURCE_DIR;
+const fs::path kSource = testing::source_folder();
 
 TEST(Options, EveryConfigurationOfTheProjectIsAccepted) {
   int files = 0;

@@ -8,6 +8,7 @@
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/search_space.h"
+#include "support/folders.h"
 #include "support/temporary_folder.h"
 
 namespace gru4rec {
@@ -51,7 +52,7 @@ TEST_F(SearchSpaceLaws, EveryCombinationComesOnceTheLastKeyFastest) {
 }
 
 TEST_F(SearchSpaceLaws, RecBolesExampleHasNinetyPoints) {
-  const SearchSpace space = SearchSpace::read(GRU4REC_SOURCE_DIR "/configs/hyper.test");
+  const SearchSpace space = SearchSpace::read(testing::source_folder() / "configs/hyper.test");
   EXPECT_EQ(space.keys(), (std::vector<std::string>{"learning_rate", "dropout_prob", "num_layers", "hidden_size"}));
   EXPECT_EQ(space.every().size(), 90U);
 }

@@ -11,6 +11,7 @@
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/hdf5.h"
 #include "gru4rec/data/inspect.h"
+#include "support/folders.h"
 #include "support/hostile.h"
 #include "support/store_example.h"
 #include "support/temporary_folder.h"
@@ -53,7 +54,7 @@ TEST(StoreDocuments, TheExamplesWithH5pyWriteAndReadAStore) {
   if (std::system((python + " -c 'import h5py, numpy' 2>/dev/null").c_str()) != 0) {
     GTEST_SKIP() << python << " has no h5py; name one that has with GRU4REC_TEST_PYTHON";
   }
-  const auto examples = examples_of(fs::path(GRU4REC_SOURCE_DIR) / "docs/formats.md");
+  const auto examples = examples_of(testing::source_folder() / "docs/formats.md");
   ASSERT_EQ(examples.size(), 2u);
   const TemporaryFolder folder;
   fs::create_directory(folder / "store");
