@@ -1,15 +1,17 @@
 #include "bf16_tiles.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/native/CPUBlas.h>
 #include <immintrin.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 #include <new>
+#include <string>
 #include <string_view>
 
 #include "gru4rec/base/instruction_sets.h"
@@ -17,7 +19,7 @@
 
 // The instructions are chosen by name, function by function; the rest of the file is for every processor. Those of AMX are in
 // Tiles and tile_block() only, which are entered where it is there.
-#define GRU4REC_TILES \
+#define GRU4REC_BF16 \
   [[gnu::target("amx-tile,amx-bf16,avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx2,fma,prefer-vector-width=512")]]
 
 namespace gru4rec::bf16 {
@@ -39,25 +41,19 @@ struct alignas(64) TileConfiguration {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-// What multiplies here.
-enum class Multiplier { none, vectors, tiles };
-
-// Whether oneDNN is held to less than the bf16 of AVX-512, by train/determinism.h or by the user.
-bool held_to_less_than_bf16_vectors() {
-  const char* limit = std::getenv("ONEDNN_MAX_CPU_ISA");
-  if (!limit) limit = std::getenv("DNNL_MAX_CPU_ISA");
-  if (!limit) return false;
-  constexpr std::string_view kLess[] = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"};
-  return std::ranges::find(kLess, std::string_view(limit)) != std::end(kLess);
+// What oneDNN is held to by train/determinism.h or by the user, as oneDNN reads it; empty: nothing.
+std::string limit_of_onednn() {
+  for (const char* name : {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"})
+    if (const char* value = std::getenv(name); value && *value) {
+      std::string limit = value;
+      std::ranges::transform(limit, limit.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+      return limit;
+    }
+  return {};
 }
 
-Multiplier multiplier() {
-  static const Multiplier found = [] {
-    __builtin_cpu_init();
-    if (!has_bf16_vectors() || held_to_less_than_bf16_vectors()) return Multiplier::none;
-    return has_tiles() && at::native::cpublas::could_pack(at::kBFloat16) ? Multiplier::tiles : Multiplier::vectors;
-  }();
-  return found;
+bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
+  return std::ranges::find(names, name) != names.end();
 }
 
 // All eight registers of this thread, whole, for as long as this lives.
@@ -73,11 +69,11 @@ class Tiles {
   Tiles& operator=(const Tiles&) = delete;
 
  private:
-  GRU4REC_TILES void take() {
+  GRU4REC_BF16 void take() {
     static const TileConfiguration configuration;
     _tile_loadconfig(&configuration);
   }
-  GRU4REC_TILES void release() { _tile_release(); }
+  GRU4REC_BF16 void release() { _tile_release(); }
 };
 
 struct Nothing {
@@ -86,8 +82,8 @@ struct Nothing {
 
 // block() by the tile registers, which multiply on their own while this goes on.
 template <bool kAdd, bool kUpper, typename Meanwhile>
-GRU4REC_TILES GRU4REC_INLINE void tile_block(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride,
-                                             const Meanwhile& meanwhile) {
+GRU4REC_BF16 GRU4REC_INLINE void tile_block(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride,
+                                            const Meanwhile& meanwhile) {
   const int64_t out_bytes = stride * static_cast<int64_t>(sizeof(float));
   constexpr int64_t left_bytes = kUnit * sizeof(Value), panel_bytes = kPanelStride * sizeof(Value);
   if constexpr (kAdd) {
@@ -131,7 +127,7 @@ constexpr int kStripRows = 8;  // their sums take 16 of the 32 vector registers
 
 // out [kStripRows, 32] = left · panel, or += .
 template <bool kAdd>
-GRU4REC_TILES void strip(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride) {
+GRU4REC_BF16 void strip(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride) {
   __m512 low[kStripRows], high[kStripRows];
   for (int i = 0; i < kStripRows; ++i) {
     low[i] = kAdd ? _mm512_loadu_ps(out + i * stride) : _mm512_setzero_ps();
@@ -162,8 +158,8 @@ GRU4REC_TILES void strip(const Value* left, const Value* panel, int64_t k, float
 // out [32, 32] = left [32, k] · panel [k, 32], or += . With `upper` the first 16 rows only. `meanwhile` is other work, called
 // with the number of each part of the product and how many there are.
 template <bool kAdd, bool kUpper, typename Meanwhile = Nothing>
-GRU4REC_TILES GRU4REC_INLINE void block(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride,
-                                        const Meanwhile& meanwhile = {}) {
+GRU4REC_BF16 GRU4REC_INLINE void block(const Value* left, const Value* panel, int64_t k, float* out, int64_t stride,
+                                       const Meanwhile& meanwhile = {}) {
   if (multiplier() == Multiplier::tiles) return tile_block<kAdd, kUpper>(left, panel, k, out, stride, meanwhile);
   constexpr int64_t strips = (kUpper ? kLanes : kUnit) / kStripRows, of_group = kLanes / kStripRows;
   for (int64_t i = 0; i < strips; ++i) {
@@ -176,7 +172,7 @@ GRU4REC_TILES GRU4REC_INLINE void block(const Value* left, const Value* panel, i
 __mmask16 lanes(int64_t count) { return static_cast<__mmask16>(count >= kLanes ? 0xffff : count <= 0 ? 0 : (1 << count) - 1); }
 
 // 16 × 16 values of 32 bits.
-GRU4REC_TILES GRU4REC_INLINE void transpose(__m512i (&r)[16]) {
+GRU4REC_BF16 GRU4REC_INLINE void transpose(__m512i (&r)[16]) {
   __m512i t[16];
   for (int i = 0; i < 16; i += 2) {
     t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
@@ -200,23 +196,23 @@ GRU4REC_TILES GRU4REC_INLINE void transpose(__m512i (&r)[16]) {
 }
 
 // The values `at`, at + 1, … at + 15 of row i, zeros beyond the matrix.
-GRU4REC_TILES GRU4REC_INLINE __m512 load(const Matrix& a, int64_t i, int64_t at) {
+GRU4REC_BF16 GRU4REC_INLINE __m512 load(const Matrix& a, int64_t i, int64_t at) {
   return i < a.rows ? _mm512_maskz_loadu_ps(lanes(a.columns - at), a.values + i * a.stride + at) : _mm512_setzero_ps();
 }
 
 // low[j] and high[j] side by side, for 16 columns.
-GRU4REC_TILES GRU4REC_INLINE __m512i interleaved(__m512 low, __m512 high) {
+GRU4REC_BF16 GRU4REC_INLINE __m512i interleaved(__m512 low, __m512 high) {
   alignas(64) static constexpr uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   return _mm512_permutexvar_epi16(_mm512_load_si512(order), reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
 }
 
 // 32 values of a row, which are 16 pairs.
-GRU4REC_TILES GRU4REC_INLINE __m512i pairs_of(const Matrix& a, int64_t i, int64_t at) {
+GRU4REC_BF16 GRU4REC_INLINE __m512i pairs_of(const Matrix& a, int64_t i, int64_t at) {
   return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(load(a, i, at + kLanes), load(a, i, at)));
 }
 
-GRU4REC_TILES void fill_left(const Matrix& a, Value* out) {
+GRU4REC_BF16 void fill_left(const Matrix& a, Value* out) {
   const int64_t depth = padded(a.columns), whole = a.columns / kUnit * kUnit;
   for (int64_t i = 0; i < a.rows; ++i) {
     const float* from = a.values + i * a.stride;
@@ -230,7 +226,7 @@ GRU4REC_TILES void fill_left(const Matrix& a, Value* out) {
     for (int64_t at = 0; at < depth; at += kUnit) _mm512_storeu_si512(out + left_at(i, at, depth), _mm512_setzero_si512());
 }
 
-GRU4REC_TILES void fill_left_transposed(const Matrix& a, const float* factor, Value* out) {
+GRU4REC_BF16 void fill_left_transposed(const Matrix& a, const float* factor, Value* out) {
   const int64_t depth = padded(a.rows);
   for (int64_t at = 0; at < padded(a.columns); at += kLanes)
     for (int64_t i = 0; i < depth; i += kLanes) {
@@ -247,7 +243,7 @@ GRU4REC_TILES void fill_left_transposed(const Matrix& a, const float* factor, Va
 }
 
 // Some rows of one panel after the other: whole panels lie too far apart for a cache to take a row of each.
-GRU4REC_TILES void fill_right(const Matrix& a, Value* out) {
+GRU4REC_BF16 void fill_right(const Matrix& a, Value* out) {
   constexpr int64_t kRowsAtOnce = 64;
   for (int64_t first = 0; first < padded(a.rows); first += kRowsAtOnce)
     for (int64_t column = 0; column < padded(a.columns); column += kUnit) {
@@ -259,7 +255,7 @@ GRU4REC_TILES void fill_right(const Matrix& a, Value* out) {
     }
 }
 
-GRU4REC_TILES void fill_right_transposed(const Matrix& a, Value* out) {
+GRU4REC_BF16 void fill_right_transposed(const Matrix& a, Value* out) {
   for (int64_t i = 0; i < padded(a.rows); i += kLanes) {
     Value* to = out + panel_at(i / kUnit, a.columns) + 2 * (i % kUnit);
     for (int64_t at = 0; at < padded(a.columns); at += kUnit) {
@@ -272,7 +268,7 @@ GRU4REC_TILES void fill_right_transposed(const Matrix& a, Value* out) {
 }
 
 // One panel of the right operand [rows, columns] that has the values of a left one: the columns from `at` on.
-GRU4REC_TILES void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out) {
+GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out) {
   alignas(64) uint16_t order[2][32];
   for (uint16_t j = 0; j < 16; ++j)
     for (uint16_t half = 0; half < 2; ++half) {
@@ -289,7 +285,7 @@ GRU4REC_TILES void fill_right_of_left(const Value* left, int64_t rows, int64_t c
 }
 
 // out[j][i] += block[i][j] for 16 × 16 values, of which `rows` × `columns` are wanted.
-GRU4REC_TILES void add_transposed(const float* block, int64_t rows, int64_t columns, float* out, int64_t stride) {
+GRU4REC_BF16 void add_transposed(const float* block, int64_t rows, int64_t columns, float* out, int64_t stride) {
   __m512i values[16];
   for (int64_t k = 0; k < kLanes; ++k) values[k] = _mm512_loadu_si512(block + k * kUnit);
   transpose(values);
@@ -300,7 +296,7 @@ GRU4REC_TILES void add_transposed(const float* block, int64_t rows, int64_t colu
   }
 }
 
-GRU4REC_TILES void put(const float* from, const Product& p, int64_t rows, int64_t row, int64_t column) {
+GRU4REC_BF16 void put(const float* from, const Product& p, int64_t rows, int64_t row, int64_t column) {
   const int64_t columns = std::min(kUnit, p.n - column);
   if (p.store == Store::add_transposed) {
     for (int64_t i = 0; i < rows; i += kLanes)
@@ -323,14 +319,14 @@ GRU4REC_TILES void put(const float* from, const Product& p, int64_t rows, int64_
 struct Prefetch {
   const Value* from;
   int64_t values;
-  GRU4REC_TILES GRU4REC_INLINE void operator()(int64_t part, int64_t parts) const {
+  GRU4REC_BF16 GRU4REC_INLINE void operator()(int64_t part, int64_t parts) const {
     for (int64_t at = values * part / parts / kUnit; at < values * (part + 1) / parts / kUnit; ++at)
       _mm_prefetch(from + at * kUnit, _MM_HINT_T0);
   }
 };
 
 // The rows of one group of kUnit, columns of the panels [first, last).
-GRU4REC_TILES void multiply_group(const Product& p, int64_t row, int64_t first_panel, int64_t last_panel) {
+GRU4REC_BF16 void multiply_group(const Product& p, int64_t row, int64_t first_panel, int64_t last_panel) {
   const int64_t depth = padded(p.k), rows = std::min(kUnit, p.m - row);
   const Value* left = p.left + row * depth;
   alignas(64) float result[kUnit * kUnit];
@@ -361,10 +357,10 @@ GRU4REC_TILES void multiply_group(const Product& p, int64_t row, int64_t first_p
   }
 }
 
-GRU4REC_TILES GRU4REC_INLINE __m512 all(float value) { return _mm512_set1_ps(value); }
+GRU4REC_BF16 GRU4REC_INLINE __m512 all(float value) { return _mm512_set1_ps(value); }
 
 // As exp_of of vector_math.h, but what is less than the smallest normal number is that number.
-GRU4REC_TILES GRU4REC_INLINE __m512 exp_of(__m512 x) {
+GRU4REC_BF16 GRU4REC_INLINE __m512 exp_of(__m512 x) {
   const __m512 round = all(12582912.0f);
   const __m512 y = _mm512_max_ps(all(-87.0f), x);  // in this order NaN stays NaN
   const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(y, all(1.44269504088896341f), round), round);
@@ -381,7 +377,7 @@ GRU4REC_TILES GRU4REC_INLINE __m512 exp_of(__m512 x) {
 }
 
 // exp(score - max) of kUnit columns from `score` on, of which `columns` are there, as bf16 to `out`; their sum by lane.
-GRU4REC_TILES GRU4REC_INLINE __m512 exponentials_of_unit(const float* score, int64_t columns, __m512 max, Value* out) {
+GRU4REC_BF16 GRU4REC_INLINE __m512 exponentials_of_unit(const float* score, int64_t columns, __m512 max, Value* out) {
   const __mmask16 low = lanes(columns), high = lanes(columns - kLanes);
   const __m512 first = _mm512_maskz_mov_ps(low, exp_of(_mm512_sub_ps(_mm512_loadu_ps(score), max)));
   const __m512 second = _mm512_maskz_mov_ps(high, exp_of(_mm512_sub_ps(_mm512_loadu_ps(score + kLanes), max)));
@@ -389,7 +385,7 @@ GRU4REC_TILES GRU4REC_INLINE __m512 exponentials_of_unit(const float* score, int
   return _mm512_add_ps(first, second);
 }
 
-GRU4REC_TILES float largest_of(const float* score, int64_t columns) {
+GRU4REC_BF16 float largest_of(const float* score, int64_t columns) {
   const __m512 lowest = all(-std::numeric_limits<float>::infinity());
   __m512 largest = lowest;
   for (int64_t j = 0; j < columns; j += kLanes)
@@ -398,7 +394,7 @@ GRU4REC_TILES float largest_of(const float* score, int64_t columns) {
 }
 
 // One row of scores, its exponentials to a row of a left operand; their sum.
-GRU4REC_TILES float exponentials_of_row(const float* score, int64_t columns, float max, Value* out) {
+GRU4REC_BF16 float exponentials_of_row(const float* score, int64_t columns, float max, Value* out) {
   __m512 sum = _mm512_setzero_ps();
   for (int64_t j = 0; j < columns; j += kUnit)
     sum = _mm512_add_ps(sum, exponentials_of_unit(score + j, columns - j, all(max), out + j * kLanes));
@@ -414,7 +410,7 @@ struct PanelExponentials {
   Value* out;          // the panel in the first row of a left operand
   int64_t next_group;  // values from there to the same place kLanes rows further
 
-  GRU4REC_TILES GRU4REC_INLINE void operator()(int64_t part, int64_t parts) const {
+  GRU4REC_BF16 GRU4REC_INLINE void operator()(int64_t part, int64_t parts) const {
     for (int64_t i = kUnit * part / parts; i < kUnit * (part + 1) / parts; ++i) {
       float* sum = sums + i * kLanes;
       Value* to = out + i / kLanes * next_group + i % kLanes * kUnit;
@@ -436,7 +432,7 @@ float* score_memory(int64_t columns) {
 }
 
 // Scores of a group, and their exponentials with tile.near subtracted; the sums of those.
-GRU4REC_TILES void exponentials_meanwhile(const Exponentials& tile, int64_t first, float* scores, float* sum) {
+GRU4REC_BF16 void exponentials_meanwhile(const Exponentials& tile, int64_t first, float* scores, float* sum) {
   const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns), depth = padded(tile.depth);
   alignas(64) float sums[kUnit * kLanes] = {}, near[kUnit] = {};
   std::copy_n(tile.near + first, rows, near);
@@ -452,7 +448,7 @@ GRU4REC_TILES void exponentials_meanwhile(const Exponentials& tile, int64_t firs
   for (int64_t i = 0; i < rows; ++i) sum[i] = _mm512_reduce_add_ps(_mm512_load_ps(sums + i * kLanes));
 }
 
-GRU4REC_TILES bool exponentials_of_group(const Exponentials& tile, int64_t first) {
+GRU4REC_BF16 bool exponentials_of_group(const Exponentials& tile, int64_t first) {
   const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns), depth = padded(tile.depth);
   float* scores = score_memory(columns);
   if (tile.near)
@@ -482,7 +478,17 @@ GRU4REC_TILES bool exponentials_of_group(const Exponentials& tile, int64_t first
 
 }  // namespace
 
-bool available() { return multiplier() != Multiplier::none; }
+Multiplier multiplier() {
+  static const Multiplier found = [] {
+    const std::string limit = limit_of_onednn();
+    const bool less_than_bf16 =
+        is_one_of(limit, {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"});
+    const bool less_than_tiles = is_one_of(limit, {"AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512"});
+    if (less_than_bf16 || !has_bf16_vectors()) return Multiplier::none;
+    return has_tiles() && !less_than_tiles ? Multiplier::tiles : Multiplier::vectors;
+  }();
+  return found;
+}
 
 void Values::Free::operator()(Value* memory) const { std::free(memory); }
 

@@ -1,12 +1,12 @@
 // Products of bf16 matrices in the tile registers of AMX, or by the bf16 instructions of AVX-512: fp32 sums of products of bf16
 // pairs, in an order that depends on the shapes alone, so that the bits are those of every other run and number of threads on
-// processors of the same capability (train/determinism.h).
+// processors of the same capability (train/determinism.h) and maker.
 //
-// Operands lie in memory as both take them. Their rows, columns and depths are rounded up to kUnit; what is
-// beyond the matrix is zero.
+// Operands lie in memory as both take them. Their rows, columns and depths are rounded up to kUnit; what is beyond the matrix
+// is zero.
 //   left   [m, k]  groups of 16 rows; in a group, kUnit columns after kUnit columns, row after row
 //   right  [k, n]  panels of kUnit columns; in a panel pair after pair of k: b[2p][j], b[2p + 1][j] for each column j
-// Everything here is Local and needs available(). A register of AMX holds 16 rows of 64 bytes (Intel SDM, TDPBF16PS; without
+// Everything here is Local and needs a multiplier(). A register of AMX holds 16 rows of 64 bytes (Intel SDM, TDPBF16PS; without
 // AMX, VDPBF16PS).
 #pragma once
 
@@ -22,9 +22,10 @@ constexpr int64_t kUnit = 32;
 
 constexpr int64_t padded(int64_t count) { return (count + kUnit - 1) / kUnit * kUnit; }
 
-// Whether this processor multiplies bf16 by itself, within the instruction set that train/determinism.h pins for oneDNN. Asked
-// once.
-bool available();
+// What multiplies bf16 here: nothing, the vector instructions of AVX-512, or the tile registers of AMX, within the instruction
+// set that train/determinism.h pins for oneDNN. Found out once.
+enum class Multiplier { none, vectors, tiles };
+Multiplier multiplier();
 
 // Memory that grows and stays: given back to the system and faulted in again it would cost as much as much of the arithmetic.
 class Values {

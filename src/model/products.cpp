@@ -86,7 +86,7 @@ void multiply_in_tiles(Tensor& out, const Tensor& a, const Tensor& b, bool add) 
 
 }  // namespace
 
-bool bf16_in_hardware() { return bf16::available(); }
+bool bf16_in_hardware() { return bf16::multiplier() != bf16::Multiplier::none; }
 
 void bf16_product(Tensor& out, const Tensor& a, const Tensor& b, bool add) {
   if (!uses_tensor_kernels(out) && bf16_in_hardware()) return multiply_in_tiles(out, a, b, add);

@@ -95,8 +95,8 @@ class RoundedProducts : public TensorProducts {
   void make_scores(const Tensor& items, Tensor& scores) override { bf16_product(scores, queries_, items.t()); }
 };
 
-// The same where the processor multiplies bf16 (bf16_tiles.h). Scores never leave the cache: a group of rows is made, and its exponentials are kept
-// in bf16, as the next products take them.
+// The same where the processor multiplies bf16 (bf16_tiles.h). Scores never leave the cache: a group of rows is made, and its
+// exponentials are kept in bf16, as the next products take them.
 class Bf16TileProducts : public TileProducts {
  public:
   explicit Bf16TileProducts(const Tensor& queries) : TileProducts(queries) {

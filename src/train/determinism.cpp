@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <vector>
 
 #include "gru4rec/base/error.h"
@@ -34,6 +35,8 @@ const Names& names_of(Capability capability) {
   return kNames[at];
 }
 
+std::optional<Capability> pinned;
+
 }  // namespace
 
 std::string capability_name(Capability capability) { return names_of(capability).ours; }
@@ -52,11 +55,14 @@ Capability processor_capability() {
 void pin_kernels(Capability capability, int64_t threads, bool strict) {
   constexpr int kKeepWhatTheUserSet = 0;
   const Names& names = names_of(capability);
+  pinned = capability;
   setenv("ATEN_CPU_CAPABILITY", names.aten, kKeepWhatTheUserSet);
   if (strict) setenv("MKL_CBWR", fmt::format("{},STRICT", names.mkl).c_str(), kKeepWhatTheUserSet);
   setenv("DNNL_MAX_CPU_ISA", names.dnnl, kKeepWhatTheUserSet);
   at::set_num_threads(static_cast<int>(threads));
 }
+
+Capability pinned_capability() { return pinned ? *pinned : processor_capability(); }
 
 uint64_t program_digest() {
   std::ifstream program("/proc/self/exe", std::ios::binary);

@@ -681,7 +681,7 @@ CheckpointInfo Trainer::checkpoint_info() const {
   info.store = options_.store;
   info.world_size = comm_.size();
   info.threads = options_.num_threads;
-  info.capability = model_.device().is_cpu() ? capability_name(processor_capability()) : "cuda";
+  info.capability = model_.device().is_cpu() ? capability_name(pinned_capability()) : "cuda";
   info.version = kVersion;
   info.train_seconds = seconds();
   info.start_digest = start_digest_;

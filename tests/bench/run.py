@@ -508,7 +508,7 @@ def instruction_sets(flags):
 
 
 class InstructionSets:
-    """A step with and without AMX and AVX-512, by what LibTorch, MKL and oneDNN may use."""
+    """A step with and without AMX, the bf16 of AVX-512 and AVX-512, by what LibTorch, MKL and oneDNN may use."""
 
     name, peer = "instructions", None
 

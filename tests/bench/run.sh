@@ -16,7 +16,7 @@ Sections, in this order; all that need no peer unless --only names some:
   gru4rec        --peer gru4rec: targets a second beside the official GRU4Rec (hidasib/GRU4Rec_PyTorch_Official)
   ranks          two ranks against two runs of one rank side by side; takes two cores
   catalogues     time and peak memory with 1,000 to 1,000,000 items
-  instructions   a step without AMX and without AVX-512
+  instructions   a step without AMX, without the bf16 of AVX-512, and without AVX-512
   ingest         events a second from CSV, TSV and Parquet
   startup        from the start of `train` to the end of its second step
   checkpoints    what a checkpoint of 1 GB costs, in turn and in the background; takes all cores

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "bf16_tiles.h"
 #include "gru4rec/model/products.h"
 #include "gru4rec/train/determinism.h"
 
@@ -42,13 +43,36 @@ TEST_F(Pinned, EachLibraryIsToldTheInstructionsInItsOwnWords) {
 
 TEST_F(Pinned, ProductsOfBf16AreMadeAsTheLowestCapabilityOfAllRanksHasThem) {
   if (processor_capability() < Capability::avx512_bf16) GTEST_SKIP() << "this processor does not multiply bf16";
-  const auto in_hardware = [](Capability capability) {
+  const auto multiplies_by = [](bf16::Multiplier multiplier) {
+    return ::testing::ExitedWithCode(static_cast<int>(multiplier));
+  };
+  const auto pinned_to = [](Capability capability) {
     pin_kernels(capability, 1, true);
+    std::exit(static_cast<int>(bf16::multiplier()));
+  };
+  EXPECT_EXIT(pinned_to(Capability::avx512_bf16), multiplies_by(bf16::Multiplier::vectors), "");
+  EXPECT_EXIT(pinned_to(Capability::avx512), multiplies_by(bf16::Multiplier::none), "");
+  EXPECT_EXIT(pinned_to(Capability::avx2), multiplies_by(bf16::Multiplier::none), "");
+  if (processor_capability() == Capability::amx) {
+    EXPECT_EXIT(pinned_to(Capability::amx), multiplies_by(bf16::Multiplier::tiles), "");
+  }
+}
+
+TEST_F(Pinned, ALimitOfTheUsersIsReadAsOneDnnReadsIt) {
+  if (processor_capability() < Capability::avx512_bf16) GTEST_SKIP() << "this processor does not multiply bf16";
+  const auto bf16_with = [](const char* onednn, const char* dnnl) {
+    setenv("ONEDNN_MAX_CPU_ISA", onednn, 1);
+    setenv("DNNL_MAX_CPU_ISA", dnnl, 1);
     std::exit(bf16_in_hardware() ? 0 : 1);
   };
-  EXPECT_EXIT(in_hardware(Capability::avx512_bf16), ::testing::ExitedWithCode(0), "");
-  EXPECT_EXIT(in_hardware(Capability::avx512), ::testing::ExitedWithCode(1), "");
-  EXPECT_EXIT(in_hardware(Capability::avx2), ::testing::ExitedWithCode(1), "");
+  EXPECT_EXIT(bf16_with("", "avx512_core"), ::testing::ExitedWithCode(1), "");
+  EXPECT_EXIT(bf16_with("AVX2", "AVX512_CORE_AMX"), ::testing::ExitedWithCode(1), "");
+  EXPECT_EXIT(bf16_with("Avx512_Core_Bf16", "AVX2"), ::testing::ExitedWithCode(0), "");
+}
+
+TEST_F(Pinned, WhatKernelsWerePinnedToIsRemembered) {
+  pin_kernels(Capability::avx2, 1, true);
+  EXPECT_EQ(pinned_capability(), Capability::avx2);
 }
 
 TEST_F(Pinned, WhatTheUserSetStays) {

@@ -34,8 +34,8 @@ inline bool has_bf16_vectors() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
-// Whether this processor has AMX with products of bf16 (Intel from Sapphire Rapids on), and Linux lets this process use its tile
-// registers: it gives them, 8 KiB a thread, only to those who ask. Local.
+// Whether this processor has AMX with products of bf16 (Intel from Sapphire Rapids on), and Linux lets this process use its
+// tile registers: it gives them, 8 KiB a thread, only to those who ask. Local.
 inline bool has_tiles() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
   __builtin_cpu_init();

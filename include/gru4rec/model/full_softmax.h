@@ -60,8 +60,8 @@ class SoftmaxOwner {
   SoftmaxOwner(const at::Tensor& table, BlockRange blocks, const SoftmaxOptions& options, size_t number);
 
   // queries [rows, E]; labels [rows] table rows, int64. One entry a block, in block order; remembers what gradient() needs.
-  // rows_soon: gradient() does all that it can, so that the first rows of the table's gradient are final early. Else some of it
-  // is done here, while exponentials are in cache. The bits are the same.
+  // rows_soon: all products with the items are left to gradient(), so that the first rows of the table's gradient are final
+  // early. Else some are made here, while exponentials are in cache. The bits are the same.
   std::vector<BlockStatistics> statistics(const at::Tensor& queries, const at::Tensor& labels, bool rows_soon = false);
 
   // After statistics() of the same chunk. log_sum_exp [rows] over *all* blocks; weights [rows] of the targets, fp32.

@@ -2,7 +2,7 @@
 //
 // bf16 means that both operands are rounded to bf16 (8 bits of mantissa, to nearest, ties to even); their products and sums are
 // fp32, and so is the result. Processors with AMX multiply so, several times as fast as in fp32, and those with
-// the bf16 of AVX-512, up to twice as fast; elsewhere the same is done in fp32 on rounded operands: no faster, but the same
+// the bf16 of AVX-512, about twice as fast; elsewhere the same is done in fp32 on rounded operands: no faster, but the same
 // mathematics. On a GPU the library multiplies bf16.
 #pragma once
 

@@ -19,6 +19,8 @@ Capability processor_capability();
 // equal bits for equal shapes (MKL_CBWR=…,STRICT, honoured on Intel processors). Local; before any tensor operation of the
 // process. Variables the user has set stay as they are.
 void pin_kernels(Capability capability, int64_t threads, bool strict);
+// What kernels were pinned to, or that of this processor if they were not. Local.
+Capability pinned_capability();
 
 // xxh3 of the running program's file: ranks must run the same one. Local.
 uint64_t program_digest();
