@@ -42,9 +42,7 @@ std::optional<Capability> pinned;
 std::string capability_name(Capability capability) { return names_of(capability).ours; }
 
 Capability processor_capability() {
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq")) {
+  if (has_avx512()) {
     if (!has_bf16_vectors()) return Capability::avx512;
     return has_tiles() ? Capability::amx : Capability::avx512_bf16;
   }

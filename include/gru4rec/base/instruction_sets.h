@@ -14,14 +14,18 @@ namespace gru4rec {
 // always_inline takes over the target of its caller.
 #define GRU4REC_INLINE [[gnu::always_inline]] inline
 
+// Whether this processor has what GRU4REC_AVX512 names.
+inline bool has_avx512() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq");
+}
+
 // Those of one set of kernels that this processor can run, the widest first.
 template <typename Kernels>
 std::vector<Kernels> of_this_processor(const Kernels& avx512, const Kernels& avx2, const Kernels& baseline) {
-  __builtin_cpu_init();
   std::vector<Kernels> all;
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512dq"))
-    all.push_back(avx512);
+  if (has_avx512()) all.push_back(avx512);
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back(avx2);
   all.push_back(baseline);
   return all;
@@ -29,9 +33,7 @@ std::vector<Kernels> of_this_processor(const Kernels& avx512, const Kernels& avx
 
 // Whether this processor has AVX-512 with products of bf16 (Intel from Cooper Lake on, AMD from Zen 4 on).
 inline bool has_bf16_vectors() {
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  return has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
 
 // Whether this processor has AMX with products of bf16 (Intel from Sapphire Rapids on), and Linux lets this process use its
