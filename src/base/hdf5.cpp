@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "gru4rec/base/atomic_file.h"
+#include "gru4rec/base/direct_file.h"
 #include "gru4rec/base/version.h"
 
 namespace gru4rec {
@@ -220,11 +221,20 @@ struct Writing {
     copy(memory, disk, at, end);
   }
 
+  void write(const void* values, const Extent& place) {
+    if (place.bytes < kLargeArray) return write_at(disk, values, place.bytes, place.offset, path);
+    if (!direct) direct.emplace(path, disk);
+    direct->write(values, place.bytes, place.offset);
+  }
+
   fs::path path;
   int disk, memory;
   std::vector<Extent> arrays;
 
  private:
+  static constexpr uint64_t kLargeArray = uint64_t{1} << 20;
+  std::optional<DirectFile> direct;
+
   void copy(int source, int target, uint64_t from, uint64_t to) const {
     std::vector<char> buffer(size_t{64} << 10);
     while (from < to) {
@@ -355,14 +365,15 @@ Extent Hdf5File::reserve(const std::string& name, ElementType type, const std::v
   return {offset, bytes};
 }
 
-void Hdf5File::write_array(const std::string& name, ElementType type, const void* values, uint64_t count,
-                           const std::vector<uint64_t>& dims) {
+Extent Hdf5File::write_array(const std::string& name, ElementType type, const void* values, uint64_t count,
+                             const std::vector<uint64_t>& dims) {
   const Library held;
   if (ArrayInfo{type, dims, {}}.elements() != count) {
     throw BugError("array {} of shape {} was given {} elements", name, dims_text(dims), count);
   }
   const Extent place = reserve(name, type, dims);
-  write_at(impl_->writing->disk, values, place.bytes, place.offset, impl_->path);
+  impl_->writing->write(values, place);
+  return place;
 }
 
 void Hdf5File::write_text(const std::string& name, std::string_view text) {

@@ -316,8 +316,10 @@ Outcome Trainer::run() {
     spdlog::info(
         "nothing is left to train: {} evaluations without a better one (stopping_step {}). Raise stopping_step to go on.",
         state_.best.stalled, options_.stopping_step);
-  if (options_.checkpoint_in_background && comm_.rank() == 0)
+  if (options_.checkpoint_in_background && comm_.rank() == 0) {
     spdlog::info("checkpoints are written in the background, each from a copy of the state");
+    checkpoints_.make_room(state_of(model_, optimizer_, average_.get()));
+  }
   start_overlap();
   while (!finished()) {
     const int stop_signal = take_step();

@@ -12,9 +12,9 @@ namespace gru4rec::testing {
 
 class TemporaryFolder {
  public:
-  TemporaryFolder() {
-    const bool memory = ::access("/dev/shm", W_OK) == 0;
-    const std::filesystem::path root = memory ? "/dev/shm" : std::filesystem::temp_directory_path();
+  TemporaryFolder()
+      : TemporaryFolder(::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : std::filesystem::temp_directory_path()) {}
+  explicit TemporaryFolder(const std::filesystem::path& root) {
     std::string name = (root / "gru4rec-test-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) throw std::filesystem::filesystem_error("mkdtemp", name, std::error_code());
     path_ = name;

@@ -71,7 +71,7 @@ class HostileStore : public ::testing::Test {
     }
     fs::rename(changed, path);
   }
-  static void copy_array(const Hdf5File& from, Hdf5File& to, const std::string& name) {
+  static Extent copy_array(const Hdf5File& from, Hdf5File& to, const std::string& name) {
     switch (from.array(name).type) {
       case ElementType::uint8:
         return to.write(name, from.read<uint8_t>(name));

@@ -69,19 +69,20 @@ class Hdf5File {
   void close();
   const std::filesystem::path& path() const;
 
-  // Names are absolute paths, "/state/step"; missing groups on the way are made.
+  // Names are absolute paths, "/state/step"; missing groups on the way are made. Arrays from 1 MiB on pass the page cache
+  // (base/direct_file.h). Returns the place of the array in the file.
   void make_group(const std::string& name);
   template <typename T>
-  void write(const std::string& name, std::span<const T> values, const std::vector<uint64_t>& dims) {
-    write_array(name, element_type<T>(), values.data(), values.size(), dims);
+  Extent write(const std::string& name, std::span<const T> values, const std::vector<uint64_t>& dims) {
+    return write_array(name, element_type<T>(), values.data(), values.size(), dims);
   }
   template <typename T>
-  void write(const std::string& name, std::span<const T> values) {
-    write<T>(name, values, {values.size()});
+  Extent write(const std::string& name, std::span<const T> values) {
+    return write<T>(name, values, {values.size()});
   }
   template <typename T>
-  void write(const std::string& name, const std::vector<T>& values) {
-    write<T>(name, std::span<const T>(values));
+  Extent write(const std::string& name, const std::vector<T>& values) {
+    return write<T>(name, std::span<const T>(values));
   }
   void write_text(const std::string& name, std::string_view text);  // as a uint8 array; for texts of any length
 
@@ -131,8 +132,8 @@ class Hdf5File {
   explicit Hdf5File(std::unique_ptr<Impl> impl);
   void make_parents(const std::string& name);
 
-  void write_array(const std::string& name, ElementType type, const void* values, uint64_t count,
-                   const std::vector<uint64_t>& dims);
+  Extent write_array(const std::string& name, ElementType type, const void* values, uint64_t count,
+                     const std::vector<uint64_t>& dims);
   ArrayInfo expect_array(const std::string& name, ElementType type) const;
   void expect_dims(const std::string& name, const ArrayInfo& info, const std::vector<uint64_t>& dims, uint64_t room) const;
   void read_array(const std::string& name, const ArrayInfo& info, void* values) const;

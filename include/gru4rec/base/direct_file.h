@@ -1,0 +1,41 @@
+// Large blocks written past the page cache (O_DIRECT). Copying a gigabyte into pages of the kernel takes a processor seconds,
+// which training beside it or after it lacks; handing it to the disk takes a tenth of that, and what the run reads stays
+// cached.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+namespace gru4rec {
+
+// Beside a descriptor that has the file open for writing. What does not fill whole blocks at either end goes through that one,
+// and everything does where the file system has no direct writes (tmpfs) or takes other blocks than ours.
+// The bytes of the file are the same either way, and are read as usual. Not durable before an fsync. Local; one thread.
+class DirectFile {
+ public:
+  // `path` names the file of `fd`, which stays the caller's.
+  DirectFile(std::filesystem::path path, int fd);
+  ~DirectFile();
+  DirectFile(const DirectFile&) = delete;
+  DirectFile& operator=(const DirectFile&) = delete;
+
+  // All of `bytes`, at `offset`. Throws SurroundingsError that names the path.
+  void write(const void* data, size_t bytes, uint64_t offset);
+
+ private:
+  // Whole blocks out of memory that is laid out as they are. Returns how much the system took; 0: write the rest as usual.
+  size_t write_blocks(const char* blocks, size_t bytes, uint64_t offset);
+
+  struct Free {
+    void operator()(char* memory) const { std::free(memory); }
+  };
+  const std::filesystem::path path_;
+  const int cached_;
+  int direct_;  // -1: none
+  std::unique_ptr<char, Free> buffer_;
+};
+
+}  // namespace gru4rec

@@ -1,0 +1,114 @@
+// Laws of writes past the page cache: the bytes are those of an ordinary write, wherever they begin and end; no page is kept.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "gru4rec/base/direct_file.h"
+#include "gru4rec/base/error.h"
+#include "support/hostile.h"
+#include "support/temporary_folder.h"
+
+namespace gru4rec {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using testing::read_whole;
+using testing::TemporaryFolder;
+namespace fs = std::filesystem;
+
+constexpr size_t kMiB = size_t{1} << 20;
+
+// Bytes of which no two blocks are alike.
+std::string text_of(size_t bytes) {
+  std::string text(bytes, '\0');
+  uint32_t state = 1;
+  for (char& letter : text) letter = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
+  return text;
+}
+
+struct OpenFile {
+  explicit OpenFile(fs::path at) : path(std::move(at)), fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {}
+  ~OpenFile() { ::close(fd); }
+  fs::path path;
+  int fd;
+};
+
+// On a disk, and in memory, where there may be no direct writes.
+class Direct : public ::testing::TestWithParam<const char*> {
+ protected:
+  TemporaryFolder folder_{GetParam()};
+};
+INSTANTIATE_TEST_SUITE_P(Folders, Direct, ::testing::Values("/var/tmp", "/dev/shm"),
+                         [](const auto& folder) { return std::string(folder.param) == "/var/tmp" ? "Disk" : "Memory"; });
+
+TEST_P(Direct, WritesTheBytesAndNoOthers) {
+  const std::string text = text_of(9 * kMiB + 20'000);
+  for (const size_t offset : {0, 1, 512, 4095, 4096, 5000}) {
+    for (const size_t bytes :
+         {size_t{0}, size_t{1}, size_t{4096}, size_t{4097}, size_t{8195}, 4 * kMiB - 1, 4 * kMiB + 4096, 9 * kMiB + 17}) {
+      const OpenFile file(folder_ / "a");
+      const std::string before(offset + bytes + 5000, 'x');
+      testing::write_whole(file.path, before);
+      DirectFile(file.path, file.fd).write(text.data() + 3, bytes, offset);
+      ASSERT_EQ(read_whole(file.path), std::string(offset, 'x') + text.substr(3, bytes) + std::string(5000, 'x'))
+          << bytes << " bytes at " << offset;
+    }
+  }
+}
+
+TEST_P(Direct, GrowsTheFileByPartsInAnyOrder) {
+  const std::string text = text_of(6 * kMiB + 777);
+  const size_t middle = 3 * kMiB + 333;
+  const OpenFile file(folder_ / "a");
+  DirectFile direct(file.path, file.fd);
+  direct.write(text.data() + middle, text.size() - middle, middle);
+  direct.write(text.data(), middle, 0);
+  EXPECT_EQ(read_whole(file.path), text);
+}
+
+TEST(DirectFile, LeavesNoPageOfItInTheCache) {
+  const TemporaryFolder folder("/var/tmp");
+  const OpenFile file(folder / "a");
+  const int direct = ::open(file.path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
+  if (direct < 0) GTEST_SKIP() << "the file system of /var/tmp has no direct writes";
+  ::close(direct);
+  const std::string text = text_of(8 * kMiB);
+  DirectFile(file.path, file.fd).write(text.data(), text.size(), 0);
+  void* mapped = ::mmap(nullptr, text.size(), PROT_READ, MAP_SHARED, file.fd, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  std::vector<unsigned char> cached(text.size() / static_cast<size_t>(::sysconf(_SC_PAGESIZE)));
+  EXPECT_EQ(::mincore(mapped, text.size(), cached.data()), 0);
+  ::munmap(mapped, text.size());
+  EXPECT_THAT(cached, ::testing::Each(::testing::Truly([](unsigned char page) { return (page & 1) == 0; })));
+}
+
+// What a disk without room does: it takes a part, and refuses the rest.
+TEST_P(Direct, ARefusalNamesTheFileAndWhatToDo) {
+  const OpenFile file(folder_ / "a");
+  const std::string text = text_of(8 * kMiB);
+  const auto former = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit limit{6 * kMiB + 100, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  std::string said = "no error";
+  try {
+    DirectFile(file.path, file.fd).write(text.data(), text.size(), 100);
+  } catch (const SurroundingsError& error) {
+    said = error.what();
+  }
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, former);
+  EXPECT_THAT(said, AllOf(HasSubstr("cannot write " + file.path.string() + ": File too large"), HasSubstr("ulimit -f")));
+}
+
+}  // namespace
+}  // namespace gru4rec
