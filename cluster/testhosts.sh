@@ -105,8 +105,9 @@ link() {
     slow)
       [[ -n $rate ]] || die 2 "link HOST slow wants a rate, such as 100mbit"
       command -v tc >/dev/null || die 2 "the command tc is missing; the package iproute2 brings it"
-      tc -n "$bridge" qdisc replace dev "$port" root tbf rate "$rate" burst 16kb latency 400ms
-      tc -n "$netns" qdisc replace dev eth0 root tbf rate "$rate" burst 16kb latency 400ms
+      # The burst: two of the 64 KiB that TCP hands over at once. With less than one, both ways together make half the rate.
+      tc -n "$bridge" qdisc replace dev "$port" root tbf rate "$rate" burst 128kb latency 400ms
+      tc -n "$netns" qdisc replace dev eth0 root tbf rate "$rate" burst 128kb latency 400ms
       ;;
     *) die 2 "link wants down, up or slow RATE, got '$state'" ;;
   esac
