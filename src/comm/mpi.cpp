@@ -52,19 +52,19 @@ class MpiTransfer : public Transfer {
   MpiTransfer(MPI_Comm comm, const Communicator& owner, bool beside_others, const char* primitive,
               std::span<const Outgoing> out, std::span<const Incoming> in)
       : owner_(owner), beside_others_(beside_others), name_(primitive), receives_(in.size()) {
-    requests_.reserve(in.size() + out.size());
-    for (const Incoming& message : in) {
-      add(message.peer, message.bytes.size());
-      check(MPI_Irecv(message.bytes.data(), static_cast<int>(message.bytes.size()), MPI_BYTE, message.peer, kDataTag, comm,
-                      &requests_.back()),
-            [&] { return describe(requests_.size() - 1); });
-    }
-    for (const Outgoing& message : out) {
-      add(message.peer, message.bytes.size());
-      check(MPI_Isend(message.bytes.data(), static_cast<int>(message.bytes.size()), MPI_BYTE, message.peer, kDataTag, comm,
-                      &requests_.back()),
-            [&] { return describe(requests_.size() - 1); });
-    }
+    for (const Incoming& message : in) add(message.peer, message.bytes.size());
+    for (const Outgoing& message : out) add(message.peer, message.bytes.size());
+    // Sends first. A long message is announced, and sent once the other rank has answered; where its announcement is here
+    // already, posting the receive answers. The other rank would take that answer for the start and send all it has, and its
+    // own answer to what is announced here later would wait in line behind that: one direction after the other.
+    for (std::size_t i = 0; i < out.size(); ++i)
+      check(MPI_Isend(out[i].bytes.data(), static_cast<int>(out[i].bytes.size()), MPI_BYTE, out[i].peer, kDataTag, comm,
+                      &requests_[receives_ + i]),
+            [&] { return describe(receives_ + i); });
+    for (std::size_t i = 0; i < in.size(); ++i)
+      check(MPI_Irecv(in[i].bytes.data(), static_cast<int>(in[i].bytes.size()), MPI_BYTE, in[i].peer, kDataTag, comm,
+                      &requests_[i]),
+            [&] { return describe(i); });
     statuses_.resize(requests_.size());
   }
 
