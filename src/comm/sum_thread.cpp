@@ -1,10 +1,40 @@
 #include "gru4rec/comm/sum_thread.h"
 
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <chrono>
+#include <cstdint>
 
 #include "gru4rec/base/error.h"
 
 namespace gru4rec {
+namespace {
+
+// As linux/sched/types.h has it, which contradicts sched.h of the C library where that has none of its own.
+struct SchedulingPolicy {
+  uint32_t bytes;
+  uint32_t policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t runtime;  // ns; of a usual policy the length of a turn
+  uint64_t deadline, period;
+};
+
+// Asks for turns of 0.1 ms on the processor: where backward has the core, the scheduler of Linux (from 6.12 on) then lets this
+// thread have it when there is something to send, and not at the end of a turn of 3 ms, in which the network runs dry. Earlier
+// ones, and policies of real time, go on as they are.
+void want_short_turns() {
+  constexpr uint64_t kTurn = 100'000;  // ns, the shortest there is
+  SchedulingPolicy policy{};
+  if (syscall(SYS_sched_getattr, 0, &policy, sizeof policy, 0) != 0 || policy.policy != SCHED_OTHER) return;
+  policy.runtime = kTurn;
+  syscall(SYS_sched_setattr, 0, &policy, 0);
+}
+
+}  // namespace
 
 // What the training thread waits for: that so many parts are summed.
 class SumThread::Summed : public Transfer {
@@ -43,6 +73,7 @@ void SumThread::wait() {
 }
 
 void SumThread::run(const std::stop_token& stop) {
+  want_short_turns();
   own_->set_wait_hook([this, &stop] {
     if (stop.stop_requested()) throw SurroundingsError("rank {} gave up the ordered sum", main_.rank());
   });

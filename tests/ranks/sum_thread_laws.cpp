@@ -2,8 +2,12 @@
 // well is never taken for lost.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <filesystem>
 #include <mutex>
 
 #include "comm_laws.h"
@@ -46,6 +50,36 @@ TEST(SumThread, PartsThatDoNotFollowEachOtherAreRefused) {
   sum.settle(32, 64);
   sum.end(1);
   EXPECT_THROW(sum.settle(64, 64), BugError);
+}
+
+// The length of a turn of a thread on the processor, ns, as Linux lets it be chosen; 0 where it does not.
+uint64_t turn_of(pid_t thread) {
+  struct {
+    uint32_t bytes, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+  } found{};
+  return syscall(SYS_sched_getattr, thread, &found, sizeof found, 0) == 0 ? found.runtime : 0;
+}
+
+TEST(SumThread, HasShortTurnsAndTheTrainingThreadUsualOnes) {
+  const uint64_t usual = turn_of(gettid());
+  if (usual == 0) GTEST_SKIP() << "this Linux does not say how long turns are (6.12 and later do)";
+  std::vector<uint64_t> turns;
+  run_ranks(2, [&turns](Communicator& comm) {
+    Rank rank(comm);
+    rank.sums.send(0, 64);
+    rank.sums.wait();
+    comm.all_gather(comm.rank());  // both have begun
+    if (comm.rank() == 0)
+      for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task"))
+        turns.push_back(turn_of(std::stoi(thread.path().filename())));
+    comm.all_gather(comm.rank());  // and neither has ended
+  });
+  EXPECT_EQ(std::ranges::count(turns, 100'000u), 2) << ::testing::PrintToString(turns);
+  EXPECT_EQ(std::ranges::count(turns, usual), static_cast<std::ptrdiff_t>(turns.size()) - 2);
 }
 
 TEST(SumThread, IsRefusedWhereThereIsNoSecondCommunicator) {
