@@ -3,8 +3,9 @@
 #
 # usage: tests/bench/overlap.sh CONFIG [PAIRS] [OPTION…]     as root, after `gru4rec ingest` with the same configuration
 #
-# Prints a line a pair and the median ratio for each rate. RATES="1gbit 100mbit" in units of tc; `full` is none. Nothing decides a
-# test here: machines are noisy, so look at the spread.
+# Prints a line a pair, in ms a step, and for each rate the medians: of on ÷ off, and of on ÷ the longer one of computation (batches,
+# forward, backward, optimizer) and sum of the run without overlap. RATES="1gbit 100mbit" in units of tc; `full` is none. Nothing
+# decides a test here: machines are noisy, so look at the spread.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch/lib.sh"
 [[ $# -ge 1 ]] || die 2 "which configuration? usage: tests/bench/overlap.sh CONFIG [PAIRS] [OPTION…]"
@@ -19,24 +20,35 @@ trap '"$hosts" down; rm -rf "$work"' EXIT
 "$hosts" hostfile >"$work/hosts"
 options=(--config "$config" --replicas 2 --epochs 1 --eval_step 0 --adapt_fraction 0 --show_progress false "$@")
 
-train() { # train OVERLAP: prints the events a second
+train() { # train OVERLAP: prints ms a step of waiting for others, computation, sum
   rm -rf "$work/run"
   "$hosts" mpirun -np 2 --hostfile "$work/hosts" -- train "${options[@]}" --overlap "$1" --run_dir "$work/run" >"$work/log" 2>&1 ||
     { cat "$work/log" >&2; exit 1; }
-  python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["events_per_second"])' "$work/run/result.json"
+  python3 -c '
+import json, sys
+last = json.loads(open(sys.argv[1]).read().splitlines()[-1])
+ms = {name: 1e3 * seconds / last["step"] for name, seconds in last["time"].items()}
+print(ms["agreement"], ms["batches"] + ms["compute"] + ms["optimizer"], ms["sum"])' "$work/run/metrics.jsonl"
 }
 
 for rate in ${RATES:-full 1gbit 100mbit}; do
   "$hosts" link "${TESTHOSTS}2" up
   [[ $rate == full ]] || "$hosts" link "${TESTHOSTS}2" slow "$rate"
-  ratios=()
   for ((i = 1; i <= pairs; ++i)); do
     off=$(train false) on=$(train true)
-    ratios+=("$(python3 -c 'import sys; print(float(sys.argv[1]) / float(sys.argv[2]))' "$off" "$on")")
-    printf '%s, pair %d: off %.0f events/s, on %.0f events/s, step time on ÷ off %.3f\n' "$rate" "$i" "$off" "$on" "${ratios[-1]}"
-  done
-  printf '%s\n' "${ratios[@]}" | python3 -c '
+    echo "$off $on"
+  done | python3 -c '
 import statistics, sys
-r = sorted(float(line) for line in sys.stdin)
-print(f"{sys.argv[1]}: step time on ÷ off: min {r[0]:.3f}  median {statistics.median(r):.3f}  max {r[-1]:.3f}")' "$rate"
+rate = sys.argv[1]
+ratios = {"on ÷ off": [], "on ÷ max(computation, sum)": []}
+for pair, line in enumerate(sys.stdin, 1):
+    numbers = [float(word) for word in line.split()]
+    (wait, compute, sums), on = numbers[:3], sum(numbers[3:])
+    off = wait + compute + sums
+    for ratio, to in zip(ratios.values(), (off, max(compute, sums))):
+        ratio.append(on / to)
+    print(f"{rate}, pair {pair}: off {off:.1f} ms (waiting {wait:.1f}, computation {compute:.1f}, sum {sums:.1f}), on {on:.1f} ms "
+          f"(computation {numbers[4]:.1f}, waiting and sum after it {numbers[3] + numbers[5]:.1f}), on ÷ off {on / off:.3f}", flush=True)
+for name, ratio in ratios.items():
+    print(f"{rate}: {name}: min {min(ratio):.3f}  median {statistics.median(ratio):.3f}  max {max(ratio):.3f}")' "$rate"
 done
