@@ -60,8 +60,11 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   estimate.activations = share * kFloat * (4 * options.embedding_size + (9 * options.num_layers + 7) * options.hidden_size);
   if (rank == 0 && options.checkpoint_in_background) estimate.copy = estimate.parameters;
   // Of a step, and of an evaluation.
-  estimate.scores = static_cast<uint64_t>(softmax_buffer_bytes(shape.table_rows(), shape.embedding_size, start.precision)) +
-                    static_cast<uint64_t>(score_rows_at_once(shape.table_rows()) * shape.table_rows()) * kFloat;
+  const SoftmaxSchedule schedule = softmax_schedule(shape.table_rows(), start.precision);
+  const int64_t chunks = options.overlap ? chunks_together(schedule, static_cast<int64_t>(share)) : 1;
+  estimate.scores =
+      static_cast<uint64_t>(softmax_buffer_bytes(shape.table_rows(), shape.embedding_size, start.precision, chunks)) +
+      static_cast<uint64_t>(score_rows_at_once(shape.table_rows()) * shape.table_rows()) * kFloat;
   const bool makes_cosines = options.loss_type == LossType::cosine_embedding || options.loss_type == LossType::cosine_ranking;
   if (options.loss_type != LossType::ce && options.loss_type != LossType::cosine_embedding) {
     // Evaluation scores the whole catalogue all the same.

@@ -30,6 +30,7 @@ constexpr int64_t kTileRows = 256;
 constexpr int64_t kStoredBytes = int64_t{64} << 20;
 constexpr int64_t kFewestRows = 256;  // of a chunk: fewer would fetch each tile too often
 constexpr int64_t kMostRows = 1024;
+constexpr int64_t kMostTogether = 4;  // chunks
 
 // Memory that outlives a step: given back to the system and faulted in again, it would cost as much as much of the arithmetic.
 // The same one for the same owner and thread.
@@ -75,6 +76,25 @@ struct TargetGradients {
   }
 };
 
+// A chunk of queries with its statistics.
+struct Chunk {
+  std::vector<SoftmaxOwner> owners;
+  Tensor log_sum_exp, weights, grad_queries;
+};
+
+// Each block of all chunks before the next block. Every element has its terms in the order of the chunks, as if one chunk came
+// after the other.
+void add_gradients(std::vector<Chunk>& chunks, Tensor& grad_table, const RowsDone& done) {
+  for (size_t owner = 0; owner < chunks.front().owners.size(); ++owner) {
+    const BlockRange blocks = chunks.front().owners[owner].blocks();
+    for (int64_t block = blocks.first; block < blocks.last; ++block) {
+      for (Chunk& chunk : chunks)
+        chunk.grad_queries.add_(chunk.owners[owner].gradient(block, chunk.log_sum_exp, chunk.weights, grad_table));
+      if (done) done(chunks.front().owners[owner].rows_of(block).last);
+    }
+  }
+}
+
 }  // namespace
 
 SoftmaxSchedule softmax_schedule(int64_t table_rows, Precision precision) {
@@ -83,11 +103,16 @@ SoftmaxSchedule softmax_schedule(int64_t table_rows, Precision precision) {
   return {std::min(rows, kMostRows), /*stored=*/true};
 }
 
-int64_t softmax_buffer_bytes(int64_t table_rows, int64_t embedding_size, Precision precision) {
+int64_t chunks_together(const SoftmaxSchedule& schedule, int64_t targets) {
+  if (!schedule.stored) return 1;
+  return std::clamp<int64_t>((targets + schedule.chunk_rows - 1) / schedule.chunk_rows, 1, kMostTogether);
+}
+
+int64_t softmax_buffer_bytes(int64_t table_rows, int64_t embedding_size, Precision precision, int64_t chunks) {
   const SoftmaxSchedule schedule = softmax_schedule(table_rows, precision);
   const int64_t kept = schedule.stored ? table_rows : kTileRows, width = precision == Precision::bf16 ? 2 : 4;
   const int64_t products = 1 + (schedule.stored && precision == Precision::bf16 ? block_count(table_rows) : 0);
-  return schedule.chunk_rows * (width * kept + 4 * (1 + products) * embedding_size);
+  return chunks * schedule.chunk_rows * (width * kept + 4 * (1 + products) * embedding_size);
 }
 
 SoftmaxOwner::SoftmaxOwner(const Tensor& table, BlockRange blocks, const SoftmaxOptions& options, size_t number)
@@ -124,6 +149,7 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
   multiplied_ = options_.schedule.stored && products_->shares_maxima() && !rows_soon;
   tile_max_.clear();
   item_products_.clear();
+  next_tile_ = next_product_ = 0;
   size_t number = 0;
   std::vector<BlockStatistics> blocks;
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
@@ -146,40 +172,32 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
 
 // The gradient of the scores is diag(factor) · exp(score - max) - diag(weights) · one-hot(label). The one-hot part goes to
 // single rows, in fp32. Tiles with one maximum have one factor, which their products with the items get together.
-std::vector<Tensor> SoftmaxOwner::gradient(const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table,
-                                           const RowsDone& done) {
-  std::vector<Tensor> grad_queries;
+Tensor SoftmaxOwner::gradient(int64_t block, const Tensor& log_sum_exp, const Tensor& weights, Tensor& grad_table) {
   Tensor product = multiplied_ ? Tensor() : at::empty_like(queries_);
-  auto next_product = item_products_.begin();
-  size_t number = 0;
-  for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
-    Tensor grad_query, max, factor;
-    const auto add_product = [&] {
-      const Tensor of_row = factor.unsqueeze(1);
-      grad_query = grad_query.defined() ? grad_query.addcmul_(product, of_row) : at::mul(product, of_row);
-    };
-    for (const RowRange& tile : tiles_of(block)) {
-      const Tensor exponentials = kept(number, tile);
-      const Tensor max_before = max;
-      max = options_.schedule.stored ? tile_max_[number]
-                                     : products_->exponentials(items(tile), labels_, tile.first, max_before, exponentials).max;
-      ++number;
-      const bool same = max.is_same(max_before);
-      if (!same) {
-        if (factor.defined()) add_product();
-        factor = (max - log_sum_exp).exp_().mul_(weights);
-        if (multiplied_) product = *next_product++;
-      }
-      if (!multiplied_) products_->multiply_items(items(tile), exponentials, same, product);
-      if (grad_table.defined())
-        products_->add_item_gradients(exponentials, factor, same, grad_table.narrow(0, tile.first, tile.size()));
+  Tensor grad_query, max, factor;
+  const auto add_product = [&] {
+    const Tensor of_row = factor.unsqueeze(1);
+    grad_query = grad_query.defined() ? grad_query.addcmul_(product, of_row) : at::mul(product, of_row);
+  };
+  for (const RowRange& tile : tiles_of(block)) {
+    const Tensor exponentials = kept(next_tile_, tile);
+    const Tensor max_before = max;
+    max = options_.schedule.stored ? tile_max_[next_tile_]
+                                   : products_->exponentials(items(tile), labels_, tile.first, max_before, exponentials).max;
+    ++next_tile_;
+    const bool same = max.is_same(max_before);
+    if (!same) {
+      if (factor.defined()) add_product();
+      factor = (max - log_sum_exp).exp_().mul_(weights);
+      if (multiplied_) product = item_products_[next_product_++];
     }
-    add_product();
-    TargetGradients{queries_, table_, labels_, weights, rows_of(block)}.subtract(grad_query, grad_table);
-    grad_queries.push_back(grad_query);
-    if (done) done(rows_of(block).last);
+    if (!multiplied_) products_->multiply_items(items(tile), exponentials, same, product);
+    if (grad_table.defined())
+      products_->add_item_gradients(exponentials, factor, same, grad_table.narrow(0, tile.first, tile.size()));
   }
-  return grad_queries;
+  add_product();
+  TargetGradients{queries_, table_, labels_, weights, rows_of(block)}.subtract(grad_query, grad_table);
+  return grad_query;
 }
 
 BlockStatistics combined(const std::vector<BlockStatistics>& parts) {
@@ -199,31 +217,33 @@ BlockStatistics combined(const std::vector<BlockStatistics>& parts) {
 SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, const Tensor& labels, const Tensor& weights,
                                   const SoftmaxOptions& options, Tensor& grad_table, const std::vector<int64_t>& owners,
                                   const RowsDone& done) {
-  const int64_t blocks = block_count(table.size(0));
-  std::vector<SoftmaxOwner> parts;
-  for (size_t i = 0; i < owners.size(); ++i)
-    parts.emplace_back(table, BlockRange{owners[i], i + 1 < owners.size() ? owners[i + 1] : blocks}, options, i);
+  const int64_t blocks = block_count(table.size(0)), targets = queries.size(0), chunk_rows = options.schedule.chunk_rows;
+  const int64_t together = done ? chunks_together(options.schedule, targets) : 1;
+  const int64_t last_chunks = (targets - 1) / chunk_rows - together + 1;  // the number of the first of them
 
-  const RowsDone not_yet;
   LossTotal total;
   SoftmaxLoss loss;
-  loss.grad_queries = at::empty_like(queries);
-  for (int64_t first = 0; first < queries.size(0); first += options.schedule.chunk_rows) {
-    const int64_t rows = std::min(options.schedule.chunk_rows, queries.size(0) - first);
-    const Tensor chunk_queries = queries.narrow(0, first, rows);
-    const Tensor chunk_labels = labels.narrow(0, first, rows);
-    const Tensor chunk_weights = weights.narrow(0, first, rows);
-    const RowsDone& final_rows = first + rows == queries.size(0) ? done : not_yet;
+  loss.grad_queries = at::zeros_like(queries);
+  std::vector<Chunk> chunks;  // whose gradients are still to be made
+  for (int64_t first = 0; first < targets; first += chunk_rows) {
+    const int64_t rows = std::min(chunk_rows, targets - first);
+    const bool last = first + rows == targets, held = done && first / chunk_rows >= last_chunks;
+    Chunk chunk{{}, {}, weights.narrow(0, first, rows), loss.grad_queries.narrow(0, first, rows)};
     std::vector<BlockStatistics> statistics;
-    for (SoftmaxOwner& part : parts)
-      for (BlockStatistics& block : part.statistics(chunk_queries, chunk_labels, bool(final_rows))) statistics.push_back(block);
+    for (size_t i = 0; i < owners.size(); ++i) {
+      const BlockRange own{owners[i], i + 1 < owners.size() ? owners[i + 1] : blocks};
+      chunk.owners.emplace_back(table, own, options, chunks.size() * owners.size() + i);
+      for (BlockStatistics& block :
+           chunk.owners.back().statistics(queries.narrow(0, first, rows), labels.narrow(0, first, rows), held))
+        statistics.push_back(block);
+    }
     const BlockStatistics all = combined(statistics);
-    const Tensor log_sum_exp = all.sum_exp.log().add_(all.max);
-    total.add((log_sum_exp - all.target).mul_(chunk_weights));
-
-    Tensor grad_queries = loss.grad_queries.narrow(0, first, rows).zero_();
-    for (SoftmaxOwner& part : parts)
-      for (const Tensor& grad : part.gradient(log_sum_exp, chunk_weights, grad_table, final_rows)) grad_queries.add_(grad);
+    chunk.log_sum_exp = all.sum_exp.log().add_(all.max);
+    total.add((chunk.log_sum_exp - all.target).mul_(chunk.weights));
+    chunks.push_back(std::move(chunk));
+    if (held && !last) continue;
+    add_gradients(chunks, grad_table, last ? done : RowsDone());
+    chunks.clear();
   }
   loss.sum = total.value();
   return loss;

@@ -223,6 +223,27 @@ TEST_P(Softmax, RowsThatAreSaidToBeFinalChangeNoMore) {
     }
 }
 
+// So that they can be sent while the others are made.
+TEST_P(Softmax, OfUpToFourChunksNothingOfALaterBlockIsMadeBeforeTheFirstIsFinal) {
+  const SoftmaxInput input = softmax_input(GetParam());
+  for (const int64_t chunks : {1, 2, 4}) {
+    SoftmaxOptions options = softmax_options();
+    options.schedule = {.chunk_rows = (GetParam().targets + chunks - 1) / chunks, .stored = true};
+    EXPECT_EQ(chunks_together(options.schedule, GetParam().targets), chunks);
+    Tensor grad_table = at::zeros_like(input.table), untold = at::zeros_like(input.table);
+    int64_t seen = 0;
+    softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, options, grad_table, {0}, [&](int64_t rows) {
+      EXPECT_TRUE(grad_table.narrow(0, rows, GetParam().rows - rows).eq(0).all().item<bool>()) << rows;
+      seen = rows;
+    });
+    EXPECT_EQ(seen, GetParam().rows);
+    softmax_cross_entropy(input.queries, input.table, input.labels, input.weights, options, untold);
+    EXPECT_TRUE(at::equal(grad_table, untold));
+  }
+  EXPECT_EQ(chunks_together({.chunk_rows = 10, .stored = true}, 1000), 4);
+  EXPECT_EQ(chunks_together({.chunk_rows = 10, .stored = false}, 1000), 1) << "the exponentials of one chunk only are there";
+}
+
 TEST_P(Softmax, InBf16IsTheCrossEntropyOfRoundedOperands) {
   const SoftmaxInput input = softmax_input(GetParam());
   const auto rounded = [](const Tensor& values) { return values.to(at::kBFloat16).to(at::kFloat); };

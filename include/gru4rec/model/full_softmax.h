@@ -38,8 +38,10 @@ struct SoftmaxSchedule {
 };
 // By the catalogue, and by the precision, as exponentials are kept in bf16 where the products are.
 SoftmaxSchedule softmax_schedule(int64_t table_rows, Precision precision);
-// Bytes that are held at once besides the arguments, at most; for all owners together.
-int64_t softmax_buffer_bytes(int64_t table_rows, int64_t embedding_size, Precision precision);
+// The last chunks of `targets` that are held at once where the first rows of the table's gradient are wanted early.
+int64_t chunks_together(const SoftmaxSchedule& schedule, int64_t targets);
+// Bytes that are held at once besides the arguments, at most; for all owners together. `chunks` are held at once.
+int64_t softmax_buffer_bytes(int64_t table_rows, int64_t embedding_size, Precision precision, int64_t chunks = 1);
 
 struct SoftmaxOptions {
   bool score_padding = true;              // row 0 of the table, the padding row, is a class
@@ -64,14 +66,15 @@ class SoftmaxOwner {
   // early. Else some are made here, while exponentials are in cache. The bits are the same.
   std::vector<BlockStatistics> statistics(const at::Tensor& queries, const at::Tensor& labels, bool rows_soon = false);
 
-  // After statistics() of the same chunk. log_sum_exp [rows] over *all* blocks; weights [rows] of the targets, fp32.
-  // Adds the owned blocks' part to grad_table (same shape as table; undefined: none is wanted) and returns dL/dqueries by
-  // block, each [rows, E]. `done`, if there is one, is called after each block.
-  std::vector<at::Tensor> gradient(const at::Tensor& log_sum_exp, const at::Tensor& weights, at::Tensor& grad_table,
-                                   const RowsDone& done = {});
+  // After statistics() of the same chunk, for each owned block in order. log_sum_exp [rows] over *all* blocks; weights [rows]
+  // of the targets, fp32. Adds the block's part to grad_table (same shape as table; undefined: none is wanted) and returns that
+  // of dL/dqueries, [rows, E].
+  at::Tensor gradient(int64_t block, const at::Tensor& log_sum_exp, const at::Tensor& weights, at::Tensor& grad_table);
+
+  BlockRange blocks() const { return blocks_; }
+  RowRange rows_of(int64_t block) const;
 
  private:
-  RowRange rows_of(int64_t block) const;
   std::vector<RowRange> tiles_of(int64_t block) const;
   at::Tensor items(const RowRange& tile) const { return table_.narrow(0, tile.first, tile.size()); }
   at::Tensor kept(size_t number, const RowRange& tile) const;  // where the exponentials of the owner's tile `number` are
@@ -86,7 +89,8 @@ class SoftmaxOwner {
   std::vector<at::Tensor> tile_max_;        // [rows], by owned tile, of stored exponentials
   // [rows, E] of stored exponentials, by the tiles that share a maximum: exponentials · items, made while a tile is in cache.
   std::vector<at::Tensor> item_products_;
-  bool multiplied_ = false;  // statistics() made item_products_
+  bool multiplied_ = false;                  // statistics() made item_products_
+  size_t next_tile_ = 0, next_product_ = 0;  // of gradient()
 };
 
 // (max, sum of exp, target) of several parts of the catalogue together, added in their order.
@@ -100,8 +104,9 @@ struct SoftmaxLoss {
 // Σ_i weight_i · CE(queries_i · tableᵀ, label_i). queries [targets, E], labels int64 [targets], weights fp32 [targets]. Adds to
 // grad_table [items + 1, E], if it is defined.
 // `owners` are the first blocks of several pretended owners, rising from 0: for tests, and for the day the catalogue is divided
-// over ranks; equal to one owner with ==. `done`, if there is one, is called after each block of the last chunk,
-// the first time after little more than a third of the chunk's arithmetic.
+// over ranks; equal to one owner with ==. `done`, if there is one, is called after each block of the last chunk. Some
+// of the last chunks (chunks_together) then have their gradients made together, block by block, so that it is called for the
+// first time after little more than a third of their arithmetic; for that their exponentials are held.
 SoftmaxLoss softmax_cross_entropy(const at::Tensor& queries, const at::Tensor& table, const at::Tensor& labels,
                                   const at::Tensor& weights, const SoftmaxOptions& options, at::Tensor& grad_table,
                                   const std::vector<int64_t>& owners = {0}, const RowsDone& done = {});
