@@ -53,8 +53,7 @@ size_t DirectFile::write_blocks(const char* blocks, size_t bytes, uint64_t offse
   ssize_t done;
   do done = ::pwrite(direct_, blocks, bytes, static_cast<off_t>(offset));
   while (done < 0 && errno == EINTR);
-  if (done < 0 && errno != EINVAL) throw_io_error("write", path_, errno);
-  if (done < 0) ::close(std::exchange(direct_, -1));  // its blocks are larger than ours
+  if (done < 0) ::close(std::exchange(direct_, -1));
   return done < 0 ? 0 : static_cast<size_t>(done) / kBlock * kBlock;
 }
 

@@ -24,8 +24,8 @@ struct SchedulingPolicy {
 };
 
 // Asks for turns of 0.1 ms on the processor: where backward has the core, the scheduler of Linux (from 6.12 on) then lets this
-// thread have it when there is something to send, and not at the end of a turn of 3 ms, in which the network runs dry. Earlier
-// ones, and policies of real time, go on as they are.
+// thread have it when there is something to send, and not at the end of a turn of some ms, in which the network runs dry.
+// Earlier ones, and other policies than the usual one, go on as they are.
 void want_short_turns() {
   constexpr uint64_t kTurn = 100'000;  // ns, the shortest there is
   SchedulingPolicy policy{};

@@ -61,7 +61,7 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   if (rank == 0 && options.checkpoint_in_background) estimate.copy = estimate.parameters;
   // Of a step, and of an evaluation.
   const SoftmaxSchedule schedule = softmax_schedule(shape.table_rows(), start.precision);
-  const int64_t chunks = options.overlap ? chunks_together(schedule, static_cast<int64_t>(share)) : 1;
+  const int64_t chunks = options.overlap && world > 1 ? chunks_together(schedule, static_cast<int64_t>(share)) : 1;
   estimate.scores =
       static_cast<uint64_t>(softmax_buffer_bytes(shape.table_rows(), shape.embedding_size, start.precision, chunks)) +
       static_cast<uint64_t>(score_rows_at_once(shape.table_rows()) * shape.table_rows()) * kFloat;

@@ -100,7 +100,7 @@ class RoundedProducts : public TensorProducts {
 class Bf16TileProducts : public TileProducts {
  public:
   explicit Bf16TileProducts(const Tensor& queries) : TileProducts(queries) {
-    bf16::left_of(matrix(queries_), memory().queries.reserve(bf16::padded(rows()) * bf16::padded(size())));
+    memory().queries_of = memory().scaled_of = nullptr;
   }
 
   at::ScalarType kept_type() const override { return at::kBFloat16; }
@@ -113,7 +113,7 @@ class Bf16TileProducts : public TileProducts {
     bf16::right_of_transposed(matrix(items), right);
     const auto each = [&] { return at::empty({rows()}, at::kFloat); };
     BlockStatistics statistics{each(), each(), each()};
-    const bool other = bf16::exponentials({.queries = operands.queries.values(),
+    const bool other = bf16::exponentials({.queries = own_queries(),
                                            .items = right,
                                            .rows = rows(),
                                            .columns = items.size(0),
@@ -147,9 +147,10 @@ class Bf16TileProducts : public TileProducts {
 
   void add_item_gradients(const Tensor& kept, const Tensor& factor, bool same_factor, Tensor grad_items) override {
     Memory& operands = memory();
-    if (!same_factor)
-      bf16::left_of_transposed(matrix(queries_), factor.const_data_ptr<float>(),
-                               operands.scaled.reserve(bf16::padded(rows()) * bf16::padded(size())));
+    if (!same_factor || operands.scaled_of != this) {
+      bf16::left_of_transposed(matrix(queries_), factor.const_data_ptr<float>(), operands.scaled.reserve(query_values()));
+      operands.scaled_of = this;
+    }
     bf16::add_item_gradients({.queries = operands.scaled.values(),
                               .kept = kept.const_data_ptr<bf16::Value>(),
                               .rows = rows(),
@@ -160,14 +161,22 @@ class Bf16TileProducts : public TileProducts {
   }
 
  private:
+  // Of all chunks of a thread; queries are those of the chunk that was last at work.
   struct Memory {
     bf16::Values queries, items, scaled;
+    const void *queries_of = nullptr, *scaled_of = nullptr;
   };
-  // One chunk of one thread is alive at a time.
   static Memory& memory() {
     thread_local Memory memory;
     return memory;
   }
+  const bf16::Value* own_queries() {
+    Memory& operands = memory();
+    if (operands.queries_of != this) bf16::left_of(matrix(queries_), operands.queries.reserve(query_values()));
+    operands.queries_of = this;
+    return operands.queries.values();
+  }
+  int64_t query_values() const { return bf16::padded(rows()) * bf16::padded(size()); }
   int64_t rows() const { return queries_.size(0); }
   int64_t size() const { return queries_.size(1); }
   static bf16::Matrix matrix(const Tensor& t) { return {t.const_data_ptr<float>(), t.size(0), t.size(1), t.stride(0)}; }

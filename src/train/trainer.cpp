@@ -318,7 +318,7 @@ Outcome Trainer::run() {
         state_.best.stalled, options_.stopping_step);
   if (options_.checkpoint_in_background && comm_.rank() == 0) {
     spdlog::info("checkpoints are written in the background, each from a copy of the state");
-    checkpoints_.make_room(state_of(model_, optimizer_, average_.get()));
+    if (!finished()) checkpoints_.make_room(state_of(model_, optimizer_, average_.get()));
   }
   start_overlap();
   while (!finished()) {

@@ -50,6 +50,7 @@ TEST_P(Writer, WritesNothingOfWhatTheStateBecomesLater) {
   model.initialise(1);
   const Optimizer adam(model.layout(), {});
   CheckpointWriter writer({folder_ / "checkpoints", 1}, GetParam());
+  writer.make_room(state_of(model, adam));
   writer.write(info, state_of(model, adam));
   std::ranges::fill(model.parameters(), 0.0f);
   writer.wait();

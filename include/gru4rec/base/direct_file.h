@@ -12,7 +12,7 @@
 namespace gru4rec {
 
 // Beside a descriptor that has the file open for writing. What does not fill whole blocks at either end goes through that one,
-// and everything does where the file system has no direct writes (tmpfs) or takes other blocks than ours.
+// and so does the rest where the system refuses a direct write, for whatever reason: an ordinary one has the same, or is fine.
 // The bytes of the file are the same either way, and are read as usual. Not durable before an fsync. Local; one thread.
 class DirectFile {
  public:

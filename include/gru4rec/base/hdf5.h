@@ -50,10 +50,10 @@ struct ArrayInfo {
 
 //   Hdf5File file = Hdf5File::create(out.path());           // out: an AtomicFile
 //   file.write("/state/step", std::span<const int64_t>(&step, 1));
-//   file.write("/state/table", std::span<const float>(table), {rows, columns});
+//   const Extent place = file.write("/state/table", std::span<const float>(table), {rows, columns});
 //   file.write_attribute("/state", "learner", std::string("adam"));
 //   file.close();                                           // errors of the last flush surface here
-//   seal_file(out.path(), FileKind::checkpoint, {});
+//   seal_file(out.path(), FileKind::checkpoint, {place});   // the table has a digest of its own
 //   out.commit();
 class Hdf5File {
  public:

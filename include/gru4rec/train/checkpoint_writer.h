@@ -21,7 +21,8 @@ class CheckpointWriter {
  public:
   CheckpointWriter(CheckpointFolder folder, bool in_background) : folder_(std::move(folder)), in_background_(in_background) {}
 
-  // Begins to take the memory of the copies, which a new page at a time is slower than what is written later. Nothing to wait for.
+  // Begins to take the memory of the copies, in the background, so that the first write() need not. That one waits for it, and
+  // throws its failure.
   void make_room(const StateTensors& state);
   // Writes the file of info.state.step and prunes the folder. In the background the failure of the one before is thrown here.
   void write(const CheckpointInfo& info, const StateTensors& state);
