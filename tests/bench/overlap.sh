@@ -3,9 +3,9 @@
 #
 # usage: tests/bench/overlap.sh CONFIG [PAIRS] [OPTION…]     as root, after `gru4rec ingest` with the same configuration
 #
-# Prints a line a pair, in ms a step, and for each rate the medians: of on ÷ off, and of on ÷ the longer one of computation (batches,
-# forward, backward, optimizer) and sum of the run without overlap. RATES="1gbit 100mbit" in units of tc; `full` is none. Nothing
-# decides a test here: machines are noisy, so look at the spread.
+# Prints a line a pair, in ms a step (without what is done once an epoch), and for each rate the medians: of on ÷ off, and of on ÷
+# the longer one of computation (batches, forward, backward, optimizer) and sum of the run without overlap. RATES="1gbit 100mbit" in
+# units of tc; `full` is none. Nothing decides a test here: machines are noisy, so look at the spread.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch/lib.sh"
 [[ $# -ge 1 ]] || die 2 "which configuration? usage: tests/bench/overlap.sh CONFIG [PAIRS] [OPTION…]"
@@ -26,8 +26,8 @@ train() { # train OVERLAP: prints ms a step of waiting for others, computation, 
     { cat "$work/log" >&2; exit 1; }
   python3 -c '
 import json, sys
-last = json.loads(open(sys.argv[1]).read().splitlines()[-1])
-ms = {name: 1e3 * seconds / last["step"] for name, seconds in last["time"].items()}
+epochs = [json.loads(line) for line in open(sys.argv[1])]
+ms = {name: sum(1e3 * epoch["time"][name] for epoch in epochs) / epochs[-1]["step"] for name in epochs[0]["time"]}
 print(ms["agreement"], ms["batches"] + ms["compute"] + ms["optimizer"], ms["sum"])' "$work/run/metrics.jsonl"
 }
 
@@ -35,7 +35,8 @@ for rate in ${RATES:-full 1gbit 100mbit}; do
   "$hosts" link "${TESTHOSTS}2" up
   [[ $rate == full ]] || "$hosts" link "${TESTHOSTS}2" slow "$rate"
   for ((i = 1; i <= pairs; ++i)); do
-    off=$(train false) on=$(train true)
+    off=$(train false)
+    on=$(train true)
     echo "$off $on"
   done | python3 -c '
 import statistics, sys

@@ -23,7 +23,8 @@ export GRU4REC=$PROGRAM
 SUPERVISE=$SOURCE/launch/supervise.sh HOSTS=$SOURCE/cluster/testhosts.sh
 export TESTHOSTS=matrix$$x
 read -ra more_options <<<"${TRAIN_OPTIONS:-}"
-RUN=(--run_dir run --replicas 4 --hidden_size 256 --stopping_step 1000000 "${more_options[@]}")
+# The table has more than 1 MiB: it is written past the page cache.
+RUN=(--run_dir run --replicas 4 --embedding_size 256 --hidden_size 256 --stopping_step 1000000 "${more_options[@]}")
 
 supervisor='' hosts=no
 cleanup() {
@@ -47,7 +48,7 @@ for kind in ${KINDS:-kill checkpoint stop mpirun full link}; do
         echo "left out: full, which needs root and mount namespaces"
         continue
       fi
-      mount -t tmpfs -o size=24m none run/checkpoints
+      mount -t tmpfs -o size=96m none run/checkpoints
       ;;
     link)
       if ! "$HOSTS" up 2 >hosts.log 2>&1; then
