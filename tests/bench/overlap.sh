@@ -5,7 +5,8 @@
 #
 # Prints a line a pair, in ms a step (without what is done once an epoch), and for each rate the medians: of on ÷ off, and of on ÷
 # the longer one of computation (batches, forward, backward, optimizer) and sum of the run without overlap. RATES="1gbit 100mbit" in
-# units of tc; `full` is none. Nothing decides a test here: machines are noisy, so look at the spread.
+# units of tc; `full` is none. APART=yes: what computes shares core 0, and the second threads share core 1, as where each rank has a
+# core to spare; otherwise all share all cores. Nothing decides a test here: machines are noisy, so look at the spread.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch/lib.sh"
 [[ $# -ge 1 ]] || die 2 "which configuration? usage: tests/bench/overlap.sh CONFIG [PAIRS] [OPTION…]"
@@ -20,8 +21,25 @@ trap '"$hosts" down; rm -rf "$work"' EXIT
 "$hosts" hostfile >"$work/hosts"
 options=(--config "$config" --replicas 2 --epochs 1 --eval_step 0 --adapt_fraction 0 --show_progress false "$@")
 
+# Puts all threads of the ranks on core 0, but for the second threads, which are the last to begin, on core 1.
+keep_apart() { # keep_apart OVERLAP
+  local ranks=() rank threads
+  while [[ ${#ranks[@]} -lt 2 ]]; do
+    sleep 0.1
+    mapfile -t ranks < <(pgrep -f "^$GRU4REC train")
+  done
+  [[ $1 == false ]] || until grep -q "overlap: a second thread" "$work/log"; do sleep 0.05; done
+  for rank in "${ranks[@]}"; do
+    taskset -apc 0 "$rank"
+    mapfile -t threads < <(ls "/proc/$rank/task" | sort -n)
+    [[ $1 == false ]] || taskset -pc 1 "${threads[-1]}"
+  done >"$work/cores" 2>&1
+}
+
 train() { # train OVERLAP: prints ms a step of waiting for others, computation, sum
   rm -rf "$work/run"
+  : >"$work/log"
+  [[ -z ${APART:-} ]] || keep_apart "$1" &
   "$hosts" mpirun -np 2 --hostfile "$work/hosts" -- train "${options[@]}" --overlap "$1" --run_dir "$work/run" >"$work/log" 2>&1 ||
     { cat "$work/log" >&2; exit 1; }
   python3 -c '
