@@ -36,12 +36,16 @@ keep_apart() { # keep_apart OVERLAP
   done >"$work/cores" 2>&1
 }
 
+# Of a run that ended before it had begun.
+end_keeping_apart() { [[ -z ${APART:-} ]] || kill "$!" 2>/dev/null || true; }
+
 train() { # train OVERLAP: prints ms a step of waiting for others, computation, sum
   rm -rf "$work/run"
   : >"$work/log"
-  [[ -z ${APART:-} ]] || keep_apart "$1" &
+  [[ -z ${APART:-} ]] || { keep_apart "$1" & }
   "$hosts" mpirun -np 2 --hostfile "$work/hosts" -- train "${options[@]}" --overlap "$1" --run_dir "$work/run" >"$work/log" 2>&1 ||
-    { cat "$work/log" >&2; exit 1; }
+    { cat "$work/log" >&2; end_keeping_apart; exit 1; }
+  end_keeping_apart
   python3 -c '
 import json, sys
 epochs = [json.loads(line) for line in open(sys.argv[1])]
