@@ -21,14 +21,20 @@ Digest::Digest() : state_(XXH3_createState()) {
   XXH3_64bits_reset(state_.get());
 }
 
-Digest::Digest(const Digest& other) : Digest() { XXH3_copyState(state_.get(), other.state_.get()); }
+Digest::Digest(const Digest& other) : Digest() {
+  XXH3_copyState(state_.get(), other.state_.get());
+  update_bytes(other.gathered_.data(), other.held_);
+}
 
 Digest& Digest::operator=(const Digest& other) {
   if (this != &other) *this = Digest(other);
   return *this;
 }
 
-Digest& Digest::update_bytes(const void* data, size_t bytes) {
+Digest& Digest::update_beyond(const void* data, size_t bytes) {
+  XXH3_64bits_update(state_.get(), gathered_.data(), held_);
+  held_ = 0;
+  if (bytes <= gathered_.size()) return update_bytes(data, bytes);
   XXH3_64bits_update(state_.get(), data, bytes);
   return *this;
 }
@@ -38,6 +44,11 @@ Digest& Digest::update(std::string_view text) {
   return update_bytes(text.data(), text.size());
 }
 
-uint64_t Digest::value() const { return XXH3_64bits_digest(state_.get()); }
+uint64_t Digest::value() const {
+  Digest all;
+  XXH3_copyState(all.state_.get(), state_.get());
+  XXH3_64bits_update(all.state_.get(), gathered_.data(), held_);
+  return XXH3_64bits_digest(all.state_.get());
+}
 
 }  // namespace gru4rec

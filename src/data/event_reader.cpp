@@ -8,9 +8,12 @@
 #include <parquet/arrow/reader.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
+#include <deque>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <type_traits>
 
@@ -48,7 +51,9 @@ class TextColumn {
     }
   }
 
-  // Empty for null. Valid until the next call.
+  const arrow::Array& array() const { return *array_; }
+
+  // Empty for null. Valid until forget().
   std::string_view at(int64_t row) {
     if (array_->IsNull(row)) return {};
     switch (array_->type_id()) {
@@ -85,6 +90,11 @@ class TextColumn {
     }
   }
 
+  void forget() {
+    made_.clear();
+    if (values_) values_->forget();
+  }
+
   static bool readable(const arrow::DataType& type) {
     if (type.id() == arrow::Type::DICTIONARY) return readable(*static_cast<const arrow::DictionaryType&>(type).value_type());
     return arrow::is_integer(type.id()) || type.id() == arrow::Type::FLOAT || type.id() == arrow::Type::DOUBLE ||
@@ -94,21 +104,20 @@ class TextColumn {
  private:
   template <typename Array>
   std::string_view number(int64_t row) {
-    buffer_ = fmt::format("{}", static_cast<const Array&>(*array_).Value(row));
-    return buffer_;
+    return made_.emplace_back(fmt::format("{}", static_cast<const Array&>(*array_).Value(row)));
   }
   // Seconds since the epoch, as text with up to six decimals.
   std::string_view seconds(const arrow::TimestampArray& array, int64_t row) {
     const int64_t per_second = units_per_second(array);
     const int64_t whole = array.Value(row) / per_second, rest = array.Value(row) % per_second;
-    buffer_ = rest == 0 ? fmt::format("{}", whole)
-                        : fmt::format("{:.6f}", static_cast<double>(array.Value(row)) / static_cast<double>(per_second));
-    return buffer_;
+    return made_.emplace_back(
+        rest == 0 ? fmt::format("{}", whole)
+                  : fmt::format("{:.6f}", static_cast<double>(array.Value(row)) / static_cast<double>(per_second)));
   }
 
   std::shared_ptr<arrow::Array> array_;
   std::unique_ptr<TextColumn> values_;
-  std::string buffer_;
+  std::deque<std::string> made_;  // of values that are no text
 };
 
 // A whole number, if the double at `row` is one that prints as int64_t would print it.
@@ -126,42 +135,50 @@ std::optional<int64_t> whole(const Integers& array, int64_t row) {
   return static_cast<int64_t>(array.Value(row));
 }
 
-// Calls use(value) with the first `rows` values of a column: whole numbers as int64_t where the column's type has them, all
-// else as text, which is empty for null.
+// Calls use(value) with the values of rows [first, last): whole numbers as int64_t where the column's type has them, all else
+// as text, which is empty for null. Texts are valid until the next call for the same column.
 template <typename Use>
-void for_each_value(const std::shared_ptr<arrow::Array>& column, int64_t rows, Use use) {
-  TextColumn text(column);
+void for_each_value(TextColumn& column, int64_t first, int64_t last, Use use) {
+  column.forget();
+  const arrow::Array& array = column.array();
+  const bool complete = array.null_count() == 0;
   const auto each = [&](const auto& numbers) {
-    for (int64_t row = 0; row < rows; ++row) {
-      const auto number = numbers.IsNull(row) ? std::nullopt : whole(numbers, row);
+    for (int64_t row = first; row < last; ++row) {
+      const auto number = complete || numbers.IsValid(row) ? whole(numbers, row) : std::nullopt;
       if (number) {
         use(*number);
       } else {
-        use(text.at(row));
+        use(column.at(row));
       }
     }
   };
-  switch (column->type_id()) {
+  switch (array.type_id()) {
     case arrow::Type::INT8:
-      return each(static_cast<const arrow::Int8Array&>(*column));
+      return each(static_cast<const arrow::Int8Array&>(array));
     case arrow::Type::INT16:
-      return each(static_cast<const arrow::Int16Array&>(*column));
+      return each(static_cast<const arrow::Int16Array&>(array));
     case arrow::Type::INT32:
-      return each(static_cast<const arrow::Int32Array&>(*column));
+      return each(static_cast<const arrow::Int32Array&>(array));
     case arrow::Type::INT64:
-      return each(static_cast<const arrow::Int64Array&>(*column));
+      return each(static_cast<const arrow::Int64Array&>(array));
     case arrow::Type::UINT8:
-      return each(static_cast<const arrow::UInt8Array&>(*column));
+      return each(static_cast<const arrow::UInt8Array&>(array));
     case arrow::Type::UINT16:
-      return each(static_cast<const arrow::UInt16Array&>(*column));
+      return each(static_cast<const arrow::UInt16Array&>(array));
     case arrow::Type::UINT32:
-      return each(static_cast<const arrow::UInt32Array&>(*column));
+      return each(static_cast<const arrow::UInt32Array&>(array));
     case arrow::Type::DOUBLE:
-      return each(static_cast<const arrow::DoubleArray&>(*column));
+      return each(static_cast<const arrow::DoubleArray&>(array));
     case arrow::Type::TIMESTAMP:
-      return each(static_cast<const arrow::TimestampArray&>(*column));
+      return each(static_cast<const arrow::TimestampArray&>(array));
+    case arrow::Type::STRING: {
+      const auto& texts = static_cast<const arrow::StringArray&>(array);
+      for (int64_t row = first; row < last; ++row)
+        use(complete || texts.IsValid(row) ? texts.GetView(row) : std::string_view());
+      return;
+    }
     default:
-      for (int64_t row = 0; row < rows; ++row) use(text.at(row));
+      for (int64_t row = first; row < last; ++row) use(column.at(row));
   }
 }
 
@@ -231,11 +248,11 @@ class RowSink {
   // the first bad row, and the first bad value in it.
   void add(const arrow::RecordBatch& batch, const std::vector<int>& indices) {
     Columns columns;
-    for (int index : indices) columns.push_back(batch.column(index));
+    for (int index : indices) columns.emplace_back(batch.column(index));
     int64_t rows = batch.num_rows();
     rows = add_ids(columns[0], rows, format_.session_column, table_.sessions[static_cast<size_t>(part_)], table_.session);
     rows = add_ids(columns[1], rows, format_.item_column, table_.items, table_.item);
-    rows = read(columns[2], rows, format_.time_column, [&](auto value) { table_.time.push_back(parse_time(value)); });
+    rows = read(columns[2], 0, rows, format_.time_column, [&](auto value) { table_.time.push_back(parse_time(value)); });
     rows = add_in_range(columns, rows);
     table_.part.insert(table_.part.end(), static_cast<size_t>(rows), part_);
     rows_ += static_cast<uint64_t>(rows);
@@ -254,20 +271,19 @@ class RowSink {
   }
 
  private:
-  using Column = std::shared_ptr<arrow::Array>;
-  using Columns = std::vector<Column>;
+  using Columns = std::vector<TextColumn>;
 
   struct BadValue {
     std::string what;
   };
 
-  // Calls use(value) for the first `rows` values of a column. Returns how many it took: all, or those before the one it threw
-  // BadValue for, which is noted.
+  // Calls use(value) for the values of rows [first, last). Returns where it ended: at `last`, or at the row of the value it
+  // threw BadValue for, which is noted.
   template <typename Use>
-  int64_t read(const Column& column, int64_t rows, const std::string& name, Use use) {
-    int64_t row = 0;
+  int64_t read(TextColumn& column, int64_t first, int64_t last, const std::string& name, Use use) {
+    int64_t row = first;
     try {
-      for_each_value(column, rows, [&](auto value) {
+      for_each_value(column, first, last, [&](auto value) {
         use(value);
         ++row;
       });
@@ -278,28 +294,30 @@ class RowSink {
   }
 
   // A few rows at a time, so that the places of their ids come into the cache side by side.
-  int64_t add_ids(const Column& column, int64_t rows, const std::string& name, Interner& ids, std::vector<uint32_t>& codes) {
+  int64_t add_ids(TextColumn& column, int64_t rows, const std::string& name, Interner& ids, std::vector<uint32_t>& codes) {
     constexpr int64_t kAtOnce = 128;
+    std::array<Interner::Key, kAtOnce> keys;
     for (int64_t first = 0; first < rows; first += kAtOnce) {
-      const Column piece = column->Slice(first, std::min(kAtOnce, rows - first));
-      for_each_value(piece, piece->length(), [&](auto value) { ids.expect(value); });
-      const int64_t taken = read(piece, piece->length(), name, [&](auto value) {
+      const int64_t last = std::min(rows, first + kAtOnce);
+      size_t count = 0;
+      const int64_t end = read(column, first, last, name, [&](auto value) {
         if constexpr (std::is_same_v<decltype(value), std::string_view>)
           if (value.empty()) throw BadValue{"is empty, wanted an id"};
-        codes.push_back(ids.code(value));
+        ids.fetch(*std::construct_at(&keys[count++], value));
       });
-      if (taken < piece->length()) return first + taken;
+      for (size_t k = 0; k < count; ++k) codes.push_back(ids.code(keys[k]));
+      if (end < last) return end;
     }
     return rows;
   }
 
-  int64_t add_in_range(const Columns& columns, int64_t rows) {
+  int64_t add_in_range(Columns& columns, int64_t rows) {
     const size_t first = table_.in_range.size();
     table_.in_range.resize(first + static_cast<size_t>(rows), true);
     size_t k = 3;
     for (const auto& [name, interval] : format_.val_interval) {
       size_t event = first;
-      rows = read(columns[k++], rows, name,
+      rows = read(columns[k++], 0, rows, name,
                   [&](auto value) { table_.in_range[event++] &= contained(parse_value(value), interval); });
     }
     return rows;
@@ -343,9 +361,9 @@ class RowSink {
   }
 
   // Of the row that follows those that were added.
-  [[noreturn]] void fail(const Columns& columns, int64_t row) const {
+  [[noreturn]] void fail(Columns& columns, int64_t row) const {
     std::vector<std::string> content;
-    for (const auto& column : columns) content.emplace_back(TextColumn(column).at(row).substr(0, 80));
+    for (TextColumn& column : columns) content.emplace_back(column.at(row).substr(0, 80));
     throw UserError("{}, row {}: column '{}' {}. The row has '{}': correct or remove it.", path_.string(),
                     number_among_blanks(rows_ + 1 + header_rows_), fault_->column, fault_->what, fmt::join(content, " | "));
   }

@@ -116,18 +116,17 @@ Cuts cuts_of(const SplitOptions& split, Part part, uint64_t events) {
 // Whether a session has an event from row `first` on.
 bool any_from(const Sessions& sessions, uint64_t first) {
   return std::ranges::any_of(sessions.spans, [&](const SessionSpan& span) {
-    const auto events = std::span(sessions.events).subspan(span.first, span.count);
+    const auto events = std::span(sessions.row).subspan(span.first, span.count);
     return std::ranges::any_of(events, [&](uint64_t row) { return row >= first; });
   });
 }
 
 // Targets of valid and test that training does not have.
-uint64_t count_unseen_targets(const Options& options, const EventTable& table, const Sessions& sessions,
-                              const std::vector<uint32_t>& ids) {
+uint64_t count_unseen_targets(const Options& options, const Sessions& sessions, const std::vector<uint32_t>& ids) {
   uint64_t unseen = 0;
   for (const SessionSpan& span : sessions.spans)
     for (uint64_t p = std::max(1u, cuts_of(options.split, span.part, span.count).train_end); p < span.count; ++p)
-      unseen += ids[table.item[sessions.events[span.first + p]]] == 0;
+      unseen += ids[sessions.item[span.first + p]] == 0;
   return unseen;
 }
 
@@ -139,16 +138,11 @@ class Records {
 
   // Valid until the next call.
   SessionRecord of(const SessionSpan& span) {
-    items_.clear();
-    times_.clear();
-    for (uint64_t i = span.first; i < span.first + span.count; ++i) {
-      items_.push_back(ids_[table_.item[sessions_.events[i]]]);
-      times_.push_back(table_.time[sessions_.events[i]]);
-    }
+    items_.resize(span.count);
+    for (uint64_t i = 0; i < span.count; ++i) items_[i] = ids_[sessions_.item[span.first + i]];
     const Cuts cuts = cuts_of(options_.split, span.part, span.count);
-    const Part file = table_.part[sessions_.events[span.first]];
-    id_ = table_.sessions[static_cast<size_t>(file)].text(span.id);
-    return {id_, items_, times_, cuts.train_end, cuts.valid_end};
+    id_ = table_.sessions[static_cast<size_t>(span.file)].text(span.id);
+    return {id_, items_, std::span(sessions_.time).subspan(span.first, span.count), cuts.train_end, cuts.valid_end};
   }
 
  private:
@@ -158,7 +152,6 @@ class Records {
   const std::vector<uint32_t>& ids_;
   std::string id_;
   std::vector<uint32_t> items_;
-  std::vector<int64_t> times_;
 };
 
 // The shards of a former store, from the first on, whose sessions are just those that the new one begins with.
@@ -188,7 +181,7 @@ UnseenItems unseen_items(const EventTable& table, const Sessions& sessions, cons
   std::map<uint32_t, uint32_t> index;  // by code
   for (const SessionSpan& span : sessions.spans)
     for (uint64_t i = span.first; i < span.first + span.count; ++i) {
-      const uint32_t item = table.item[sessions.events[i]];
+      const uint32_t item = sessions.item[i];
       if (ids[item] != 0) continue;
       const auto [known, is_new] = index.emplace(item, static_cast<uint32_t>(unseen.names.size()));
       if (is_new) unseen.names.push_back(table.items.text(item));
@@ -241,14 +234,16 @@ IngestReport ingest(const Options& given, const ReadProgress& progress) {
   return *make_store(options, table, nullptr);
 }
 
-std::optional<IngestReport> make_store(const Options& options, const EventTable& table, const Former* former) {
+std::optional<IngestReport> make_store(const Options& options, EventTable& table, const Former* former) {
+  const uint64_t events_read = table.events();
   const uint64_t former_events = former ? former->events : 0;
   Dropped dropped;
-  std::vector<uint64_t> rows = filter_events(table, options, dropped);
+  Rows rows = filter_events(table, options, dropped);
   // RecBole removes duplicates from rows sorted by exact time and leaves them so: equal in float32 then means in exact order.
   const bool exact = options.rm_dup_inter != DuplicateRule::keep;
   const TimeRank time(table, exact ? TimeOrder::exact : options.time_order, rows);
   Sessions sessions = form_sessions(table, options, time, std::move(rows));
+  table.forget_events();
   assign_parts(table, options, sessions);
   filter_sessions(table, options, sessions, dropped);
   if (former && !any_from(sessions, former_events)) return std::nullopt;
@@ -256,10 +251,10 @@ std::optional<IngestReport> make_store(const Options& options, const EventTable&
   std::vector<std::string> names;
   if (former) names = former->store->item_names();
   const std::vector<uint32_t> ids = number_items(table, time, sessions, names);
-  if (options.drop_unseen) drop_unseen_events(table, options, ids, sessions, dropped);
+  if (options.drop_unseen) drop_unseen_events(options, ids, sessions, dropped);
   if (former && !any_from(sessions, former_events)) return std::nullopt;
   if (names.empty())
-    throw UserError("of {} events read, the filters and the split leave none to train on ({}). Loosen them.", table.events(),
+    throw UserError("of {} events read, the filters and the split leave none to train on ({}). Loosen them.", events_read,
                     fmt::join(
                         [&] {
                           std::vector<std::string> parts;
@@ -268,9 +263,10 @@ std::optional<IngestReport> make_store(const Options& options, const EventTable&
                         }(),
                         ", "));
 
+  sessions.row = {};  // which nothing asks for any more, and much is written from here on
   uint64_t ids_read = 0;
   for (const Interner& part : table.sessions) ids_read += part.size();
-  nlohmann::json statistics = {{"events_read", table.events() - former_events},
+  nlohmann::json statistics = {{"events_read", events_read - former_events},
                                {"time_scale", table.time_scale},
                                {"lengths", length_statistics(sessions)},
                                {"density", static_cast<double>(sessions.event_count()) /
@@ -281,10 +277,10 @@ std::optional<IngestReport> make_store(const Options& options, const EventTable&
   }
   statistics["dropped"] = nlohmann::json::object();
   for (const auto& [reason, count] : dropped) statistics["dropped"][reason] = count;
-  statistics["unseen_targets"] = count_unseen_targets(options, table, sessions, ids);
+  statistics["unseen_targets"] = count_unseen_targets(options, sessions, ids);
   if (options.split.kind == SplitKind::files) {  // an append has to know where each session came from
     std::map<Part, uint64_t> of_file;
-    for (const SessionSpan& span : sessions.spans) ++of_file[table.part[sessions.events[span.first]]];
+    for (const SessionSpan& span : sessions.spans) ++of_file[span.file];
     statistics["sessions_of_files"] = {of_file[Part::whole] + of_file[Part::train], of_file[Part::valid], of_file[Part::test]};
   }
 

@@ -29,7 +29,8 @@ struct Former {
   uint64_t late = 0;           // new events that are older than its newest
 };
 
-// Steps 1 to 8, and writes options.store. Nothing, and writes nothing, if no event is left but those of `former`.
-std::optional<IngestReport> make_store(const Options& options, const EventTable& table, const Former* former);
+// Steps 1 to 8, and writes options.store; forgets the events once sessions hold them. Nothing, and writes nothing, if no event
+// is left but those of `former`.
+std::optional<IngestReport> make_store(const Options& options, EventTable& table, const Former* former);
 
 }  // namespace gru4rec

@@ -25,7 +25,6 @@ uint64_t session_key(const EventTable& table, uint64_t row) {
 
 // Of the events of a user and item keeps the first or last by exact time, equal times in file order.
 void remove_duplicates(const EventTable& table, const Options& options, std::vector<uint64_t>& rows) {
-  if (options.rm_dup_inter == DuplicateRule::keep) return;
   const auto pair_of = [&](uint64_t row) { return std::pair(session_key(table, row), table.item[row]); };
   std::sort(rows.begin(), rows.end(), [&](uint64_t a, uint64_t b) {
     return std::tuple(pair_of(a), table.time[a], a) < std::tuple(pair_of(b), table.time[b], b);
@@ -68,24 +67,71 @@ void filter_by_counts(const EventTable& table, const Options& options, std::vect
   note(dropped, "item_inter_num_interval", by_item);
 }
 
-// Rows by the session's key, those of one session in the order they came in: counts, then each row to its place.
-std::vector<uint64_t> grouped_by_session(const EventTable& table, std::vector<uint64_t> rows) {
-  std::vector<uint64_t> next[kParts];  // [part][code] how many rows, then where its next row goes
+// Events by part and code of their sessions, those of one session in the order they came in: counts, then each event to its
+// place. A span each, of the sessions that have events.
+Sessions grouped_by_session(const EventTable& table, const Rows& rows) {
+  std::vector<uint64_t> next[kParts];  // [part][code] how many events, then where its next one goes
   for (size_t part = 0; part < kParts; ++part) next[part].resize(table.sessions[part].size());
   const auto of = [&](uint64_t row) -> uint64_t& { return next[static_cast<size_t>(table.part[row])][table.session[row]]; };
-  for (uint64_t row : rows) ++of(row);
+  rows.for_each([&](uint64_t row) { ++of(row); });
+  Sessions sessions;
   uint64_t first = 0;
-  for (std::vector<uint64_t>& part : next)
-    for (uint64_t& place : part) first += std::exchange(place, first);
-  std::vector<uint64_t> grouped(rows.size());
-  for (uint64_t row : rows) grouped[of(row)++] = row;
-  return grouped;
+  for (size_t part = 0; part < kParts; ++part)
+    for (uint32_t code = 0; code < next[part].size(); ++code) {
+      const uint64_t count = std::exchange(next[part][code], first);
+      if (count > 0) sessions.spans.push_back({code, static_cast<Part>(part), static_cast<Part>(part), first, count});
+      first += count;
+    }
+  sessions.row.resize(rows.size());
+  sessions.item.resize(rows.size());
+  sessions.time.resize(rows.size());
+  rows.for_each([&](uint64_t row) {
+    const uint64_t place = of(row)++;
+    sessions.row[place] = row;
+    sessions.item[place] = table.item[row];
+    sessions.time[place] = table.time[row];
+  });
+  return sessions;
 }
 
-void sort_by_time(const TimeRank& time, std::vector<uint64_t>& rows, uint64_t first, uint64_t end) {
-  const auto begin = rows.begin() + static_cast<int64_t>(first), stop = rows.begin() + static_cast<int64_t>(end);
-  const auto earlier = [&](uint64_t a, uint64_t b) { return time.of(a) < time.of(b); };
-  if (!std::is_sorted(begin, stop, earlier)) std::stable_sort(begin, stop, earlier);
+// Events [first, end), those of equal rank as they are.
+void sort_by_time(const TimeRank& time, Sessions& sessions, uint64_t first, uint64_t end) {
+  const auto begin = sessions.time.begin() + static_cast<int64_t>(first),
+             stop = sessions.time.begin() + static_cast<int64_t>(end);
+  if (std::is_sorted(begin, stop)) return;  // and so are the ranks
+  struct Event {
+    int64_t rank;
+    uint64_t row;
+    uint32_t item;
+    int64_t time;
+  };
+  std::vector<Event> events;
+  for (uint64_t i = first; i < end; ++i)
+    events.push_back({time.of(sessions.time[i]), sessions.row[i], sessions.item[i], sessions.time[i]});
+  std::ranges::stable_sort(events, {}, &Event::rank);
+  for (uint64_t i = first; i < end; ++i) {
+    const Event& event = events[i - first];
+    sessions.row[i] = event.row;
+    sessions.item[i] = event.item;
+    sessions.time[i] = event.time;
+  }
+}
+
+// Sessions between whose events more time lies than session_gap become several.
+void divide_at_gaps(const EventTable& table, const Options& options, Sessions& sessions) {
+  const double gap = options.session_gap * static_cast<double>(table.time_scale);
+  const auto far = [&](uint64_t a, uint64_t b) {
+    const uint64_t row = sessions.row[b];
+    if (row == sessions.row[a] + 1 && row < table.goes_on.size() && table.goes_on[row]) return false;
+    return static_cast<double>(sessions.time[b]) - static_cast<double>(sessions.time[a]) > gap;
+  };
+  std::vector<SessionSpan> divided;
+  for (const SessionSpan& span : sessions.spans)
+    for (uint64_t i = span.first; i < span.first + span.count; ++i) {
+      if (i == span.first || far(i - 1, i)) divided.push_back({span.id, span.part, span.file, i, 0});
+      ++divided.back().count;
+    }
+  sessions.spans = std::move(divided);
 }
 
 // Spans by what they are ordered by: a time, and for equal ones the place of the last event in the file.
@@ -96,22 +142,20 @@ struct SpanPlace {
   auto operator<=>(const SpanPlace&) const = default;
 };
 
-uint64_t last_row(const Sessions& sessions, const SessionSpan& span) { return sessions.events[span.first + span.count - 1]; }
-
-template <typename TimeOf>
-std::vector<SpanPlace> places_of(const Sessions& sessions, Part part, TimeOf time_of) {
+template <typename PlaceOf>
+std::vector<SpanPlace> places_of(const Sessions& sessions, Part part, PlaceOf place_of) {
   std::vector<SpanPlace> places;
+  places.reserve(sessions.spans.size());
   for (uint64_t i = 0; i < sessions.spans.size(); ++i) {
-    if (sessions.spans[i].part != part) continue;
-    const uint64_t row = last_row(sessions, sessions.spans[i]);
-    places.push_back({time_of(row), row, i});
+    const SessionSpan& span = sessions.spans[i];
+    if (span.part != part) continue;
+    const uint64_t last = span.first + span.count - 1;
+    places.push_back({place_of(sessions.time[last]), sessions.row[last], i});
   }
   return places;
 }
 
-int64_t end_time(const EventTable& table, const Sessions& sessions, const SessionSpan& span) {
-  return table.time[last_row(sessions, span)];
-}
+int64_t end_time(const Sessions& sessions, const SessionSpan& span) { return sessions.time[span.first + span.count - 1]; }
 
 // The last sessions by end time among those in training so far become `part`: those that end after `limit`.
 template <typename Belongs>
@@ -130,22 +174,27 @@ void check_seconds(const Options& options, int64_t time) {
         options.TIME_FIELD, time);
 }
 
-// Drops events and sessions, each session within its own range of the events: keep_event says which rows stay, given the one
-// kept before it in the session or null; sessions shorter than `shortest` go. Returns whether anything went.
+// Drops events and sessions, each session within its own range of the events: keep_item says whether an event stays, given its
+// item and that of the one kept before it in the session, or null; sessions shorter than `shortest` go. Returns whether
+// anything went.
 template <typename Keep>
-bool compact(Sessions& sessions, uint64_t shortest, Keep keep_event) {
-  auto& [spans, events] = sessions;
+bool compact(Sessions& sessions, uint64_t shortest, Keep keep_item) {
+  auto& [spans, row, item, time] = sessions;
   uint64_t spans_kept = 0;
   bool changed = false;
   for (const SessionSpan& span : spans) {
     const uint64_t end = span.first + span.count;
     uint64_t kept = span.first;
-    for (uint64_t i = span.first; i < end; ++i)
-      if (keep_event(span, events[i], kept > span.first ? &events[kept - 1] : nullptr)) events[kept++] = events[i];
+    for (uint64_t i = span.first; i < end; ++i) {
+      if (!keep_item(span, item[i], kept > span.first ? &item[kept - 1] : nullptr)) continue;
+      row[kept] = row[i];
+      item[kept] = item[i];
+      time[kept++] = time[i];
+    }
     const uint64_t count = kept - span.first;
     const bool stays = count >= shortest && count > 0;
     changed = changed || !stays || kept < end;
-    if (stays) spans[spans_kept++] = {span.id, span.part, span.first, count};
+    if (stays) spans[spans_kept++] = {span.id, span.part, span.file, span.first, count};
   }
   spans.resize(spans_kept);
   return changed;
@@ -158,7 +207,7 @@ std::vector<uint64_t> training_support(const EventTable& table, const Sessions& 
   std::vector<uint64_t> support(table.items.size());
   for (const SessionSpan& span : sessions.spans)
     if (in_training(span))
-      for (uint64_t i = span.first; i < span.first + span.count; ++i) ++support[table.item[sessions.events[i]]];
+      for (uint64_t i = span.first; i < span.first + span.count; ++i) ++support[sessions.item[i]];
   return support;
 }
 
@@ -170,46 +219,45 @@ uint64_t Sessions::event_count() const {
   return count;
 }
 
-TimeRank::TimeRank(const EventTable& table, TimeOrder order, const std::vector<uint64_t>& rows) : table_(table), order_(order) {
-  if (order_ == TimeOrder::exact || rows.empty()) return;
-  const auto [low, high] =
-      std::minmax_element(rows.begin(), rows.end(), [&](uint64_t a, uint64_t b) { return table.time[a] < table.time[b]; });
-  low_ = static_cast<double>(table.time[*low]);
-  width_ = table.time[*high] == table.time[*low] ? 1.0 : static_cast<double>(table.time[*high]) - low_;
+std::vector<uint64_t> Rows::list() && {
+  if (all_) {
+    listed_.resize(count_);
+    std::iota(listed_.begin(), listed_.end(), 0);
+  }
+  return std::move(listed_);
 }
 
-std::vector<uint64_t> filter_events(const EventTable& table, const Options& options, Dropped& dropped) {
-  std::vector<uint64_t> rows(table.events());
-  std::iota(rows.begin(), rows.end(), 0);
+TimeRank::TimeRank(const EventTable& table, TimeOrder order, const Rows& rows) : order_(order) {
+  if (order_ == TimeOrder::exact || rows.size() == 0) return;
+  int64_t low = std::numeric_limits<int64_t>::max(), high = std::numeric_limits<int64_t>::min();
+  rows.for_each([&](uint64_t row) {
+    low = std::min(low, table.time[row]);
+    high = std::max(high, table.time[row]);
+  });
+  low_ = static_cast<double>(low);
+  width_ = high == low ? 1.0 : static_cast<double>(high) - low_;
+}
+
+Rows filter_events(const EventTable& table, const Options& options, Dropped& dropped) {
+  const bool all_in_range = std::ranges::find(table.in_range, 0) == table.in_range.end();
+  if (options.rm_dup_inter == DuplicateRule::keep && all_in_range && options.user_inter_num_interval.empty() &&
+      options.item_inter_num_interval.empty())
+    return Rows(table.events());
+  std::vector<uint64_t> rows = Rows(table.events()).list();
   size_t before = rows.size();
-  remove_duplicates(table, options, rows);
+  if (options.rm_dup_inter != DuplicateRule::keep) remove_duplicates(table, options, rows);
   note(dropped, "rm_dup_inter", before - rows.size());
   before = rows.size();
   std::erase_if(rows, [&](uint64_t row) { return !table.in_range[row]; });
   note(dropped, "val_interval", before - rows.size());
   filter_by_counts(table, options, rows, dropped);
-  return rows;
+  return Rows(std::move(rows));
 }
 
-Sessions form_sessions(const EventTable& table, const Options& options, const TimeRank& time, std::vector<uint64_t> rows) {
-  Sessions sessions;
-  sessions.events = grouped_by_session(table, std::move(rows));
-  const std::vector<uint64_t>& events = sessions.events;
-  const double gap = options.session_gap * static_cast<double>(table.time_scale);
-  const auto far = [&](uint64_t a, uint64_t b) {
-    if (b == a + 1 && b < table.goes_on.size() && table.goes_on[b]) return false;
-    return gap > 0 && static_cast<double>(table.time[b]) - static_cast<double>(table.time[a]) > gap;
-  };
-  for (uint64_t first = 0, end = 0; first < events.size(); first = end) {
-    const uint64_t key = session_key(table, events[first]);
-    while (end < events.size() && session_key(table, events[end]) == key) ++end;
-    sort_by_time(time, sessions.events, first, end);
-    for (uint64_t i = first; i < end; ++i) {
-      if (i == first || far(events[i - 1], events[i]))
-        sessions.spans.push_back({table.session[events[i]], table.part[events[i]], i, 0});
-      ++sessions.spans.back().count;
-    }
-  }
+Sessions form_sessions(const EventTable& table, const Options& options, const TimeRank& time, Rows rows) {
+  Sessions sessions = grouped_by_session(table, std::exchange(rows, Rows(0)));
+  for (const SessionSpan& span : sessions.spans) sort_by_time(time, sessions, span.first, span.first + span.count);
+  if (options.session_gap > 0) divide_at_gaps(table, options, sessions);
   return sessions;
 }
 
@@ -221,11 +269,11 @@ void assign_parts(const EventTable& table, const Options& options, Sessions& ses
   if (split.temporal_days) {
     int64_t last = std::numeric_limits<int64_t>::min();
     for (const SessionSpan& span : sessions.spans)
-      if (span.part == Part::train) last = std::max(last, end_time(table, sessions, span));
+      if (span.part == Part::train) last = std::max(last, end_time(sessions, span));
     check_seconds(options, last / table.time_scale);
     const auto after = [&](double days) {
       return [&, days](const SessionSpan& span) {
-        return static_cast<double>(end_time(table, sessions, span)) >
+        return static_cast<double>(end_time(sessions, span)) >
                static_cast<double>(last) - days * kSecondsPerDay * static_cast<double>(table.time_scale);
       };
     };
@@ -233,7 +281,7 @@ void assign_parts(const EventTable& table, const Options& options, Sessions& ses
     if (split.temporal_valid > 0) move_to(Part::valid, sessions, after(split.temporal_test + split.temporal_valid));
     return;
   }
-  std::vector<SpanPlace> places = places_of(sessions, Part::train, [&](uint64_t row) { return table.time[row]; });
+  std::vector<SpanPlace> places = places_of(sessions, Part::train, std::identity());
   const auto total = static_cast<double>(places.size());
   const auto move_last = [&](Part part, double share) {  // and forgets them
     const auto first = places.end() - static_cast<int64_t>(total * share);
@@ -255,13 +303,12 @@ void filter_sessions(const EventTable& table, const Options& options, Sessions& 
     const std::vector<uint64_t> support = by_support ? training_support(table, sessions) : std::vector<uint64_t>();
     // Items of valid and test that training has too rarely are unseen there, not dropped: drop_unseen decides about them.
     const bool changed = compact(sessions, static_cast<uint64_t>(options.min_session_length),
-                                 [&](const SessionSpan& span, uint64_t row, const uint64_t* previous) {
-                                   const uint32_t item = table.item[row];
+                                 [&](const SessionSpan& span, uint32_t item, const uint32_t* previous) {
                                    if (by_support && in_training(span) && support[item] < least_support) {
                                      ++rare;
                                      return false;
                                    }
-                                   if (options.merge_repeats && previous && table.item[*previous] == item) {
+                                   if (options.merge_repeats && previous && *previous == item) {
                                      ++merged;
                                      return false;
                                    }
@@ -279,7 +326,7 @@ void order_sessions(const TimeRank& time, Sessions& sessions) {
   std::vector<SessionSpan> ordered;
   ordered.reserve(sessions.spans.size());
   for (Part part : {Part::whole, Part::train, Part::valid, Part::test}) {
-    std::vector<SpanPlace> places = places_of(sessions, part, [&](uint64_t row) { return time.of(row); });
+    std::vector<SpanPlace> places = places_of(sessions, part, [&](int64_t when) { return time.of(when); });
     std::sort(places.begin(), places.end());
     for (const SpanPlace& place : places) ordered.push_back(sessions.spans[place.span]);
   }
@@ -289,41 +336,45 @@ void order_sessions(const TimeRank& time, Sessions& sessions) {
 std::vector<uint32_t> number_items(const EventTable& table, const TimeRank& time, const Sessions& sessions,
                                    std::vector<std::string>& names) {
   struct First {
-    int64_t time;
+    int64_t time = std::numeric_limits<int64_t>::max();
     uint64_t row = UINT64_MAX;  // of no event in training
-    auto operator<=>(const First&) const = default;
   };
-  std::vector<First> firsts(table.items.size(), {std::numeric_limits<int64_t>::max()});
+  const auto place_of = [&](const First& first) { return std::pair(time.of(first.time), first.row); };
+  std::vector<First> firsts(table.items.size());
   for (const SessionSpan& span : sessions.spans) {
     if (!in_training(span)) continue;
     for (uint64_t i = span.first; i < span.first + span.count; ++i) {
-      const uint64_t row = sessions.events[i];
-      First& first = firsts[table.item[row]];
-      first = std::min(first, {time.of(row), row});
+      First& first = firsts[sessions.item[i]];
+      const First other{sessions.time[i], sessions.row[i]};
+      if (other.time >= first.time && other.row >= first.row) continue;  // and so is the rank of its time
+      if (first.row == UINT64_MAX || place_of(other) < place_of(first)) first = other;
     }
   }
-  std::erase_if(firsts, [](const First& first) { return first.row == UINT64_MAX; });
-  std::sort(firsts.begin(), firsts.end());
+  struct Appearance {
+    std::pair<int64_t, uint64_t> place;
+    uint32_t item;
+  };
+  std::vector<Appearance> order;
+  for (uint32_t item = 0; item < firsts.size(); ++item)
+    if (firsts[item].row != UINT64_MAX) order.push_back({place_of(firsts[item]), item});
+  std::ranges::sort(order, {}, &Appearance::place);
   std::vector<uint32_t> ids(table.items.size(), 0);
   const size_t known = names.size();
   for (size_t item = 0; item < known; ++item) ids[item] = static_cast<uint32_t>(item) + 1;
-  for (const First& first : firsts) {
-    const uint32_t item = table.item[first.row];
-    if (item < known) continue;
-    names.push_back(table.items.text(item));
-    ids[item] = static_cast<uint32_t>(names.size());
+  for (const Appearance& first : order) {
+    if (first.item < known) continue;
+    names.push_back(table.items.text(first.item));
+    ids[first.item] = static_cast<uint32_t>(names.size());
   }
   return ids;
 }
 
-void drop_unseen_events(const EventTable& table, const Options& options, const std::vector<uint32_t>& item_ids,
-                        Sessions& sessions, Dropped& dropped) {
+void drop_unseen_events(const Options& options, const std::vector<uint32_t>& item_ids, Sessions& sessions, Dropped& dropped) {
   const uint64_t before = sessions.event_count();
   // Training sessions have no unseen items; what their neighbours leave behind in valid and test obeys the filters of step 5.
   compact(sessions, static_cast<uint64_t>(options.min_session_length),
-          [&](const SessionSpan&, uint64_t row, const uint64_t* previous) {
-            const uint32_t item = table.item[row];
-            return item_ids[item] != 0 && !(options.merge_repeats && previous && table.item[*previous] == item);
+          [&](const SessionSpan&, uint32_t item, const uint32_t* previous) {
+            return item_ids[item] != 0 && !(options.merge_repeats && previous && *previous == item);
           });
   note(dropped, "drop_unseen", before - sessions.event_count());
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <bit>
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gru4rec/base/options.h"
@@ -11,18 +11,43 @@
 
 namespace gru4rec {
 
-// A session as a range of `events` in Sessions: rows of the table, in time order.
+// A session as a range of the events in Sessions, in time order.
 struct SessionSpan {
-  uint32_t id;  // code in the table's sessions[part]
+  uint32_t id;  // code in the table's sessions[file]
   Part part;    // whole for leave_one_out and ratio
+  Part file;    // where it was read
   uint64_t first;
   uint64_t count;
 };
 
+// Events session by session: columns of equal length, so that what follows goes through memory in order. Those that no span
+// holds were dropped.
 struct Sessions {
   std::vector<SessionSpan> spans;
-  std::vector<uint64_t> events;  // rows; those that no span holds were dropped
+  std::vector<uint64_t> row;   // of the table
+  std::vector<uint32_t> item;  // code in the table's items
+  std::vector<int64_t> time;
   uint64_t event_count() const;  // of the spans
+};
+
+// Rows of a table, rising: all of them, or those listed.
+class Rows {
+ public:
+  explicit Rows(uint64_t all) : count_(all), all_(true) {}
+  explicit Rows(std::vector<uint64_t> listed) : count_(listed.size()), all_(false), listed_(std::move(listed)) {}
+
+  uint64_t size() const { return count_; }
+  std::vector<uint64_t> list() &&;
+
+  template <typename Use>
+  void for_each(Use use) const {
+    for (uint64_t i = 0; i < count_; ++i) use(all_ ? i : listed_[i]);
+  }
+
+ private:
+  uint64_t count_;
+  bool all_;
+  std::vector<uint64_t> listed_;
 };
 
 // Events dropped, by reason, in the order of the steps.
@@ -33,24 +58,24 @@ using Dropped = std::vector<std::pair<std::string, uint64_t>>;
 // its bounds are those of the `rows` that the filters left.
 class TimeRank {
  public:
-  TimeRank(const EventTable& table, TimeOrder order, const std::vector<uint64_t>& rows);
-  int64_t of(uint64_t row) const {
-    if (order_ == TimeOrder::exact) return table_.time[row];
-    const auto normalised = static_cast<float>((static_cast<double>(table_.time[row]) - low_) / width_);
+  TimeRank(const EventTable& table, TimeOrder order, const Rows& rows);
+  // Rises with the time, though not strictly.
+  int64_t of(int64_t time) const {
+    if (order_ == TimeOrder::exact) return time;
+    const auto normalised = static_cast<float>((static_cast<double>(time) - low_) / width_);
     return std::bit_cast<int32_t>(normalised);  // rises with it, as it is not negative
   }
 
  private:
-  const EventTable& table_;
   TimeOrder order_;
   double low_ = 0, width_ = 1;
 };
 
 // Rows that survive steps 1 to 3.
-std::vector<uint64_t> filter_events(const EventTable& table, const Options& options, Dropped& dropped);
+Rows filter_events(const EventTable& table, const Options& options, Dropped& dropped);
 
 // Step 4, and the part of each session (step 6's sides of a temporal split).
-Sessions form_sessions(const EventTable& table, const Options& options, const TimeRank& time, std::vector<uint64_t> rows);
+Sessions form_sessions(const EventTable& table, const Options& options, const TimeRank& time, Rows rows);
 void assign_parts(const EventTable& table, const Options& options, Sessions& sessions);
 
 // Step 5.
@@ -65,7 +90,6 @@ std::vector<uint32_t> number_items(const EventTable& table, const TimeRank& time
                                    std::vector<std::string>& names);
 
 // Step 7.
-void drop_unseen_events(const EventTable& table, const Options& options, const std::vector<uint32_t>& item_ids,
-                        Sessions& sessions, Dropped& dropped);
+void drop_unseen_events(const Options& options, const std::vector<uint32_t>& item_ids, Sessions& sessions, Dropped& dropped);
 
 }  // namespace gru4rec

@@ -10,15 +10,18 @@ namespace {
 
 // Copies an array block by block to its place in the shard, and the checksums of the blocks to theirs.
 void copy_array(const AtomicFile& out, const ArraySource& source, size_t element_size, const Extent& place,
-                const Extent& checksums) {
-  std::vector<char> block(kChecksumBlock * element_size);
-  for (uint64_t at = 0, index = 0; at < place.bytes; at += block.size(), ++index) {
-    const size_t bytes = std::min<uint64_t>(block.size(), place.bytes - at);
-    read_at(source.fd, block.data(), bytes, source.offset + at, source.path);
-    write_at(out.fd(), block.data(), bytes, place.offset + at, out.path());
-    const uint64_t checksum = hash_bytes(block.data(), bytes);
-    write_at(out.fd(), &checksum, sizeof checksum, checksums.offset + index * sizeof checksum, out.path());
+                const Extent& checksum_place) {
+  const uint64_t block_bytes = kChecksumBlock * element_size;
+  std::vector<char> aside(source.memory.empty() ? block_bytes : 0);
+  std::vector<uint64_t> checksums;
+  for (uint64_t at = 0; at < place.bytes; at += block_bytes) {
+    const size_t bytes = std::min(block_bytes, place.bytes - at);
+    if (source.memory.empty()) read_at(source.fd, aside.data(), bytes, source.offset + at, source.path);
+    const char* const block = source.memory.empty() ? aside.data() : &source.memory[at / kPieceBytes][at % kPieceBytes];
+    write_at(out.fd(), block, bytes, place.offset + at, out.path());
+    checksums.push_back(hash_bytes(block, bytes));
   }
+  write_at(out.fd(), checksums.data(), checksums.size() * sizeof(uint64_t), checksum_place.offset, out.path());
 }
 
 void write_shard_list(Hdf5File& file, const std::vector<StoreInfo::Shard>& shards) {

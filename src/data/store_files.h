@@ -2,19 +2,23 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
+#include <vector>
 
 #include "gru4rec/base/atomic_file.h"
 #include "store_layout.h"
 
 namespace gru4rec {
 
-// Where the elements of an array of a new shard lie: in one piece of some file.
+// Where the elements of an array of a new shard lie: in memory, or in one piece of some file.
 struct ArraySource {
-  int fd;
-  std::filesystem::path path;  // of it, for messages
-  uint64_t offset;             // bytes
   uint64_t elements;
+  std::vector<std::span<const char>> memory = {};  // in order, all but the last of kPieceBytes
+  int fd = -1;                                     // of the file, where there is nothing in memory
+  std::filesystem::path path = {};                 // of it, for messages
+  uint64_t offset = 0;                             // bytes
 };
+inline constexpr uint64_t kPieceBytes = uint64_t{1} << 20;  // whole checksum blocks of any element
 
 // Builds a shard from its arrays, in the order of kArrayRules, with checksums and seal, and makes it durable. Does not commit
 // it.

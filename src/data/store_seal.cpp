@@ -12,7 +12,8 @@ void seal_shard(const fs::path& path) {
   const ReadOnlyFile raw(path);
   const std::vector<ArrayInfo> infos = shard_arrays(Hdf5File::open(path));
   std::vector<ArraySource> arrays;
-  for (const ArrayInfo& info : infos) arrays.push_back({raw.fd(), path, info.place.offset, info.elements()});
+  for (const ArrayInfo& info : infos)
+    arrays.push_back({.elements = info.elements(), .fd = raw.fd(), .path = path, .offset = info.place.offset});
   AtomicFile out(path);
   write_shard(out, arrays);
   out.commit();

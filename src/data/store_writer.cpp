@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <optional>
+#include <cstring>
+#include <memory>
 #include <set>
 
 #include "gru4rec/base/atomic_file.h"
@@ -14,61 +15,79 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// One array of the shard at hand: a temporary file of raw elements, written through a buffer.
+// One array of the shard at hand, raw elements: in memory, and once that is too long in a temporary file.
 class Spool {
  public:
-  Spool(const fs::path& folder, const ArrayRule& rule)
-      : size_(element_bytes(rule.type)), file_(folder / (std::string("spool-") + rule.name)) {
-    buffer_.reserve(kBuffer);
-  }
+  Spool(fs::path folder, const ArrayRule& rule)
+      : path_(std::move(folder) / (std::string("spool-") + rule.name)), size_(element_bytes(rule.type)) {}
 
   template <typename T>
   void append(std::span<const T> values) {
-    append_bytes(reinterpret_cast<const char*>(values.data()), values.size_bytes());
-  }
-
-  uint64_t elements() const { return bytes_ / size_; }
-
-  ArraySource source() {
-    flush();
-    return {file_.fd(), file_.path(), 0, elements()};
-  }
-
-  void clear() {
-    if (::ftruncate(file_.fd(), 0) != 0) throw_io_error("empty", file_.path(), errno);
-    buffer_.clear();
-    bytes_ = 0;
-  }
-
- private:
-  static constexpr size_t kBuffer = size_t{64} << 10;
-
-  void append_bytes(const char* data, size_t bytes) {
-    while (bytes > 0) {
-      const size_t part = std::min(bytes, kBuffer - buffer_.size());
-      buffer_.insert(buffer_.end(), data, data + part);
-      bytes_ += part;
-      data += part;
-      bytes -= part;
-      if (buffer_.size() == kBuffer) flush();
+    const auto* data = reinterpret_cast<const char*>(values.data());
+    for (size_t left = values.size_bytes(); left > 0;) {
+      if (held_ % kPieceBytes == 0) start_piece();
+      const size_t place = held_ % kPieceBytes, bytes = std::min<size_t>(left, kPieceBytes - place);
+      std::memcpy(pieces_[held_ / kPieceBytes].get() + place, data, bytes);
+      held_ += bytes;
+      data += bytes;
+      left -= bytes;
     }
   }
 
-  void flush() {
-    write_at(file_.fd(), buffer_.data(), buffer_.size(), bytes_ - buffer_.size(), file_.path());
-    buffer_.clear();
+  template <typename T>
+  void append(T value) {
+    if (held_ % kPieceBytes == 0) return append(std::span<const T>(&value, 1));
+    std::memcpy(pieces_[held_ / kPieceBytes].get() + held_ % kPieceBytes, &value, sizeof value);
+    held_ += sizeof value;
   }
 
-  size_t size_;
-  AtomicFile file_;  // never committed
-  std::vector<char> buffer_;
-  uint64_t bytes_ = 0;  // written and in buffer_
-};
+  uint64_t elements() const { return (written_ + held_) / size_; }
 
-template <typename T>
-std::span<const T> one(const T& value) {
-  return {&value, 1};
-}
+  // Valid until the next call.
+  ArraySource source() {
+    ArraySource source{.elements = elements()};
+    if (written_ == 0) {
+      for (uint64_t at = 0; at < held_; at += kPieceBytes)
+        source.memory.emplace_back(pieces_[at / kPieceBytes].get(), std::min(held_ - at, kPieceBytes));
+      return source;
+    }
+    flush();
+    source.fd = file_->fd();
+    source.path = file_->path();
+    return source;
+  }
+
+  void clear() {
+    if (file_ && ::ftruncate(file_->fd(), 0) != 0) throw_io_error("empty", file_->path(), errno);
+    held_ = 0;
+    written_ = 0;
+  }
+
+ private:
+  static constexpr size_t kMostPieces = 64;
+
+  void start_piece() {
+    if (held_ / kPieceBytes == kMostPieces) flush();
+    if (held_ / kPieceBytes == pieces_.size()) pieces_.push_back(std::make_unique_for_overwrite<char[]>(kPieceBytes));
+  }
+
+  void flush() {
+    if (!file_) file_ = std::make_unique<AtomicFile>(path_);
+    for (uint64_t at = 0; at < held_; at += kPieceBytes) {
+      const size_t bytes = std::min(held_ - at, kPieceBytes);
+      write_at(file_->fd(), pieces_[at / kPieceBytes].get(), bytes, written_, file_->path());
+      written_ += bytes;
+    }
+    held_ = 0;
+  }
+
+  fs::path path_;
+  size_t size_;
+  std::vector<std::unique_ptr<char[]>> pieces_;
+  uint64_t held_ = 0;                 // bytes, in pieces_
+  std::unique_ptr<AtomicFile> file_;  // never committed
+  uint64_t written_ = 0;              // bytes that are in the file, before those that are held
+};
 
 fs::path made_folder(fs::path folder) {
   std::error_code error;
@@ -106,8 +125,8 @@ struct StoreWriter::Impl {
 
   void start_shard() {
     for (Spool& spool : spools) spool.clear();
-    spools[kOffsets].append(one<uint64_t>(0));
-    spools[kSessionIdOffsets].append(one<uint64_t>(0));
+    spools[kOffsets].append<uint64_t>(0);
+    spools[kSessionIdOffsets].append<uint64_t>(0);
   }
 
   uint64_t shard_sessions() const { return spools[kTrainEnd].elements(); }
@@ -137,11 +156,11 @@ struct StoreWriter::Impl {
     if (opens_shard(session.items.size())) finish_shard();
     spools[kItems].append(session.items);
     spools[kTimes].append(session.times);
-    spools[kOffsets].append(one<uint64_t>(spools[kItems].elements()));
-    spools[kTrainEnd].append(one(session.train_end));
-    spools[kValidEnd].append(one(session.valid_end));
+    spools[kOffsets].append(spools[kItems].elements());
+    spools[kTrainEnd].append(session.train_end);
+    spools[kValidEnd].append(session.valid_end);
     spools[kSessionIds].append(std::span<const char>(session.id));
-    spools[kSessionIdOffsets].append(one<uint64_t>(spools[kSessionIds].elements()));
+    spools[kSessionIdOffsets].append(spools[kSessionIds].elements());
     written_events += session.items.size();
   }
 

@@ -11,9 +11,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/random.h"
 #include "gru4rec/data/ingest.h"
+#include "gru4rec/data/interner.h"
 #include "support/temporary_folder.h"
 
 namespace gru4rec {
@@ -223,6 +226,44 @@ TEST(Interner, IdsAreEqualJustWhereTheirTextsAre) {
   for (int64_t number : {int64_t{7}, int64_t{-7}, int64_t{0}, INT64_MAX, INT64_MIN, int64_t{1000} * 1000})
     EXPECT_EQ(ids.code(number), ids.code(std::to_string(number))) << number;
   EXPECT_EQ(ids.size(), texts.size());
+}
+
+// Counted ids, such that lie elsewhere later, such that lie nowhere, and texts: whatever an array over a range has room for.
+TEST(Interner, CodesAreThoseOfAMapWhereverNumbersLie) {
+  const auto of_stretch = [](const Stream& random, uint64_t i) -> std::string {
+    const auto near = static_cast<int64_t>(random.below(2 * i, 4000));
+    switch (random.below(2 * i + 1, 20)) {
+      case 0:
+        return std::to_string(static_cast<int64_t>(random.bits(2 * i)));  // anywhere
+      case 1:
+        return fmt::format("item {}", near);
+      case 2:
+        return std::to_string(INT64_MAX - near);
+      case 3:
+        return std::to_string(INT64_MIN + near);
+      default:
+        if (i < 10'000) return std::to_string(near - 2000);
+        if (i < 30'000) return std::to_string(1'000'000'000 + near * 3);
+        return std::to_string(1'000'000'000 + static_cast<int64_t>(i) + near);
+    }
+  };
+  for (const bool far_first : {false, true}) {
+    Interner ids;
+    std::map<std::string, uint32_t> codes;
+    const Stream random{far_first ? 2u : 1u, Purpose::block_order, 0};
+    for (uint64_t i = 0; i < 60'000; ++i) {
+      const std::string text = of_stretch(random, far_first ? 60'000 - i : i);
+      const auto code = codes.emplace(text, static_cast<uint32_t>(codes.size())).first->second;
+      const Interner::Key key(text);
+      ids.fetch(key);
+      ASSERT_EQ(ids.code(key), code) << text << ", the " << i << "th";
+    }
+    ASSERT_EQ(ids.size(), codes.size());
+    for (const auto& [text, code] : codes) {
+      ASSERT_EQ(ids.code(text), code) << text;
+      ASSERT_EQ(ids.text(code), text);
+    }
+  }
 }
 
 TEST_F(Ingest, AByteOrderMarkCarriageReturnsAndAMissingLastNewlineChangeNothing) {

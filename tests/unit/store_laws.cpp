@@ -99,6 +99,37 @@ TEST(Store, OneShardEqualsSevenShards) {
   store.verify();
 }
 
+// What a shard is made of does not stay in memory from 64 MiB an array on.
+TEST(Store, OfArraysThatDoNotStayInMemoryIsWhatWasWritten) {
+  const TemporaryFolder folder;
+  constexpr uint64_t kEvents = 600'011;
+  const auto item = [](uint64_t event) { return static_cast<uint32_t>(1 + mix64(event) % kCatalogue); };
+  StoreWriter writer(folder / "store", 1, 0);
+  for (uint64_t s = 0; s < 16; ++s) {
+    ExampleSession session{.id = fmt::format("s{}", s), .items = {}, .times = {}, .train_end = 3, .valid_end = 5};
+    for (uint64_t i = 0; i < kEvents; ++i) {
+      session.items.push_back(item(s * kEvents + i));
+      session.times.push_back(static_cast<int64_t>(s * kEvents + i));
+    }
+    writer.add(session.record());
+    if (s == 14) writer.end_shard();  // the times of what is there have 72 MB, those of the rest 5
+  }
+  StoreInfo info;
+  info.dataset = "example";
+  info.protocol = Protocol::next_item;
+  writer.commit(info, example_names(kCatalogue));
+  const Store store(folder / "store");
+  ASSERT_EQ(store.info().shards.size(), 2u);
+  store.verify();
+  uint64_t event = 0;
+  store.visit_sessions(0, 16, [&](const SessionRecord& session) {
+    for (size_t i = 0; i < session.items.size(); ++i, ++event)
+      if (session.items[i] != item(event) || session.times[i] != static_cast<int64_t>(event)) return false;
+    return true;
+  });
+  EXPECT_EQ(event, 16 * kEvents);
+}
+
 TEST(Store, AnyRangeAcrossShardsEqualsTheSameRangeOfOneShard) {
   const TemporaryFolder folder;
   const auto sessions = example_sessions(2503, kCatalogue);

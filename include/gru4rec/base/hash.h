@@ -2,8 +2,10 @@
 // good against damage. It is no protection against somebody who forges a file on purpose.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -34,7 +36,13 @@ class Digest {
   Digest& operator=(Digest&&) noexcept = default;
   ~Digest() = default;
 
-  Digest& update_bytes(const void* data, size_t bytes);
+  // Short stretches are gathered first: xxh3 takes them one by one at many times the cost.
+  Digest& update_bytes(const void* data, size_t bytes) {
+    if (bytes > gathered_.size() - held_) return update_beyond(data, bytes);
+    if (bytes > 0) std::memcpy(gathered_.data() + held_, data, bytes);
+    held_ += bytes;
+    return *this;
+  }
 
   // A number or an enum: its bytes in memory order (little-endian).
   template <typename T>
@@ -56,7 +64,11 @@ class Digest {
   struct Free {
     void operator()(XXH3_state_s* state) const;
   };
-  std::unique_ptr<XXH3_state_s, Free> state_;
+  Digest& update_beyond(const void* data, size_t bytes);
+
+  std::unique_ptr<XXH3_state_s, Free> state_;  // of all but what is gathered
+  std::array<char, 2048> gathered_;
+  size_t held_ = 0;  // in gathered_
 };
 
 }  // namespace gru4rec
