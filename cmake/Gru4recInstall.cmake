@@ -8,7 +8,7 @@ set_target_properties(gru4rec_whole PROPERTIES EXPORT_NAME gru4rec)
 target_link_libraries(gru4rec_whole INTERFACE gru4rec_serve gru4rec_train gru4rec_eval gru4rec_model gru4rec_comm gru4rec_data gru4rec_report gru4rec_base)
 add_library(gru4rec::gru4rec ALIAS gru4rec_whole)
 
-install(TARGETS gru4rec RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS gru4rec gru4rec-torch RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS gru4rec_whole EXPORT gru4rec-targets)
 install(EXPORT gru4rec-targets NAMESPACE gru4rec:: DESTINATION ${_config_dir})
 install(DIRECTORY include/gru4rec DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")

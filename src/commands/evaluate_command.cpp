@@ -12,6 +12,7 @@
 #include "gru4rec/eval/evaluator.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/train/checkpoint.h"
+#include "program.h"
 #include "results.h"
 #include "world.h"
 

@@ -4,6 +4,7 @@
 #include "gru4rec/base/error.h"
 #include "gru4rec/serve/exports.h"
 #include "gru4rec/train/recbole_state.h"
+#include "program.h"
 #include "world.h"
 
 namespace gru4rec {

@@ -11,6 +11,7 @@
 #include "gru4rec/base/atomic_file.h"
 #include "gru4rec/base/error.h"
 #include "gru4rec/serve/requests.h"
+#include "program.h"
 #include "world.h"
 
 namespace gru4rec {

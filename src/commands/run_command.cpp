@@ -8,6 +8,7 @@
 #include "gru4rec/base/error.h"
 #include "gru4rec/data/ingest.h"
 #include "gru4rec/data/store.h"
+#include "program.h"
 #include "world.h"
 
 namespace gru4rec {

@@ -3,7 +3,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <optional>
 
 #include "gru4rec/base/config.h"
@@ -16,13 +15,6 @@
 #include "gru4rec/train/determinism.h"
 
 namespace gru4rec {
-
-int launched_rank() {
-  if (!MpiEnvironment::started_by_launcher()) return -1;
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"})
-    if (const char* rank = std::getenv(name)) return std::atoi(rank);
-  return -1;
-}
 
 std::unique_ptr<Communicator> start_world(MpiEnvironment& environment, Options& options) {
   std::unique_ptr<Communicator> comm = make_world(environment, {.timeout = options.comm_timeout});

@@ -10,9 +10,6 @@
 
 namespace gru4rec {
 
-// The rank that mpirun or srun gave this process, known before MPI is started; -1 where neither did. Local.
-int launched_rank();
-
 // Starts the communicator and hands rank 0's options to all; `options` need only be filled on rank 0.
 std::unique_ptr<Communicator> start_world(MpiEnvironment& environment, Options& options);
 // Throw UserError where ranks run another program than rank 0, or see other data.

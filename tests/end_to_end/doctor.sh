@@ -22,11 +22,12 @@ expect_line three.log "^65536 KiB +[0-9.]+ +[0-9.]+ MB/s$"
 expect_line three.log "^all is well"
 
 # Rank 1 runs another program, rank 2 sees another store.
-cp "$PROGRAM" program
-printf x >>program
+mkdir changed
+cp "$PROGRAM" "$PROGRAM-torch" changed
+printf x >>changed/gru4rec-torch
 cat >wrapper <<'END'
 #!/bin/sh
-[ "$OMPI_COMM_WORLD_RANK" != 1 ] || PROGRAM=./program
+[ "$OMPI_COMM_WORLD_RANK" != 1 ] || PROGRAM=./changed/gru4rec
 [ "$OMPI_COMM_WORLD_RANK" != 2 ] || cd other
 exec "$PROGRAM" "$@"
 END

@@ -16,7 +16,7 @@ for ((i = 0; i < 200 && killed < kills; ++i)); do
   sleep "$(printf '0.%03d' $((300 + RANDOM % 700)))"
   # One of the ranks; mpirun ends the others. A run that has ended already starts over from its beginning.
   victims=$(pgrep -f "train .*--run_dir run --replicas 4" | while read -r pid; do
-    [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == "$(readlink -f "$PROGRAM")" ]] && echo "$pid"; done || true)
+    is_rank "$pid" && echo "$pid"; done || true)
   victim=$(shuf -n 1 --random-source=<(yes "$i") <<<"$victims")
   if [[ -n $victim ]] && kill -KILL "$victim" 2>/dev/null; then killed=$((killed + 1)); fi
   wait "$job" || true

@@ -64,11 +64,14 @@ has_newer_than() { [[ $(newest_in "$1") > $2 ]]; }
 # wait_for_step RUN: until a first line of metrics is there
 wait_for_step() { wait_until "run $1 gets going" test -s "$1/metrics.jsonl"; }
 
+# is_rank PID: whether a process is a rank, which the program has become, and not mpirun or a shell around it
+is_rank() { [[ $(readlink "/proc/$1/exe" 2>/dev/null) == "$(readlink -f "$PROGRAM")-torch" ]]; }
+
 # pid_of_rank RUN RANK: of the program itself, not of mpirun or a shell around it
 pid_of_rank() {
   local pid
   for pid in $(pgrep -f "train .*--run_dir $1 "); do
-    [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == "$(readlink -f "$PROGRAM")" ]] || continue
+    is_rank "$pid" || continue
     if tr '\0' '\n' <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$2"; then echo "$pid"; return; fi
   done
   fail "rank $2 of $1 was not found"

@@ -19,7 +19,7 @@ expect_equal "digests of a run stopped after its first stage" "$(digests between
 # Killed in each stage, and gone on with on another number of ranks.
 newest() { (ls "$1/checkpoints" 2>/dev/null || true) | tail -n 1; }
 ranks_of() { pgrep -f "train .*--run_dir $1 " | while read -r pid; do
-  [[ $(readlink "/proc/$pid/exe" 2>/dev/null) == "$(readlink -f "$P")" ]] && echo "$pid"; done || true; }
+  is_rank "$pid" && echo "$pid"; done || true; }
 # disturb SIGNAL CODE RANKS STAGE_FOLDER: starts or resumes the run `disturbed`, signals when that stage has saved something
 disturb() {
   local before job

@@ -34,7 +34,7 @@ wait_for_newer() {
 # The ranks that run, without those that are dead and not yet buried.
 ranks() {
   pgrep -f "train .*--run_dir supervised --epochs" | while read -r pid; do
-    [[ $(readlink "/proc/$pid/exe" 2>/dev/null) != "$(readlink -f "$PROGRAM")" ]] || echo "$pid"
+    ! is_rank "$pid" || echo "$pid"
   done || true
 }
 starts() { grep -c '^supervise.sh: start ' run.log || true; }

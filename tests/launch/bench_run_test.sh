@@ -37,7 +37,7 @@ python3 "$ROOT/tests/bench/run.py" --quick --program "$program" --step_program "
 for row in "step ÷ (products + exp)" "softmax ÷ (softmax_products + exp)" "libtorch ÷ step" "10,000 items | µs a target" "peak memory" \
   "targets/s of processor time, RecBole" "**gru4rec ÷ RecBole**" "RecBole did not reach" \
   "targets/s of processor time, official GRU4Rec" "**gru4rec ÷ official GRU4Rec, processor time**" \
-  "events.csv | million events/s" "text.parquet | million events/s" "former ÷ this" "libraries loaded" "two steps done" \
+  "events.csv | million events/s" "text.parquet | million events/s" "former ÷ this" '`gru4rec --version`' '`gru4rec-torch --version`' "two steps done" \
   "in the background, all cores | s that training waits" "**% of the time, one a minute**"; do
   grep -qF -- "$row" "$work/tables" || die 1 "the tables lack '$row': $(<"$work/tables")"
 done

@@ -232,7 +232,7 @@ TEST(Interner, IdsAreEqualJustWhereTheirTextsAre) {
 TEST(Interner, CodesAreThoseOfAMapWhereverNumbersLie) {
   const auto of_stretch = [](const Stream& random, uint64_t i) -> std::string {
     const auto near = static_cast<int64_t>(random.below(2 * i, 4000));
-    switch (random.below(2 * i + 1, 20)) {
+    switch (random.below(2 * i + 1, 400)) {
       case 0:
         return std::to_string(static_cast<int64_t>(random.bits(2 * i)));  // anywhere
       case 1:
@@ -242,17 +242,15 @@ TEST(Interner, CodesAreThoseOfAMapWhereverNumbersLie) {
       case 3:
         return std::to_string(INT64_MIN + near);
       default:
-        if (i < 10'000) return std::to_string(near - 2000);
-        if (i < 30'000) return std::to_string(1'000'000'000 + near * 3);
-        return std::to_string(1'000'000'000 + static_cast<int64_t>(i) + near);
+        return std::to_string(i < 1500 ? near - 2000 : 1'000'000'000 + 2 * static_cast<int64_t>(i) + near);
     }
   };
   for (const bool far_first : {false, true}) {
     Interner ids;
     std::map<std::string, uint32_t> codes;
     const Stream random{far_first ? 2u : 1u, Purpose::block_order, 0};
-    for (uint64_t i = 0; i < 60'000; ++i) {
-      const std::string text = of_stretch(random, far_first ? 60'000 - i : i);
+    for (uint64_t i = 0; i < 70'000; ++i) {
+      const std::string text = of_stretch(random, far_first ? 70'000 - i : i);
       const auto code = codes.emplace(text, static_cast<uint32_t>(codes.size())).first->second;
       const Interner::Key key(text);
       ids.fetch(key);
