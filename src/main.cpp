@@ -2,10 +2,7 @@
 // rest the process becomes gru4rec-torch (torch_main.cpp).
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <set>
 #include <string>
-#include <string_view>
 
 #include "commands/commands.h"
 #include "commands/program.h"
@@ -16,12 +13,9 @@
 namespace gru4rec {
 namespace {
 
-// The help of a command is printed here, too.
-bool needs_torch(int argc, const char* const* argv) {
-  static const std::set<std::string_view> commands = {"train",     "run",    "tune",   "evaluate",
-                                                      "recommend", "export", "doctor", "inspect"};
-  const auto asks_for_help = [](std::string_view word) { return word == "--help" || word == "-h"; };
-  return argc > 1 && commands.contains(argv[1]) && std::none_of(argv + 2, argv + argc, asks_for_help);
+// Of what is no command there is only a text to be printed.
+bool needs_torch(const std::string& command) {
+  return !command.empty() && command != "ingest" && command != "options" && command != "report";
 }
 
 int run(const CommandLine& command_line) {
@@ -38,7 +32,7 @@ int main(int argc, char** argv) {
   using namespace gru4rec;
   MpiEnvironment environment;
   return guard(environment, [&] {
-    if (needs_torch(argc, argv)) become("gru4rec-torch", argv);
+    if (needs_torch(parse_command_line(argc, argv, /*read_files=*/false).command)) become("gru4rec-torch", argv);
     keep_freed_memory();
     return run(begin(argc, argv));
   });

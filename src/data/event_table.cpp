@@ -1,5 +1,7 @@
 #include "gru4rec/data/event_table.h"
 
+#include <type_traits>
+
 namespace gru4rec {
 
 void EventTable::drop(size_t first, const std::vector<bool>& goes) {
@@ -20,6 +22,9 @@ void EventTable::reserve(size_t events) {
   in_range.reserve(events);
 }
 
-void EventTable::forget_events() { session = {}, item = {}, time = {}, part = {}, in_range = {}, goes_on = {}; }
+void EventTable::forget_events() {
+  const auto give_back = [](auto& column) { std::remove_reference_t<decltype(column)>().swap(column); };  // clear() would not
+  give_back(session), give_back(item), give_back(time), give_back(part), give_back(in_range), give_back(goes_on);
+}
 
 }  // namespace gru4rec

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <tuple>
@@ -98,23 +99,16 @@ Sessions grouped_by_session(const EventTable& table, const Rows& rows) {
 void sort_by_time(const TimeRank& time, Sessions& sessions, uint64_t first, uint64_t end) {
   const auto begin = sessions.time.begin() + static_cast<int64_t>(first),
              stop = sessions.time.begin() + static_cast<int64_t>(end);
-  if (std::is_sorted(begin, stop)) return;  // and so are the ranks
-  struct Event {
-    int64_t rank;
-    uint64_t row;
-    uint32_t item;
-    int64_t time;
+  if (std::is_sorted(begin, stop)) return;          // and so are the ranks
+  std::vector<std::pair<int64_t, uint64_t>> order;  // rank, and which event of the session
+  order.reserve(end - first);
+  for (uint64_t i = first; i < end; ++i) order.emplace_back(time.of(sessions.time[i]), i - first);
+  std::sort(order.begin(), order.end());
+  const auto permute = [&](auto& column) {
+    const std::vector former(column.begin() + static_cast<int64_t>(first), column.begin() + static_cast<int64_t>(end));
+    for (uint64_t i = 0; i < order.size(); ++i) column[first + i] = former[order[i].second];
   };
-  std::vector<Event> events;
-  for (uint64_t i = first; i < end; ++i)
-    events.push_back({time.of(sessions.time[i]), sessions.row[i], sessions.item[i], sessions.time[i]});
-  std::ranges::stable_sort(events, {}, &Event::rank);
-  for (uint64_t i = first; i < end; ++i) {
-    const Event& event = events[i - first];
-    sessions.row[i] = event.row;
-    sessions.item[i] = event.item;
-    sessions.time[i] = event.time;
-  }
+  permute(sessions.row), permute(sessions.item), permute(sessions.time);
 }
 
 // Sessions between whose events more time lies than session_gap become several.
@@ -355,11 +349,13 @@ std::vector<uint32_t> number_items(const EventTable& table, const TimeRank& time
     uint32_t item;
   };
   std::vector<Appearance> order;
+  order.reserve(firsts.size());
   for (uint32_t item = 0; item < firsts.size(); ++item)
     if (firsts[item].row != UINT64_MAX) order.push_back({place_of(firsts[item]), item});
   std::ranges::sort(order, {}, &Appearance::place);
   std::vector<uint32_t> ids(table.items.size(), 0);
   const size_t known = names.size();
+  names.reserve(known + order.size());
   for (size_t item = 0; item < known; ++item) ids[item] = static_cast<uint32_t>(item) + 1;
   for (const Appearance& first : order) {
     if (first.item < known) continue;

@@ -18,16 +18,19 @@ namespace {
 // One array of the shard at hand, raw elements: in memory, and once that is too long in a temporary file.
 class Spool {
  public:
-  Spool(fs::path folder, const ArrayRule& rule)
-      : path_(std::move(folder) / (std::string("spool-") + rule.name)), size_(element_bytes(rule.type)) {}
+  Spool(fs::path folder, const ArrayRule& rule, uint64_t in_memory)
+      : path_(std::move(folder) / (std::string("spool-") + rule.name)),
+        size_(element_bytes(rule.type)),
+        piece_bytes_(std::min(in_memory, kPieceBytes)),
+        most_(in_memory / piece_bytes_ * piece_bytes_) {}
 
   template <typename T>
   void append(std::span<const T> values) {
     const auto* data = reinterpret_cast<const char*>(values.data());
     for (size_t left = values.size_bytes(); left > 0;) {
-      if (held_ % kPieceBytes == 0) start_piece();
-      const size_t place = held_ % kPieceBytes, bytes = std::min<size_t>(left, kPieceBytes - place);
-      std::memcpy(pieces_[held_ / kPieceBytes].get() + place, data, bytes);
+      if (held_ % piece_bytes_ == 0) start_piece();
+      const size_t place = held_ % piece_bytes_, bytes = std::min<size_t>(left, piece_bytes_ - place);
+      std::memcpy(pieces_[held_ / piece_bytes_].get() + place, data, bytes);
       held_ += bytes;
       data += bytes;
       left -= bytes;
@@ -35,9 +38,11 @@ class Spool {
   }
 
   template <typename T>
+  requires std::is_arithmetic_v<T>
   void append(T value) {
-    if (held_ % kPieceBytes == 0) return append(std::span<const T>(&value, 1));
-    std::memcpy(pieces_[held_ / kPieceBytes].get() + held_ % kPieceBytes, &value, sizeof value);
+    const size_t place = held_ % piece_bytes_;
+    if (place == 0 || place + sizeof value > piece_bytes_) return append(std::span<const T>(&value, 1));
+    std::memcpy(pieces_[held_ / piece_bytes_].get() + place, &value, sizeof value);
     held_ += sizeof value;
   }
 
@@ -47,8 +52,8 @@ class Spool {
   ArraySource source() {
     ArraySource source{.elements = elements()};
     if (written_ == 0) {
-      for (uint64_t at = 0; at < held_; at += kPieceBytes)
-        source.memory.emplace_back(pieces_[at / kPieceBytes].get(), std::min(held_ - at, kPieceBytes));
+      for (uint64_t at = 0; at < held_; at += piece_bytes_)
+        source.memory.emplace_back(pieces_[at / piece_bytes_].get(), std::min(held_ - at, piece_bytes_));
       return source;
     }
     flush();
@@ -64,18 +69,16 @@ class Spool {
   }
 
  private:
-  static constexpr size_t kMostPieces = 64;
-
   void start_piece() {
-    if (held_ / kPieceBytes == kMostPieces) flush();
-    if (held_ / kPieceBytes == pieces_.size()) pieces_.push_back(std::make_unique_for_overwrite<char[]>(kPieceBytes));
+    if (held_ == most_) flush();
+    if (held_ / piece_bytes_ == pieces_.size()) pieces_.push_back(std::make_unique_for_overwrite<char[]>(piece_bytes_));
   }
 
   void flush() {
     if (!file_) file_ = std::make_unique<AtomicFile>(path_);
-    for (uint64_t at = 0; at < held_; at += kPieceBytes) {
-      const size_t bytes = std::min(held_ - at, kPieceBytes);
-      write_at(file_->fd(), pieces_[at / kPieceBytes].get(), bytes, written_, file_->path());
+    for (uint64_t at = 0; at < held_; at += piece_bytes_) {
+      const size_t bytes = std::min(held_ - at, piece_bytes_);
+      write_at(file_->fd(), pieces_[at / piece_bytes_].get(), bytes, written_, file_->path());
       written_ += bytes;
     }
     held_ = 0;
@@ -83,6 +86,8 @@ class Spool {
 
   fs::path path_;
   size_t size_;
+  uint64_t piece_bytes_;  // kPieceBytes, or all that may be in memory where that is less
+  uint64_t most_;         // bytes in memory
   std::vector<std::unique_ptr<char[]>> pieces_;
   uint64_t held_ = 0;                 // bytes, in pieces_
   std::unique_ptr<AtomicFile> file_;  // never committed
@@ -113,13 +118,14 @@ struct StoreWriter::Impl {
     StoreInfo::Shard info;
   };
 
-  Impl(fs::path where, int64_t shard_count, uint64_t expected_events, std::vector<StoreInfo::Shard> kept_shards)
+  Impl(fs::path where, int64_t shard_count, uint64_t expected_events, std::vector<StoreInfo::Shard> kept_shards,
+       uint64_t in_memory)
       : folder(made_folder(std::move(where))),
         shards_wanted(static_cast<uint64_t>(std::max<int64_t>(1, shard_count))),
         expected(expected_events),
         kept(std::move(kept_shards)) {
     for (const StoreInfo::Shard& shard : kept) kept_sessions += shard.sessions;
-    for (const ArrayRule& rule : kArrayRules) spools.emplace_back(folder, rule);
+    for (const ArrayRule& rule : kArrayRules) spools.emplace_back(folder, rule, in_memory);
     start_shard();
   }
 
@@ -242,8 +248,9 @@ struct StoreWriter::Impl {
   bool committed = false;
 };
 
-StoreWriter::StoreWriter(fs::path folder, int64_t shards, uint64_t expected_events, std::vector<StoreInfo::Shard> kept)
-    : impl_(std::make_unique<Impl>(std::move(folder), shards, expected_events, std::move(kept))) {}
+StoreWriter::StoreWriter(fs::path folder, int64_t shards, uint64_t expected_events, std::vector<StoreInfo::Shard> kept,
+                         uint64_t in_memory)
+    : impl_(std::make_unique<Impl>(std::move(folder), shards, expected_events, std::move(kept), in_memory)) {}
 StoreWriter::~StoreWriter() = default;
 void StoreWriter::add(const SessionRecord& session) { impl_->add(session); }
 void StoreWriter::end_shard() { impl_->end_shard(); }

@@ -49,7 +49,10 @@ size_t files_in(const fs::path& folder) {
 
 class StoreFaults : public ::testing::Test {
  protected:
-  void write_new(const fs::path& folder) const { write_example(folder, new_sessions_, kNewShards, kCatalogue); }
+  void write_new(const fs::path& folder) const {
+    constexpr uint64_t kInMemory = 1000;  // most arrays are longer, and go through files
+    write_example(folder, new_sessions_, kNewShards, kCatalogue, kInMemory);
+  }
   // A folder with or without a former store.
   fs::path fresh_folder(bool with_former) {
     const fs::path folder = folder_ / ("store" + std::to_string(folders_++));
@@ -190,8 +193,9 @@ TEST(StoreDurability, EveryFileIsSyncedBeforeItsRenameAndTheManifestComesLast) {
   const TemporaryFolder folder;
   const fs::path store = fs::canonical(folder.path()) / "store";
   write_example(store, example_sessions(211, kCatalogue), 2, kCatalogue);
-  const auto calls = watched_calls(fmt::format("{}/write_example_store {} 307 3", testing::build_folder().string(), store.string()), store,
-                                   folder / "trace");
+  const auto calls =
+      watched_calls(fmt::format("{}/write_example_store {} 307 3", testing::build_folder().string(), store.string()), store,
+                    folder / "trace");
   if (calls.empty()) GTEST_SKIP() << "strace is not installed or may not trace here";
 
   const auto end = static_cast<int64_t>(calls.size());

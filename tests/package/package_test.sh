@@ -12,14 +12,16 @@ cmake --install "$build" --prefix "$work/prefix" >"$work/install.log" || { cat "
 "$work/prefix/bin/gru4rec" --help >"$work/help"
 grep -q train "$work/help"
 # What needs LibTorch is another program, beside it.
-refuses() { # refuses TEXT: gru4rec inspect, with code 2
-  local code=0
-  "$work/prefix/bin/gru4rec" inspect "$work/nowhere" >"$work/refusal" 2>&1 || code=$?
-  [[ $code == 2 ]] && grep -qF "$1" "$work/refusal" || { cat "$work/refusal" >&2; exit 1; }
+refuses() { # refuses TEXT ARGUMENT…: with code 2
+  local code=0 text=$1
+  shift
+  "$work/prefix/bin/gru4rec" "$@" >"$work/refusal" 2>&1 || code=$?
+  [[ $code == 2 ]] && grep -qF "$text" "$work/refusal" || { cat "$work/refusal" >&2; exit 1; }
 }
-refuses "$work/nowhere"
+refuses "$work/nowhere" inspect "$work/nowhere"
+refuses "$work/nowhere" recommend --checkpoint "$work/nowhere" --session -h # an item's id, and no call for help
 mv "$work/prefix/bin/gru4rec-torch" "$work"
-refuses "cannot start $work/prefix/bin/gru4rec-torch: No such file or directory. It belongs beside gru4rec"
+refuses "cannot start $work/prefix/bin/gru4rec-torch: No such file or directory. It belongs beside gru4rec" inspect "$work/nowhere"
 mv "$work/gru4rec-torch" "$work/prefix/bin"
 GRU4REC='' "$work/prefix/share/gru4rec/launch/mpirun.sh" -np 1 --dry-run -- train | grep -qF "/bin/gru4rec train"
 if grep -rlF "$(dirname "$source" | xargs dirname)/src" "$work/prefix/lib/cmake"; then

@@ -54,8 +54,8 @@ inline uint64_t events_of(const std::vector<ExampleSession>& sessions) {
 }
 
 inline StoreInfo write_example(const std::filesystem::path& folder, const std::vector<ExampleSession>& sessions, int64_t shards,
-                               uint64_t catalogue) {
-  StoreWriter writer(folder, shards, events_of(sessions));
+                               uint64_t catalogue, uint64_t in_memory = uint64_t{64} << 20) {
+  StoreWriter writer(folder, shards, events_of(sessions), {}, in_memory);
   for (const ExampleSession& session : sessions) writer.add(session.record());
   StoreInfo info;
   info.dataset = "example";

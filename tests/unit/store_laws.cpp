@@ -99,12 +99,12 @@ TEST(Store, OneShardEqualsSevenShards) {
   store.verify();
 }
 
-// What a shard is made of does not stay in memory from 64 MiB an array on.
+// Of the arrays of a shard some are in memory in several pieces, others in a file, and those of the next shard in memory again.
 TEST(Store, OfArraysThatDoNotStayInMemoryIsWhatWasWritten) {
   const TemporaryFolder folder;
-  constexpr uint64_t kEvents = 600'011;
+  constexpr uint64_t kEvents = 30'011;
   const auto item = [](uint64_t event) { return static_cast<uint32_t>(1 + mix64(event) % kCatalogue); };
-  StoreWriter writer(folder / "store", 1, 0);
+  StoreWriter writer(folder / "store", 1, 0, {}, 2 << 20);
   for (uint64_t s = 0; s < 16; ++s) {
     ExampleSession session{.id = fmt::format("s{}", s), .items = {}, .times = {}, .train_end = 3, .valid_end = 5};
     for (uint64_t i = 0; i < kEvents; ++i) {
@@ -112,7 +112,7 @@ TEST(Store, OfArraysThatDoNotStayInMemoryIsWhatWasWritten) {
       session.times.push_back(static_cast<int64_t>(s * kEvents + i));
     }
     writer.add(session.record());
-    if (s == 14) writer.end_shard();  // the times of what is there have 72 MB, those of the rest 5
+    if (s == 14) writer.end_shard();  // the times of what is there have 3.6 MB, those of the rest 0.2
   }
   StoreInfo info;
   info.dataset = "example";

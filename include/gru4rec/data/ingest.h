@@ -16,7 +16,7 @@
 namespace gru4rec {
 
 constexpr uint64_t kIngestBaseBytes = 96 << 20;
-constexpr uint64_t kIngestBytesPerEvent = 80;
+constexpr uint64_t kIngestBytesPerEvent = 72;
 constexpr uint64_t kIngestBytesPerId = 160;
 
 // What was dropped on the way, in events; and what the store holds.

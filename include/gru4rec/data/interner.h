@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -74,7 +75,7 @@ class Interner {
 
   std::vector<int64_t> ids_;     // [code] the number, or where in texts_ the text is
   std::vector<bool> is_number_;  // [code]
-  std::vector<std::string> texts_;
+  std::deque<std::string> texts_;
   std::vector<uint32_t> window_;  // [number - window_first_] code
   uint64_t window_first_ = 0;     // modulo 2^64
   size_t next_look_ = 1024;       // for a window, when there are so many ids

@@ -74,9 +74,9 @@ struct StoreInfo {
 // being replaced stays readable until then. Shards are named after their content, so new ones never overwrite those of another
 // store in the folder; commit() removes those no manifest names any more. Equal content gives equal files.
 //
-// The arrays of the shard at hand go to temporary files first (HDF5 needs to know their lengths when it makes contiguous
-// arrays), so ingest needs room for one shard more than the store has. Memory: below 2 MiB plus 16 bytes for each 8,192 events,
-// whatever the size of the store. Throws SurroundingsError (disk full, no permission, …). Local; one thread.
+// The arrays of the shard at hand are held first (HDF5 needs to know their lengths when it makes contiguous arrays): in memory,
+// and what is more than `in_memory` in a temporary file, so that a large store needs room for one shard more than it has.
+// Throws SurroundingsError (disk full, no permission, …). Local; one thread.
 //
 //   StoreWriter writer(folder, shards, total_events);
 //   for (…) writer.add(session);
@@ -87,7 +87,9 @@ class StoreWriter {
   // Fewer shards are written if there are fewer sessions. Makes the folder.
   // `kept`: files of the store in the folder with which the new one begins as well. They stay untouched; their sessions are
   // added like all others, and counted neither in `shards` nor in `expected_events`.
-  StoreWriter(std::filesystem::path folder, int64_t shards, uint64_t expected_events, std::vector<StoreInfo::Shard> kept = {});
+  // `in_memory`: bytes of each of the seven arrays that are held there; whole MiB, or anything from 1 on below one.
+  StoreWriter(std::filesystem::path folder, int64_t shards, uint64_t expected_events, std::vector<StoreInfo::Shard> kept = {},
+              uint64_t in_memory = uint64_t{64} << 20);
   ~StoreWriter();  // without commit: removes its temporary files
   // The session is copied. Throws BugError for a record that breaks the contract at the top of this file.
   void add(const SessionRecord& session);
