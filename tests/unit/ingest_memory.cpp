@@ -67,5 +67,25 @@ TEST(IngestMemory, OfTwoMillionEventsIsWithinTheFormula) {
   EXPECT_GE(2 * all, kForEvents) << "the formula promises far more than is used";
 }
 
+// Ids take the more the less often each appears.
+TEST(IngestMemory, OfAMillionItemsThatAppearOnceIsWithinTheFormula) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer keeps memory of its own";
+#endif
+  constexpr uint64_t kItems = 1'500'007, kOfASession = 10, kSessions = (kItems + kOfASession - 1) / kOfASession;
+  const testing::TemporaryFolder folder;
+  std::ofstream file(folder / "items.tsv");
+  file << "user_id\titem_id\ttimestamp\n";
+  for (uint64_t i = 0; i < kItems; ++i) file << fmt::format("{}\titem-{:019}\t{}\n", i / kOfASession, i, i);
+  file.close();
+  Options options;
+  options.data_path = folder.path().string();
+  options.store = (folder / "store").string();
+  options.train_file = "items.tsv";
+  constexpr uint64_t kLengths = 6 * kSessions + 24 * kItems;
+  EXPECT_LE(peak_bytes(options),
+            kIngestBaseBytes / 2 + kIngestBytesPerEvent * kItems + kIngestBytesPerId * (kItems + kSessions) + kLengths);
+}
+
 }  // namespace
 }  // namespace gru4rec

@@ -17,7 +17,7 @@ namespace gru4rec {
 
 constexpr uint64_t kIngestBaseBytes = 96 << 20;
 constexpr uint64_t kIngestBytesPerEvent = 72;
-constexpr uint64_t kIngestBytesPerId = 160;
+constexpr uint64_t kIngestBytesPerId = 240;
 
 // What was dropped on the way, in events; and what the store holds.
 struct IngestReport {
