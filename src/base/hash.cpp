@@ -45,9 +45,8 @@ Digest& Digest::update(std::string_view text) {
 }
 
 uint64_t Digest::value() const {
-  Digest all;
-  XXH3_copyState(all.state_.get(), state_.get());
-  XXH3_64bits_update(all.state_.get(), gathered_.data(), held_);
+  const Digest all(*this);
+  XXH3_64bits_update(all.state_.get(), all.gathered_.data(), all.held_);
   return XXH3_64bits_digest(all.state_.get());
 }
 

@@ -152,6 +152,9 @@ void for_each_value(TextColumn& column, int64_t first, int64_t last, Use use) {
       }
     }
   };
+  const auto each_text = [&](const auto& texts) {
+    for (int64_t row = first; row < last; ++row) use(complete || texts.IsValid(row) ? texts.GetView(row) : std::string_view());
+  };
   switch (array.type_id()) {
     case arrow::Type::INT8:
       return each(static_cast<const arrow::Int8Array&>(array));
@@ -171,12 +174,10 @@ void for_each_value(TextColumn& column, int64_t first, int64_t last, Use use) {
       return each(static_cast<const arrow::DoubleArray&>(array));
     case arrow::Type::TIMESTAMP:
       return each(static_cast<const arrow::TimestampArray&>(array));
-    case arrow::Type::STRING: {
-      const auto& texts = static_cast<const arrow::StringArray&>(array);
-      for (int64_t row = first; row < last; ++row)
-        use(complete || texts.IsValid(row) ? texts.GetView(row) : std::string_view());
-      return;
-    }
+    case arrow::Type::STRING:
+      return each_text(static_cast<const arrow::StringArray&>(array));
+    case arrow::Type::LARGE_STRING:
+      return each_text(static_cast<const arrow::LargeStringArray&>(array));
     default:
       for (int64_t row = first; row < last; ++row) use(column.at(row));
   }

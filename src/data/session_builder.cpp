@@ -136,15 +136,15 @@ struct SpanPlace {
   auto operator<=>(const SpanPlace&) const = default;
 };
 
-template <typename PlaceOf>
-std::vector<SpanPlace> places_of(const Sessions& sessions, Part part, PlaceOf place_of) {
+template <typename TimeOf>
+std::vector<SpanPlace> places_of(const Sessions& sessions, Part part, TimeOf time_of) {
   std::vector<SpanPlace> places;
   places.reserve(sessions.spans.size());
   for (uint64_t i = 0; i < sessions.spans.size(); ++i) {
     const SessionSpan& span = sessions.spans[i];
     if (span.part != part) continue;
     const uint64_t last = span.first + span.count - 1;
-    places.push_back({place_of(sessions.time[last]), sessions.row[last], i});
+    places.push_back({time_of(sessions.time[last]), sessions.row[last], i});
   }
   return places;
 }
@@ -249,7 +249,8 @@ Rows filter_events(const EventTable& table, const Options& options, Dropped& dro
 }
 
 Sessions form_sessions(const EventTable& table, const Options& options, const TimeRank& time, Rows rows) {
-  Sessions sessions = grouped_by_session(table, std::exchange(rows, Rows(0)));
+  Sessions sessions = grouped_by_session(table, rows);
+  rows = Rows(0);  // memory that the next steps may have
   for (const SessionSpan& span : sessions.spans) sort_by_time(time, sessions, span.first, span.first + span.count);
   if (options.session_gap > 0) divide_at_gaps(table, options, sessions);
   return sessions;

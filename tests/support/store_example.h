@@ -54,7 +54,7 @@ inline uint64_t events_of(const std::vector<ExampleSession>& sessions) {
 }
 
 inline StoreInfo write_example(const std::filesystem::path& folder, const std::vector<ExampleSession>& sessions, int64_t shards,
-                               uint64_t catalogue, uint64_t in_memory = uint64_t{64} << 20) {
+                               uint64_t catalogue, uint64_t in_memory = StoreWriter::kInMemory) {
   StoreWriter writer(folder, shards, events_of(sessions), {}, in_memory);
   for (const ExampleSession& session : sessions) writer.add(session.record());
   StoreInfo info;

@@ -83,13 +83,15 @@ struct StoreInfo {
 //   writer.commit(info, item_names);
 class StoreWriter {
  public:
+  static constexpr uint64_t kInMemory = uint64_t{64} << 20;
+
   // `expected_events`: total, to balance the shards by events (a session is never split). A wrong number only unbalances them.
   // Fewer shards are written if there are fewer sessions. Makes the folder.
   // `kept`: files of the store in the folder with which the new one begins as well. They stay untouched; their sessions are
   // added like all others, and counted neither in `shards` nor in `expected_events`.
   // `in_memory`: bytes of each of the seven arrays that are held there; whole MiB, or anything from 1 on below one.
   StoreWriter(std::filesystem::path folder, int64_t shards, uint64_t expected_events, std::vector<StoreInfo::Shard> kept = {},
-              uint64_t in_memory = uint64_t{64} << 20);
+              uint64_t in_memory = kInMemory);
   ~StoreWriter();  // without commit: removes its temporary files
   // The session is copied. Throws BugError for a record that breaks the contract at the top of this file.
   void add(const SessionRecord& session);
