@@ -140,8 +140,9 @@ class Ingest : public ::testing::Test {
 
 // ---- Formats
 
+template <typename Builder = arrow::StringBuilder>
 std::shared_ptr<arrow::Array> text_column(const std::vector<Event>& all, std::string Event::*member) {
-  arrow::StringBuilder builder;
+  Builder builder;
   for (const Event& event : all) EXPECT_TRUE(builder.Append(event.*member).ok());
   return builder.Finish().ValueOrDie();
 }
@@ -163,7 +164,11 @@ void write_parquet(const std::filesystem::path& path, std::shared_ptr<arrow::Arr
                                      arrow::field("timestamp", times->type())});
   const auto table = arrow::Table::Make(schema, {items, users, times});
   const auto out = arrow::io::FileOutputStream::Open(path.string()).ValueOrDie();
-  ASSERT_TRUE(parquet::arrow::WriteTable(*table, arrow::default_memory_pool(), out, 17).ok());
+  // With the types of Arrow, as pandas and Polars write them: a large string is read as one.
+  const auto with_types = parquet::ArrowWriterProperties::Builder().store_schema()->build();
+  ASSERT_TRUE(parquet::arrow::WriteTable(*table, arrow::default_memory_pool(), out, 17, parquet::default_writer_properties(),
+                                         with_types)
+                  .ok());
   ASSERT_TRUE(out->Close().ok());
 }
 
@@ -178,13 +183,15 @@ TEST_F(Ingest, EveryFormatOfTheSameEventsGivesTheSameStore) {
   gzip("a.csv");
   const auto users = text_column(all, &Event::user), items = text_column(all, &Event::item), times = time_column(all);
   write_parquet(folder_ / "text.parquet", users, items, times);
+  write_parquet(folder_ / "large.parquet", text_column<arrow::LargeStringBuilder>(all, &Event::user),
+                text_column<arrow::LargeStringBuilder>(all, &Event::item), times);
   write_parquet(folder_ / "wide.parquet", number_column<arrow::Int64Builder>(all, &Event::user),
                 number_column<arrow::UInt16Builder>(all, &Event::item), times);
   write_parquet(folder_ / "narrow.parquet", number_column<arrow::Int8Builder>(all, &Event::user),
                 number_column<arrow::Int32Builder>(all, &Event::item),
                 times->View(arrow::timestamp(arrow::TimeUnit::SECOND)).ValueOrDie());
   for (const char* name :
-       {"a.inter", "a.csv", "a.txt", "a.tsv.gz", "a.csv.gz", "text.parquet", "wide.parquet", "narrow.parquet"})
+       {"a.inter", "a.csv", "a.txt", "a.tsv.gz", "a.csv.gz", "text.parquet", "large.parquet", "wide.parquet", "narrow.parquet"})
     EXPECT_EQ(digest_of(name), digest) << name;
 }
 
