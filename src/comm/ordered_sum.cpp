@@ -59,6 +59,29 @@ int sum_buffers(int replicas, int first, int last) {
   return most;
 }
 
+Slices even_slices(FloatRange part, int ranks) {
+  const std::size_t lines = round_up(part.size()) / kLine, all = static_cast<std::size_t>(ranks);
+  Slices slices;
+  for (std::size_t rank = 0; rank <= all; ++rank)
+    slices.bounds.push_back(part.first + std::min(part.size(), lines * rank / all * kLine));
+  return slices;
+}
+
+void gather_slices(Communicator& comm, std::span<float> values, std::span<const Slices> parts) {
+  std::vector<Outgoing> out;
+  std::vector<Incoming> in;
+  const auto slice = [&](const Slices& part, int rank) {
+    const FloatRange floats = part.of(rank);
+    return values.subspan(floats.first, floats.size());
+  };
+  for (const Slices& part : parts)
+    for (const int peer : comm.others()) {
+      out.push_back({peer, std::as_bytes(slice(part, comm.rank()))});
+      in.push_back({peer, std::as_writable_bytes(slice(part, peer))});
+    }
+  comm.transfer("gather of slices", out, in);
+}
+
 OrderedSum::OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length, SumMemory& memory)
     : memory_(memory),
       layout_(layout),
@@ -75,20 +98,9 @@ OrderedSum::OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length
 void OrderedSum::reserve(std::size_t length) {
   stride_ = round_up(length);
   pool_.reset();  // before the new one, not beside it
-  inbox_.reset();
   pool_ = allocate(static_cast<std::size_t>(buffers_) * stride_);
-  const std::size_t ranks = static_cast<std::size_t>(layout_.ranks()), others = partials_.size() - own_partials_;
-  if (ranks > 1) inbox_ = allocate(others * ((stride_ / kLine + ranks - 1) / ranks * kLine));  // of any length
-}
-
-// Slices are whole lines of 64 bytes from where the part begins, dealt as evenly as whole lines allow; the last one ends with
-// the part.
-OrderedSum::Slice OrderedSum::slice_of(Part part, int rank) const {
-  const std::size_t length = part.last - part.first;
-  const std::size_t lines = round_up(length) / kLine, ranks = static_cast<std::size_t>(layout_.ranks());
-  const auto bound = [&](std::size_t index) { return part.first + std::min(length, lines * index / ranks * kLine); };
-  const std::size_t offset = bound(static_cast<std::size_t>(rank)), end = bound(static_cast<std::size_t>(rank) + 1);
-  return {offset, end - offset};
+  const Slices whole = even_slices({0, stride_}, layout_.ranks());
+  make_room_for_slices({&whole, 1});
 }
 
 void OrderedSum::plan_exchange() {
@@ -102,20 +114,27 @@ void OrderedSum::plan_exchange() {
   plan_additions({0, layout_.replicas()});
 }
 
-// Where this rank's slice of each partial sum of a part is.
-void OrderedSum::place_slices(Part part) {
-  const Slice mine = slice_of(part, rank_);
-  const std::size_t stride = round_up(mine.count);
+void OrderedSum::make_room_for_slices(std::span<const Slices> parts) {
+  std::size_t floats = 0;
+  for (const Slices& part : parts) floats += (partials_.size() - own_partials_) * round_up(part.of(rank_).size());
+  if (floats <= inbox_floats_) return;
+  inbox_.reset();  // before the new one, not beside it
+  inbox_floats_ = floats + floats / kSlack;
+  inbox_ = allocate(inbox_floats_);
+}
+
+// Where this rank's slice of each partial sum is; those of the others from `arrival` on, up to what is returned.
+float* OrderedSum::place_slices(FloatRange mine, float* arrival) {
   int own = 0;
-  float* arrival = inbox_.get();
   for (Partial& partial : partials_) {
     if (partial.owner == rank_) {
-      partial.slice = buffer(own++).data() + mine.offset;
+      partial.slice = buffer(own++).data() + mine.first;
     } else {
       partial.slice = arrival;
-      arrival += stride;
+      arrival += round_up(mine.size());
     }
   }
+  return arrival;
 }
 
 void OrderedSum::set_length(std::size_t length) {
@@ -170,7 +189,7 @@ void OrderedSum::settle(std::size_t first, std::size_t last) {
 }
 
 // Adds what the tree allows when the replica that is open is there.
-void OrderedSum::merge(Part part) {
+void OrderedSum::merge(FloatRange part) {
   const int merges = merges_[static_cast<std::size_t>(next_ - own_.first)];
   for (std::size_t at = part.first, count = 0; at < part.last; at += count) {
     count = std::min(memory_.piece(), part.last - at);
@@ -193,13 +212,27 @@ std::span<float> OrderedSum::reduce(Communicator& comm) {
 
 void OrderedSum::reduce(Communicator& comm, std::size_t first, std::size_t last) {
   if (layout_.ranks() == 1) return;
-  const Part part{first, last};
-  place_slices(part);
+  const Slices part = even_slices({first, last}, layout_.ranks());
+  sum_slices(comm, {&part, 1});
+  gather_slices(comm, buffer(0), {&part, 1});
+}
+
+void OrderedSum::reduce_scatter(Communicator& comm, std::span<const Slices> parts) {
+  check_world(comm);
+  if (layout_.ranks() > 1) sum_slices(comm, parts);
+}
+
+// The total of this rank's slices.
+void OrderedSum::sum_slices(Communicator& comm, std::span<const Slices> parts) {
+  make_room_for_slices(parts);
   memory_.wait();
-  exchange_slices(comm, part);
-  add_slices(part);
+  exchange_slices(comm, parts);
+  float* arrival = inbox_.get();
+  for (const Slices& part : parts) {
+    arrival = place_slices(part.of(rank_), arrival);
+    add_slices(part.of(rank_));
+  }
   memory_.wait();
-  gather_total(comm, part);
 }
 
 std::span<float> OrderedSum::reduce_natively(Communicator& comm) {
@@ -210,46 +243,34 @@ std::span<float> OrderedSum::reduce_natively(Communicator& comm) {
   return buffer(0);
 }
 
-void OrderedSum::exchange_slices(Communicator& comm, Part part) {
+void OrderedSum::exchange_slices(Communicator& comm, std::span<const Slices> parts) {
   std::vector<Outgoing> out;
   std::vector<Incoming> in;
-  const Slice mine = slice_of(part, rank_);
-  for (int peer = 0; peer < layout_.ranks(); ++peer) {
-    if (peer == rank_) continue;
-    const Slice theirs = slice_of(part, peer);
-    for (int own = 0; own < static_cast<int>(own_partials_); ++own)
-      out.push_back({peer, std::as_bytes(buffer(own).subspan(theirs.offset, theirs.count))});
+  float* arrival = inbox_.get();
+  for (const Slices& part : parts) {
+    for (const int peer : comm.others()) {
+      const FloatRange theirs = part.of(peer);
+      for (int own = 0; own < static_cast<int>(own_partials_); ++own)
+        out.push_back({peer, std::as_bytes(buffer(own).subspan(theirs.first, theirs.size()))});
+    }
+    const FloatRange mine = part.of(rank_);
+    arrival = place_slices(mine, arrival);
+    for (const Partial& partial : partials_)
+      if (partial.owner != rank_) in.push_back({partial.owner, std::as_writable_bytes(std::span(partial.slice, mine.size()))});
   }
-  for (const Partial& partial : partials_)
-    if (partial.owner != rank_) in.push_back({partial.owner, std::as_writable_bytes(std::span(partial.slice, mine.count))});
   comm.transfer("ordered sum, exchange", out, in);
 }
 
-void OrderedSum::add_slices(Part part) {
-  const Slice mine = slice_of(part, rank_);
-  float* total = buffer(0).data() + mine.offset;
+void OrderedSum::add_slices(FloatRange mine) {
+  float* total = buffer(0).data() + mine.first;
   const std::size_t piece = memory_.piece();
-  for (std::size_t at = 0, count = 0; at < mine.count; at += count) {
-    count = std::min(piece, mine.count - at);
+  for (std::size_t at = 0, count = 0; at < mine.size(); at += count) {
+    count = std::min(piece, mine.size() - at);
     for (const Addition& addition : additions_)
       memory_.add(partials_[addition.into].slice + at, partials_[addition.from].slice + at, count);
     const float* root = partials_.front().slice + at;  // the root's sum grows in the leftmost partial
     if (root != total + at) memory_.copy(total + at, root, count);
   }
-}
-
-void OrderedSum::gather_total(Communicator& comm, Part part) {
-  std::vector<Outgoing> out;
-  std::vector<Incoming> in;
-  const std::span<float> total = buffer(0);
-  const Slice mine = slice_of(part, rank_);
-  for (int peer = 0; peer < layout_.ranks(); ++peer) {
-    if (peer == rank_) continue;
-    const Slice theirs = slice_of(part, peer);
-    out.push_back({peer, std::as_bytes(total.subspan(mine.offset, mine.count))});
-    in.push_back({peer, std::as_writable_bytes(total.subspan(theirs.offset, theirs.count))});
-  }
-  comm.transfer("ordered sum, gather", out, in);
 }
 
 void add_over_ranks(Communicator& comm, std::span<int64_t> values) {

@@ -78,7 +78,7 @@ void SumThread::run(const std::stop_token& stop) {
     if (stop.stop_requested()) throw SurroundingsError("rank {} gave up the ordered sum", main_.rank());
   });
   try {
-    for (Part part{}; next_part(stop, part);) {
+    for (FloatRange part{}; next_part(stop, part);) {
       own_->progress().report(main_.progress().step(), "sum of gradients");
       sum_.reduce(*own_, part.first, part.last);
       {
@@ -96,7 +96,7 @@ void SumThread::run(const std::stop_token& stop) {
   }
 }
 
-bool SumThread::next_part(const std::stop_token& stop, Part& part) {
+bool SumThread::next_part(const std::stop_token& stop, FloatRange& part) {
   std::unique_lock lock(mutex_);
   if (!changed_.wait(lock, stop, [this] { return !parts_.empty(); })) return false;
   part = parts_.front();

@@ -34,4 +34,6 @@ int64_t RowSet::place_of(int64_t id) const {
   return place_[static_cast<size_t>(id)];
 }
 
+int64_t RowSet::first_place_from(int64_t id) const { return std::lower_bound(ids_.begin(), ids_.end(), id) - ids_.begin(); }
+
 }  // namespace gru4rec

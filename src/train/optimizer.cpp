@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "gru4rec/base/error.h"
 #include "gru4rec/base/heap.h"
 #include "gru4rec/train/weight_average.h"
 
@@ -122,9 +123,10 @@ UpdateRule Optimizer::rule_of(int64_t count, int64_t step, double rate_factor) c
 }
 
 void Optimizer::step(std::span<float> parameters, std::span<const float> gradient_sum, int64_t count, int64_t step,
-                     double rate_factor, const GradientRows& rows, std::span<float> average) {
+                     double rate_factor, const GradientRows& rows, std::span<float> average, std::optional<FloatRange> only) {
   constexpr int64_t kFloatsOfAThread = 65536;
   static const UpdateKernels kernels = update_kernels().front();
+  if (only && options_.clip_norm > 0) throw BugError("Optimizer::step of some parameters cannot clip: the norm is that of all");
   UpdateRule rule = rule_of(count, step, rate_factor);
   if (options_.clip_norm > 0) {
     gradient_norm_ = gru4rec::gradient_norm(layout_, gradient_sum, rows, options_.freeze_table,
@@ -140,17 +142,19 @@ void Optimizer::step(std::span<float> parameters, std::span<const float> gradien
                        other,
                        static_cast<size_t>(size)};
   };
-  at::parallel_for(0, layout_.dense_floats(), kFloatsOfAThread, [&](int64_t first, int64_t last) {
+  const int64_t dense = layout_.dense_floats(), size = layout_.table().shape[1];
+  const int64_t begin = only ? static_cast<int64_t>(only->first) : 0;
+  const int64_t end = only ? static_cast<int64_t>(only->last) : dense + layout_.table().size();
+  at::parallel_for(std::min(begin, dense), std::min(end, dense), kFloatsOfAThread, [&](int64_t first, int64_t last) {
     kernels.update(rule, range(first, last - first, gradient_sum.data() + first, nullptr));
   });
   if (options_.freeze_table) return;
   const TableGradient table(layout_, gradient_sum, rows);
-  const int64_t size = table.row_floats;
-  at::parallel_for(0, layout_.table().shape[0], 1 + kFloatsOfAThread / size, [&](int64_t first, int64_t last) {
+  const auto row_at = [&](int64_t place) { return std::max<int64_t>(0, place - dense) / size; };
+  at::parallel_for(row_at(begin), row_at(end), 1 + kFloatsOfAThread / size, [&](int64_t first, int64_t last) {
     table.each_stretch(first, last, [&](int64_t row, int64_t count_of_rows, const float* output, const float* input) {
       const bool skipped = !output && options_.learner == Learner::sparse_adam;
-      (skipped ? kernels.average : kernels.update)(
-          rule, range(layout_.dense_floats() + row * size, count_of_rows * size, output, input));
+      (skipped ? kernels.average : kernels.update)(rule, range(dense + row * size, count_of_rows * size, output, input));
     });
   });
 }

@@ -102,6 +102,16 @@ std::string some_sessions(const Batch& batch) {
   return sessions.size() > kShown ? text + fmt::format(" and {} more", sessions.size() - kShown) : text;
 }
 
+// The parameters that have a gradient, dealt to the ranks; of the table whole rows.
+Slices slices_of_parameters(const ParameterLayout& layout, bool frozen_table, int ranks) {
+  const auto dense = static_cast<size_t>(layout.dense_floats()), row = static_cast<size_t>(layout.table().shape[1]);
+  const size_t table = frozen_table ? 0 : static_cast<size_t>(layout.table().size());
+  Slices slices = even_slices({0, dense + table}, ranks);
+  for (size_t& bound : slices.bounds)
+    if (bound > dense) bound -= (bound - dense) % row;
+  return slices;
+}
+
 // Those that its numbers depend on. A checkpoint from before there was a choice of precision is of fp32.
 Options options_of(const CheckpointInfo& checkpoint, const std::string& name) {
   Options options = options_from_yaml(checkpoint.number_options, name);
@@ -272,6 +282,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
       sum_memory_(sum_device_.is_cpu() ? nullptr : std::make_unique<DeviceMemory>(sum_device_)),
       gradient_(layout_, comm.rank(), static_cast<size_t>(first_length(model_.layout(), options_, by_rows_)),
                 sum_memory_ ? *sum_memory_ : host_memory()),
+      slices_(slices_of_parameters(model_.layout(), options_.freeze_item_embeddings, comm.size())),
       valid_(store, Split::valid, evaluator_options(options_)),
       early_stopping_{options_.stopping_step, options_.metric_decimal_place},
       checkpoints_({options_.checkpoint_dir, options_.keep_checkpoints}, options_.checkpoint_in_background),
@@ -371,6 +382,7 @@ Pace Trainer::measure_pace(double seconds) {
   pace.targets_per_second = static_cast<double>(step_targets_) / (now() - started);
   if (pace.valid_targets > 0) {
     comm_.progress().report(state_.step, "evaluation");
+    complete_state();
     const auto ranks = static_cast<uint64_t>(comm_.size());
     const auto parts = static_cast<int>(std::max<uint64_t>(1, pace.valid_targets / (kEvaluated * ranks)));
     const double start = now();
@@ -511,6 +523,52 @@ std::span<float> Trainer::sum_of_gradients() {
   return {sum_on_host_.data_ptr<float>(), sum.size()};
 }
 
+// Whether each rank adds and updates its slice of the parameters, and gets the slices of the others when they are updated, as
+// in ZeRO, stage 1 (Rajbhandari et al. 2020), but that each rank has memory for all moments. Not where something wants the
+// whole gradient, and not with sampled losses, where there is far less of it than there are parameters.
+bool Trainer::updates_slices() const {
+  const bool by_library = options_.reduction == Reduction::native && comm_.adds_natively();
+  const bool whole_gradient = by_library || sums_ || !sum_device_.is_cpu() || options_.clip_grad_norm > 0 || options_.debug;
+  return comm_.size() > 1 && !whole_gradient && !by_rows_.output;
+}
+
+// [dense | table from the output layer], which lie as the parameters do, and the table from the inputs, which may have few
+// rows.
+std::vector<Slices> Trainer::slices_of_gradient() const {
+  if (options_.freeze_item_embeddings) return {slices_};
+  const ParameterLayout& layout = model_.layout();
+  const auto dense = static_cast<size_t>(layout.dense_floats());
+  const int64_t start = layout.table_input_gradient(rows()), size = layout.table().shape[1];
+  Slices input;
+  for (const size_t bound : slices_.bounds) {
+    const int64_t row = bound > dense ? static_cast<int64_t>(bound - dense) / size : 0;
+    const int64_t place = by_rows_.input ? rows_.first_place_from(row) : row;
+    input.bounds.push_back(static_cast<size_t>(start + place * size));
+  }
+  return {slices_, input};
+}
+
+// Collective.
+void Trainer::update_slices(int64_t targets, double factor) {
+  clock_.enter(Phase::sum);
+  gradient_.reduce_scatter(comm_, slices_of_gradient());
+  clock_.enter(Phase::optimizer);
+  optimizer_.step(model_.parameters(), gradient_.total(), targets, state_.step, factor, rows(),
+                  average_ ? average_->parameters() : std::span<float>{}, slices_.of(comm_.rank()));
+  state_complete_ = false;
+  clock_.enter(Phase::sum);
+  gather_slices(comm_, model_.parameters(), {&slices_, 1});
+}
+
+// Collective. Before moments are saved, or the average is looked at.
+void Trainer::complete_state() {
+  if (state_complete_) return;
+  gather_slices(comm_, optimizer_.first_moment(), {&slices_, 1});
+  gather_slices(comm_, optimizer_.second_moment(), {&slices_, 1});
+  if (average_) gather_slices(comm_, average_->parameters(), {&slices_, 1});
+  state_complete_ = true;
+}
+
 Trainer::Share Trainer::share_of(int replica) {
   Share share{replica, plan_->share(state_.epoch, state_.batch, static_cast<uint32_t>(replica)), {}};
   share.batch = pack(share.segments, items_, {options_.item_dropout_prob, options_.seed, state_.epoch}, options_.direction);
@@ -545,17 +603,21 @@ void Trainer::agree_on_rows() {
 void Trainer::update(const Agreement& all) {
   const double start = now();
   comm_.progress().report(state_.step, "sum of gradients");
-  clock_.enter(Phase::sum);
-  const std::span<float> sum = sum_of_gradients();
-  clock_.enter(Phase::optimizer);
   const double factor = rate_factor_now();
   ++state_.step;
-  if (all.targets > 0) {  // item dropout may leave none in a tiny batch
-    optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor, rows(),
-                    average_ ? average_->parameters() : std::span<float>{});
+  const bool moves = all.targets > 0;  // item dropout may leave none in a tiny batch
+  if (updates_slices()) {
+    if (moves) update_slices(all.targets, factor);
+  } else {
+    clock_.enter(Phase::sum);
+    const std::span<float> sum = sum_of_gradients();
+    clock_.enter(Phase::optimizer);
+    if (moves)
+      optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor, rows(),
+                      average_ ? average_->parameters() : std::span<float>{});
+    if (options_.debug && moves) print_norms(model_, sum, rows(), all.targets, state_.step);
   }
   clock_.enter(Phase::other);
-  if (options_.debug && all.targets > 0) print_norms(model_, sum, rows(), all.targets, state_.step);
   state_.epoch_loss += all.loss;
   state_.epoch_targets += all.targets;
   ++state_.batch;
@@ -640,6 +702,7 @@ std::optional<RankHistogram> Trainer::evaluate_valid() {
   if (valid_.targets() == 0) return std::nullopt;
   comm_.progress().report(state_.step, "evaluation");
   clock_.enter(Phase::evaluation);
+  complete_state();
   require_equal_parameters();
   auto valid = valid_.run(evaluated(), comm_);
   clock_.enter(Phase::other);
@@ -724,6 +787,7 @@ void Trainer::save() {
   if (saved_) return;
   comm_.progress().report(state_.step, "checkpoint");
   clock_.enter(Phase::checkpoint);
+  complete_state();
   on_rank_zero([this] {
     if (folder_) folder_->flush_steps();
     checkpoints_.write(checkpoint_info(), state_of(model_, optimizer_, average_.get()));

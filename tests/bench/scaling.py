@@ -45,12 +45,13 @@ class Job:
 
 
 def parts_of(job, machine, ranks, layout):
-    """Seconds of a step by what they go to. layout: `ours`, or `sharded`, where each rank has a part of the table and of its
-    moments."""
+    """Seconds of a step by what they go to. layout: `ours`; `whole`, which ours is with overlap, where each rank gets the whole sum
+    and updates all; or `sharded`, where each rank has a part of the table and of its moments."""
     softmax = 6 * job.targets * job.table / machine.softmax
     encoder = 6 * job.targets * job.encoder_parameters / machine.encoder
-    owned = job.table / ranks if layout == "sharded" else job.table
-    parts = {"softmax": softmax, "encoder": encoder, "update": (owned + job.encoder_parameters) / machine.update}
+    updated = {"ours": job.parameters / ranks, "whole": job.parameters,
+               "sharded": job.table / ranks + job.encoder_parameters}[layout]
+    parts = {"softmax": softmax, "encoder": encoder, "update": updated / machine.update}
     parts = {name: seconds / machine.cores for name, seconds in parts.items()}
     if ranks == 1:
         return parts | {"sum": 0.0}
@@ -59,15 +60,17 @@ def parts_of(job, machine, ranks, layout):
     read = job.targets * ranks
     rows = read if job.items > 2 * read else job.items
     summed = (0 if layout == "sharded" else job.table + rows * job.embedding) + job.encoder_parameters
+    gathered = job.parameters if layout == "ours" else summed
     others = (ranks - 1) / ranks
-    sent = 2 * 4 * summed * others  # partial sums to the owners of their slices, and the slices to everybody
+    sent = 4 * (summed + gathered) * others  # partial sums to the owners of their slices, and these, updated, to everybody
     if layout == "sharded":
         # Queries to every owner and their gradients back; item vectors of the inputs and their gradients; three numbers a target.
         sent += 4 * (ranks - 1) * job.targets * (2 * job.embedding + 3) + 2 * 4 * job.targets * job.embedding
     adding = summed * others / machine.adding / machine.cores
-    if layout == "ours" and rows < job.items:  # their ids, before the step
+    if layout != "sharded" and rows < job.items:  # their ids, before the step
         sent += 8 * (ranks - 1) * job.targets
-    return parts | {"sum": sent / machine.link + adding + 2 * (ranks - 1) * machine.latency}
+    messages = (3 if layout == "ours" else 2) * (ranks - 1)
+    return parts | {"sum": sent / machine.link + adding + messages * machine.latency}
 
 
 def seconds_of(parts, overlap):
@@ -115,11 +118,12 @@ def main():
         sys.exit("rates, cores and targets must be above 0")
     machine = Machine(a.cores, a.softmax, a.encoder, a.update, a.adding, a.link * 1e9, a.latency * 1e-6)
     ranks = [int(text) for text in a.ranks.split(",")]
+    ours = "whole" if a.overlap > 0 else "ours"
     if a.items:
         job = Job(a.items, a.embedding_size, a.hidden_size, a.targets)
-        print_table(job, machine, ranks, ["ours"], a.overlap, "Step")
+        print_table(job, machine, ranks, [ours], a.overlap, "Step")
         return
-    layouts = ["ours", "sharded"]
+    layouts = [ours, "sharded"]
     print_table(Job(20_000, 128, 128, a.targets), machine, ranks, layouts, a.overlap, "Forecast")
     print_table(Job(1_000_000, 64, 128, a.targets), machine, ranks, layouts, a.overlap, "Forecast")
 

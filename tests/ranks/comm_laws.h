@@ -123,6 +123,17 @@ inline float reference_sum(std::size_t i, int first, int last) {
 
 inline bool same_bits(float a, float b) { return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b); }
 
+// Two parts of [0, length): even slices, and slices that grow with the rank, the first of them empty.
+inline std::vector<Slices> two_parts(std::size_t length, int ranks) {
+  const std::size_t middle = length / 3, square = static_cast<std::size_t>(ranks) * static_cast<std::size_t>(ranks);
+  std::vector<Slices> parts = {even_slices({0, middle}, ranks), {}};
+  for (int rank = 0; rank <= ranks; ++rank) {
+    const auto before = static_cast<std::size_t>(rank) * static_cast<std::size_t>(std::max(0, rank - (rank < ranks)));
+    parts[1].bounds.push_back(middle + (length - middle) * before / square);
+  }
+  return parts;
+}
+
 inline void ordered_sum_equals_the_reference_tree(Communicator& comm, int replicas, std::size_t length) {
   const ReplicaLayout layout(replicas, comm.size());
   OrderedSum sum(layout, comm.rank(), length);
@@ -140,7 +151,22 @@ inline void ordered_sum_equals_the_reference_tree(Communicator& comm, int replic
       for (std::size_t i = 0; i < length; ++i) gradient[i] += gradient_at(replica, i);
       sum.end(replica);
     }
-    const std::span<float> total = sum.reduce(comm);
+    // At once, or each rank its slices, which then meet.
+    const std::vector<Slices> parts = two_parts(length, comm.size());
+    if (step % 2 == 0) {
+      sum.reduce(comm);
+    } else {
+      sum.reduce_scatter(comm, parts);
+    }
+    const std::span<float> total = sum.total();
+    const auto own = [&](std::size_t i) {
+      return std::ranges::any_of(
+          parts, [&](const Slices& part) { return i >= part.of(comm.rank()).first && i < part.of(comm.rank()).last; });
+    };
+    for (std::size_t i = 0; i < length; ++i)
+      ASSERT_TRUE((step % 2 == 1 && !own(i)) || same_bits(total[i], reference_sum(i, 0, replicas)))
+          << "own element " << i << " step " << step;
+    if (step % 2 == 1) gather_slices(comm, total, parts);
     for (std::size_t i = 0; i < length; ++i)
       ASSERT_TRUE(same_bits(total[i], reference_sum(i, 0, replicas)))
           << "R " << replicas << " W " << comm.size() << " rank " << comm.rank() << " element " << i << " step " << step << ": "

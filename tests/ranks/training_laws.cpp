@@ -128,6 +128,34 @@ TEST_F(Training, GivesTheSameDigestOnOneTwoThreeAndFourRanks) {
   EXPECT_THAT(tests, ::testing::Each(tests.front()));
 }
 
+// A catalogue of which most rows are read, and one of which few are; what goes with the update, and what wants all of the
+// gradient.
+TEST_F(Training, RanksThatUpdateTheirSlicesHaveTheBitsOfOneThatUpdatesAll) {
+  for (const uint64_t catalogue : {97, 2001}) {
+    const std::string store = (folder_ / fmt::format("slices{}", catalogue)).string();
+    write_training_example(store, {.sessions = 120, .catalogue = catalogue, .longest = 12});
+    const std::pair<const char*, std::function<void(Options&)>> variants[] = {
+        {"plain", [](Options&) {}},
+        {"average", [](Options& o) { o.ema_decay = 0.5; }},
+        {"adagrad", [](Options& o) { o.learner = Learner::adagrad, o.weight_decay = 0.01; }},
+        {"clipped", [](Options& o) { o.clip_grad_norm = 0.1; }},
+        {"sampled", [](Options& o) { o.loss_type = LossType::sampled_softmax, o.n_sample = 20; }}};
+    for (const auto& [name, change] : variants) {
+      std::vector<std::string> digests;
+      for (const int ranks : {1, 2, 3, 4}) {
+        Options o = options(fmt::format("{}{}{}", name, catalogue, ranks));
+        o.store = store;
+        o.train_batch_size = 101;
+        o.epochs = 2;
+        change(o);
+        train(o, ranks);
+        digests.push_back(newest_digest(o));
+      }
+      EXPECT_THAT(digests, ::testing::Each(digests.front())) << name << ", " << catalogue << " items";
+    }
+  }
+}
+
 // One table block; three, whose exponentials are stored; seventeen, whose exponentials are made again.
 TEST_F(Training, OverlapChangesNoBit) {
   for (const uint64_t catalogue : {97, 9001, 66001}) {
@@ -980,7 +1008,8 @@ TEST_F(Training, ANonFiniteLossStopsAllBeforeTheUpdateAndNamesStepRankAndSession
 }
 
 TEST_F(Training, ARankThatDriftedApartIsNamedAtTheNextEvaluation) {
-  const Options o = options("drift");
+  Options o = options("drift");
+  o.clip_grad_norm = 100;  // each rank updates all: a weight that another rank updates would be replaced by that one's
   const std::string message = refusal([&] {
     train(o, 3, [](int rank, Trainer& trainer, StopFlag&) {
       if (rank == 1) trainer.model().parameters()[17] += 1e-6f;
@@ -990,6 +1019,7 @@ TEST_F(Training, ARankThatDriftedApartIsNamedAtTheNextEvaluation) {
   EXPECT_THAT(message, HasSubstr("drifted apart"));
   Options averaged = options("average");
   averaged.ema_decay = 0.99;
+  averaged.clip_grad_norm = 100;
   EXPECT_THAT(refusal([&] {
                 train(averaged, 3, [](int rank, Trainer& trainer, StopFlag&) {
                   if (rank == 2) trainer.evaluated().parameters()[17] += 1;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "gru4rec/base/error.h"
 #include "gru4rec/base/random.h"
 #include "gru4rec/train/early_stopping.h"
 #include "gru4rec/train/optimizer.h"
@@ -100,6 +101,50 @@ TEST(Optimizer, AFrozenTableStaysAsItIsBitForBitAndHasNoPartInTheNorm) {
       EXPECT_EQ(optimizer.second_moment()[i], 0.0f);
     }
   }
+}
+
+// Three ranks, each of which updates its part; the average of the weights with it, of a gradient of all rows and of few.
+TEST(Optimizer, UpdatesAPartWithTheBitsOfTheWholeAndLeavesTheRest) {
+  const ParameterLayout layout(kShape);
+  const auto dense = static_cast<size_t>(layout.dense_floats()), row = static_cast<size_t>(layout.table().shape[1]);
+  const auto end = dense + static_cast<size_t>(layout.table().size());
+  const FloatRange parts[] = {{0, 17}, {17, dense + 2 * row}, {dense + 2 * row, end}};
+  RowSet few(layout.table().shape[0]);
+  few.add(std::vector<int64_t>{1, 2, 5});
+  few.close();
+  const Stream random{1, Purpose::parameter_init};
+  for (const Learner learner : {Learner::adam, Learner::adamw, Learner::adagrad, Learner::rmsprop, Learner::sgd})
+    for (const GradientRows rows : {GradientRows{}, GradientRows{&few, false}}) {
+      const OptimizerOptions options{.learner = learner, .learning_rate = 0.1, .weight_decay = 0.1, .ema_decay = 0.5};
+      struct State {
+        Optimizer optimizer;
+        std::vector<float> weights, average;
+      };
+      std::vector<float> start(static_cast<size_t>(layout.parameter_floats()), 0.0f);
+      for (size_t i = 0; i < end; ++i) start[i] = static_cast<float>(random.normal(i));
+      const std::vector<float> none(start.size());
+      State whole{Optimizer(layout, options), start, none};
+      std::vector<State> ranks(3, whole);
+      std::vector<float> gradient(static_cast<size_t>(layout.gradient_floats_by_rows(rows)));
+      for (size_t i = 0; i < gradient.size(); ++i) gradient[i] = static_cast<float>(random.normal(1000 + i));
+      whole.optimizer.step(whole.weights, gradient, 7, 1, 1.0, rows, whole.average);
+      for (size_t rank = 0; rank < 3; ++rank) {
+        auto& [optimizer, weights, average] = ranks[rank];
+        optimizer.step(weights, gradient, 7, 1, 1.0, rows, average, parts[rank]);
+        for (size_t i = 0; i < end; ++i) {
+          const bool own = i >= parts[rank].first && i < parts[rank].last;
+          const State& wanted = whole;
+          ASSERT_EQ(weights[i], own ? wanted.weights[i] : start[i]) << "rank " << rank << " element " << i;
+          ASSERT_EQ(average[i], own ? wanted.average[i] : 0.0f);
+          ASSERT_EQ(optimizer.first_moment()[i], own ? wanted.optimizer.first_moment()[i] : 0.0f);
+          ASSERT_EQ(optimizer.second_moment()[i], own ? wanted.optimizer.second_moment()[i] : 0.0f);
+        }
+      }
+    }
+  Optimizer clips(layout, {.clip_norm = 1.0});
+  std::vector<float> weights(static_cast<size_t>(layout.parameter_floats()));
+  const std::vector<float> gradient(static_cast<size_t>(layout.gradient_floats()));
+  EXPECT_THROW(clips.step(weights, gradient, 7, 1, 1.0, {}, {}, parts[0]), BugError);
 }
 
 TEST(RateFactor, RisesOverTheWarmUpAndFallsAlongHalfACosine) {

@@ -25,6 +25,15 @@ TEST(RowSet, HoldsEachRowOnceInRisingOrderAndKnowsItsPlace) {
   EXPECT_THROW(rows.place_of(3), BugError);  // of the round before
 }
 
+TEST(RowSet, KnowsThePlaceOfTheFirstRowFromAnyIdOn) {
+  RowSet rows(9);
+  rows.add(std::vector<int64_t>{6, 2, 3});
+  rows.close();
+  std::vector<int64_t> places;
+  for (int64_t id = 0; id <= 9; ++id) places.push_back(rows.first_place_from(id));
+  EXPECT_EQ(places, (std::vector<int64_t>{0, 0, 0, 1, 2, 2, 2, 3, 3, 3}));
+}
+
 TEST(RowSet, IsTheSameWhoeverNamesItsRowsFirst) {
   RowSet one(9), other(9);
   one.add(std::vector<int64_t>{8, 1, 4});

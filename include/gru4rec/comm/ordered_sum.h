@@ -51,6 +51,30 @@ T tree_sum(std::span<const T> values) {
   return tree_sum(values.first(left)) + tree_sum(values.subspan(left));
 }
 
+// Slices --------------------------------------------------------------------------------------------------------------------
+// The floats [first, last) of a flat vector.
+struct FloatRange {
+  std::size_t first;
+  std::size_t last;
+  std::size_t size() const { return last - first; }
+  bool operator==(const FloatRange&) const = default;
+};
+
+// A part of a flat vector, dealt to ranks in their order: rank r has the floats [bounds[r], bounds[r + 1]).
+struct Slices {
+  std::vector<std::size_t> bounds;
+  FloatRange of(int rank) const {
+    const auto r = static_cast<std::size_t>(rank);
+    return {bounds[r], bounds[r + 1]};
+  }
+};
+
+// Whole lines of 64 bytes from where the part begins, as evenly as whole lines allow; the last slice ends with the part. Local.
+Slices even_slices(FloatRange part, int ranks);
+
+// Collective. Of each part of `values` every rank has its own slice, and gets those of the others. `parts` are equal on all.
+void gather_slices(Communicator& comm, std::span<float> values, std::span<const Slices> parts);
+
 // The sum of gradients ------------------------------------------------------------------------------------------------------
 // Sums a flat vector of floats over replicas. A rank writes the gradients of its replicas one after the other into the
 // buffers handed out here, which are added as soon as the tree allows; then ranks exchange slices of the partial sums, each
@@ -78,6 +102,9 @@ class OrderedSum {
   void end(int replica);
   // Collective. The sum over all replicas, equal on all ranks bit for bit; valid, and writable, until the next begin().
   std::span<float> reduce(Communicator& comm);
+  // Collective. The same for this rank's slice of each part alone; what lies beside them in total() is no sum. `parts`, which
+  // do not overlap, are equal on all ranks; no bit depends on how they are dealt.
+  void reduce_scatter(Communicator& comm, std::span<const Slices> parts);
   // In parts, which change no bit: what a second thread sums while this one goes on with the last replica (comm/sum_thread.h).
   //
   // Local, between begin() and end() of this rank's last replica: the floats [first, last) of its gradient are final, and no
@@ -106,13 +133,6 @@ class OrderedSum {
     void operator()(float* memory) const { owner->release(memory); }
   };
   using Floats = std::unique_ptr<float[], Release>;
-  struct Part {  // of the vector
-    std::size_t first, last;
-  };
-  struct Slice {
-    std::size_t offset;
-    std::size_t count;
-  };
   struct Partial {
     TreeNode node;
     int owner;
@@ -127,15 +147,15 @@ class OrderedSum {
 
   void reserve(std::size_t length);
   Floats allocate(std::size_t floats) { return {memory_.allocate(floats), Release{&memory_}}; }
-  Slice slice_of(Part part, int rank) const;
-  void merge(Part part);
+  void merge(FloatRange part);
   void plan_exchange();
-  void place_slices(Part part);
+  float* place_slices(FloatRange mine, float* arrival);
   int plan_additions(TreeNode node);
   void check_world(const Communicator& comm) const;
-  void exchange_slices(Communicator& comm, Part part);
-  void add_slices(Part part);
-  void gather_total(Communicator& comm, Part part);
+  void make_room_for_slices(std::span<const Slices> parts);
+  void exchange_slices(Communicator& comm, std::span<const Slices> parts);
+  void add_slices(FloatRange mine);
+  void sum_slices(Communicator& comm, std::span<const Slices> parts);
 
   SumMemory& memory_;
   ReplicaLayout layout_;
@@ -146,14 +166,15 @@ class OrderedSum {
   std::vector<int> merges_;  // by own replica
   int buffers_;
   Floats pool_{nullptr, {}};
-  Floats inbox_{nullptr, {}};      // our slice of the other ranks' partial sums
+  Floats inbox_{nullptr, {}};  // our slices of the other ranks' partial sums
+  std::size_t inbox_floats_ = 0;
   std::vector<Partial> partials_;  // of all ranks, in replica order
   std::vector<Addition> additions_;
   std::size_t own_partials_ = 0;  // of this rank, when its last replica has ended
   int next_;                      // replica that begin() expects
   int depth_ = 0;                 // partial sums that are complete
   bool open_ = false;             // between begin() and end()
-  Part settled_ = {0, 0};         // of the replica that is open
+  FloatRange settled_ = {0, 0};   // of the replica that is open
 };
 
 // Small values --------------------------------------------------------------------------------------------------------------

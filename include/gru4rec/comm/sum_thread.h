@@ -37,13 +37,10 @@ class SumThread {
   void wait();
 
  private:
-  struct Part {
-    std::size_t first, last;
-  };
   class Summed;
 
   void run(const std::stop_token& stop);
-  bool next_part(const std::stop_token& stop, Part& part);  // false: the thread is to end
+  bool next_part(const std::stop_token& stop, FloatRange& part);  // false: the thread is to end
 
   OrderedSum& sum_;
   Communicator& main_;
@@ -51,8 +48,8 @@ class SumThread {
   std::size_t sent_ = 0, awaited_ = 0;  // parts, since the beginning; of the training thread
   std::mutex mutex_;                    // guards what follows
   std::condition_variable_any changed_;
-  std::deque<Part> parts_;  // that nobody has begun to sum
-  std::size_t summed_ = 0;  // since the beginning
+  std::deque<FloatRange> parts_;  // that nobody has begun to sum
+  std::size_t summed_ = 0;        // since the beginning
   std::exception_ptr error_;
   std::jthread thread_;  // the last one: it ends before the others do
 };

@@ -32,6 +32,8 @@ class RowSet {
   std::span<const int64_t> ids() const { return ids_; }
   // After close(): the place of a row in ids(). BugError for one that is not in the set.
   int64_t place_of(int64_t id) const;
+  // After close(): the place of the first row from `id` on, which need not be in the set.
+  int64_t first_place_from(int64_t id) const;
 
  private:
   static constexpr int32_t kAbsent = -1, kUnplaced = -2;

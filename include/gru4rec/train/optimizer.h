@@ -16,10 +16,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "gru4rec/base/options.h"
+#include "gru4rec/comm/ordered_sum.h"
 #include "gru4rec/data/row_set.h"
 #include "gru4rec/model/parameters.h"
 #include "gru4rec/train/update_kernels.h"
@@ -47,9 +49,12 @@ class Optimizer {
   // One update. gradient_sum [layout.gradient_floats(freeze_table)] is the sum over `count` targets; `step` counts from 1;
   // `rate_factor` × options.learning_rate is the step size η (train/schedule.h).
   // `rows`: gradient_sum is one by rows, [layout.gradient_floats_by_rows(rows)]; the update has the bits of one with all rows,
-  // but for sparse_adam. `average`: of the parameters, follows them (train/weight_average.h).
+  // but for sparse_adam. `average`: of the parameters, follows them (train/weight_average.h). `only`: the floats of the parameter
+  // buffer that are updated, of the table whole rows, with the bits they have in a whole update; no more of the gradient is
+  // looked at. BugError with clipping.
   void step(std::span<float> parameters, std::span<const float> gradient_sum, int64_t count, int64_t step,
-            double rate_factor = 1.0, const GradientRows& rows = {}, std::span<float> average = {});
+            double rate_factor = 1.0, const GradientRows& rows = {}, std::span<float> average = {},
+            std::optional<FloatRange> only = {});
 
   // Norm of the mean gradient before clipping, as last seen by step(); 0 unless clipping is on.
   double gradient_norm() const { return gradient_norm_; }
@@ -94,7 +99,7 @@ void TableGradient::each_stretch(int64_t first, int64_t last, const Visit& visit
     return output + (rows.output() ? static_cast<int64_t>(place) : row) * row_floats;
   };
   const std::span<const int64_t> ids = rows.input()->ids();
-  auto place = static_cast<size_t>(std::lower_bound(ids.begin(), ids.end(), first) - ids.begin());
+  auto place = static_cast<size_t>(rows.input()->first_place_from(first));
   while (first < last) {
     const int64_t known = place < ids.size() ? std::min(ids[place], last) : last;
     if (first < known)

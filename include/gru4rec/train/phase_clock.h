@@ -13,7 +13,7 @@ enum class Phase {
   batches,    // reading and packing
   compute,    // forward and backward
   agreement,  // the ranks agree on the step, which is mostly waiting for the slowest
-  sum,        // of gradients over replicas and ranks; with overlap what is left of it after backward
+  sum,        // of gradients over replicas and ranks, and the gather of weights; with overlap what is left of it after backward
   optimizer,
   evaluation,
   checkpoint,

@@ -131,6 +131,10 @@ class Trainer {
   int take_step();
   StepReport run_replicas();
   std::span<float> sum_of_gradients();
+  bool updates_slices() const;
+  std::vector<Slices> slices_of_gradient() const;
+  void update_slices(int64_t targets, double factor);
+  void complete_state();
   // With overlap.
   void start_overlap();
   std::string why_no_overlap() const;
@@ -179,6 +183,8 @@ class Trainer {
   at::Device sum_device_;                     // that of the model, if ranks can send from there
   std::unique_ptr<DeviceMemory> sum_memory_;  // there, unless it is the host
   OrderedSum gradient_;
+  const Slices slices_;              // of the parameters, where each rank updates its own
+  bool state_complete_ = true;       // else other ranks have newer slices of moments and average
   at::Tensor sum_on_host_;           // of gradients that are added elsewhere
   std::unique_ptr<SumThread> sums_;  // with overlap
   int64_t sent_rows_ = 0;            // of the output layer's gradient, in this step
