@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
+#include <optional>
+#include <span>
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/random.h"
@@ -18,9 +21,63 @@ void shuffle(std::vector<T>& values, const Stream& stream) {
   for (uint64_t i = values.size(); i > 1; --i) std::swap(values[i - 1], values[stream.below(i, i)]);
 }
 
-// Which of `parts` equal parts of `total` targets a segment belongs to whose first target is the `before`-th.
+// Which of `parts` equal parts of `total` targets has the `before`-th.
 uint64_t part_of(uint64_t before, uint64_t total, uint64_t parts) {
   return before * parts / total;  // a window has about 2^20 targets: no overflow below 2^44 parts
+}
+
+// Changes the bound between two shares so that the share on its left, and all before it, have as nearly as possible the targets
+// they should: one segment near the bound changes sides, or two change places, or nothing is better. `surplus`: R times the
+// targets they have too many. `left` and `right`: the segments nearest to the bound, from the bound on.
+void even_out(std::span<const Segment> segments, std::span<const size_t> left, std::span<const size_t> right, int64_t surplus,
+              uint32_t bound, uint32_t replicas, std::vector<uint32_t>& owners) {
+  const auto targets = [&](size_t place) { return static_cast<int64_t>(segments[place].targets()) * replicas; };
+  int64_t best = std::abs(surplus);
+  std::optional<size_t> leaves, comes;
+  const auto consider = [&](std::optional<size_t> from_left, std::optional<size_t> from_right) {
+    const int64_t rest = std::abs(surplus - (from_left ? targets(*from_left) : 0) + (from_right ? targets(*from_right) : 0));
+    if (rest >= best) return;
+    best = rest;
+    leaves = from_left;
+    comes = from_right;
+  };
+  for (const size_t l : left) consider(l, std::nullopt);
+  for (const size_t r : right) consider(std::nullopt, r);
+  for (const size_t l : left)
+    for (const size_t r : right) consider(l, r);
+  if (leaves) owners[*leaves] = bound;
+  if (comes) owners[*comes] = bound - 1;
+}
+
+// The replica of each segment of a batch: ranges of equal numbers of targets, to within half a segment at each bound, which are
+// evened out. Each bound looks at its half of the shares on either side, so that none depends on another.
+std::vector<uint32_t> deal(std::span<const Segment> segments, uint32_t replicas) {
+  constexpr size_t kReach = 16;
+  uint64_t total = 0;
+  for (const Segment& segment : segments) total += segment.targets();
+  std::vector<uint32_t> owners;
+  std::vector<size_t> first(replicas + 1, segments.size());  // segment of each share
+  std::vector<uint64_t> before_share(replicas + 1, total);   // targets
+  uint64_t before = 0;
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const uint64_t targets = segments[i].targets();
+    const auto owner = static_cast<uint32_t>(part_of(2 * before + targets, 2 * total, replicas));  // of its middle
+    for (uint32_t share = owners.empty() ? 0 : owners.back() + 1; share <= owner; ++share) {
+      first[share] = i;
+      before_share[share] = before;
+    }
+    owners.push_back(owner);
+    before += targets;
+  }
+  for (uint32_t bound = 1; bound < replicas; ++bound) {
+    std::vector<size_t> left, right;
+    const size_t here = first[bound];
+    for (size_t i = 0; i < std::min(kReach, (here - first[bound - 1]) / 2); ++i) left.push_back(here - 1 - i);
+    for (size_t i = 0; i < std::min(kReach, (first[bound + 1] - here) / 2); ++i) right.push_back(here + i);
+    const auto surplus = static_cast<int64_t>(before_share[bound] * replicas) - static_cast<int64_t>(total * bound);
+    even_out(segments, left, right, surplus, bound, replicas, owners);
+  }
+  return owners;
 }
 
 }  // namespace
@@ -173,16 +230,20 @@ const std::vector<Segment>& EpochPlan::find_batch(uint64_t epoch, uint64_t batch
   throw BugError("epoch {} has {} batches; batch {} past its end was asked for", epoch, batches(epoch), batch);
 }
 
-std::vector<Segment> EpochPlan::share(uint64_t epoch, uint64_t batch_index, uint32_t replica) {
-  const std::vector<Segment>& all = find_batch(epoch, batch_index);
-  uint64_t total = 0;
-  for (const Segment& segment : all) total += segment.targets();
+const std::vector<uint32_t>& EpochPlan::find_owners(uint64_t epoch, uint64_t batch) {
+  const std::vector<Segment>& all = find_batch(epoch, batch);
+  if (owners_epoch_ != epoch || owners_batch_ != batch) owners_ = deal(all, options_.replicas);
+  owners_epoch_ = epoch;
+  owners_batch_ = batch;
+  return owners_;
+}
+
+std::vector<Segment> EpochPlan::share(uint64_t epoch, uint64_t batch, uint32_t replica) {
+  const std::vector<Segment>& all = find_batch(epoch, batch);
+  const std::vector<uint32_t>& owners = find_owners(epoch, batch);
   std::vector<Segment> result;
-  uint64_t before = 0;
-  for (const Segment& segment : all) {
-    if (part_of(before, total, options_.replicas) == replica) result.push_back(segment);
-    before += segment.targets();
-  }
+  for (size_t i = 0; i < all.size(); ++i)
+    if (owners[i] == replica) result.push_back(all[i]);
   return result;
 }
 

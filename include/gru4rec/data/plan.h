@@ -6,8 +6,9 @@
 // and one table entry a block, whatever the size of the store.
 //
 // The segments of global batch b of an epoch are a pure function of (seed, epoch, batch size): replicas and ranks have no part
-// in it. A share is a contiguous range of the batch in *store order within the window*, so replica r of R draws on about the
-// r-th part of each window, and a rank reads little more than its part of the files.
+// in it. A share is a range of the batch in *store order within the window*, but for a segment or two near either end that
+// neighbours exchanged to have equal numbers of targets: a step takes as long as the replica with the most. So replica r of R
+// draws on about the r-th part of each window, and a rank reads little more than its part of the files.
 //
 // Local; one thread.
 #pragma once
@@ -47,7 +48,8 @@ class EpochPlan {
   std::vector<Segment> batch(uint64_t epoch, uint64_t batch) { return find_batch(epoch, batch); }
 
   // The part of a global batch that one replica works on. The shares of a batch are disjoint, cover it, and have equal numbers
-  // of targets to within one segment; a share may be empty.
+  // of targets to within one segment, and, where segments are of different lengths, to within a few targets; a share may be
+  // empty.
   std::vector<Segment> share(uint64_t epoch, uint64_t batch, uint32_t replica);
 
  private:
@@ -56,7 +58,8 @@ class EpochPlan {
     uint64_t sessions;
     uint64_t targets;
   };
-  const std::vector<Segment>& find_batch(uint64_t epoch, uint64_t batch);  // valid until the next call
+  const std::vector<Segment>& find_batch(uint64_t epoch, uint64_t batch);    // valid until the next call
+  const std::vector<uint32_t>& find_owners(uint64_t epoch, uint64_t batch);  // replicas of its segments; the same
   void find_recent();
   bool takes(uint64_t session, const Store::SessionShape& shape) const;
   void build_blocks();
@@ -78,6 +81,10 @@ class EpochPlan {
   // The window in memory.
   uint64_t loaded_epoch_ = UINT64_MAX, loaded_window_ = UINT64_MAX;
   std::vector<std::vector<Segment>> window_;  // by batch
+
+  // The batch that was asked for last.
+  uint64_t owners_epoch_ = UINT64_MAX, owners_batch_ = UINT64_MAX;
+  std::vector<uint32_t> owners_;
 };
 
 }  // namespace gru4rec
