@@ -121,12 +121,14 @@ bool any_from(const Sessions& sessions, uint64_t first) {
   });
 }
 
-// Targets of valid and test that training does not have.
+// Targets of valid and test that training does not have. Every item of a training session has an id.
 uint64_t count_unseen_targets(const Options& options, const Sessions& sessions, const std::vector<uint32_t>& ids) {
   uint64_t unseen = 0;
-  for (const SessionSpan& span : sessions.spans)
+  for (const SessionSpan& span : sessions.spans) {
+    if (in_training(span)) continue;
     for (uint64_t p = std::max(1u, cuts_of(options.split, span.part, span.count).train_end); p < span.count; ++p)
       unseen += ids[sessions.item[span.first + p]] == 0;
+  }
   return unseen;
 }
 
@@ -179,7 +181,8 @@ std::vector<StoreInfo::Shard> unchanged_shards(const Store& former, const Sessio
 UnseenItems unseen_items(const EventTable& table, const Sessions& sessions, const std::vector<uint32_t>& ids) {
   UnseenItems unseen;
   std::map<uint32_t, uint32_t> index;  // by code
-  for (const SessionSpan& span : sessions.spans)
+  for (const SessionSpan& span : sessions.spans) {
+    if (in_training(span)) continue;  // whose items all have ids
     for (uint64_t i = span.first; i < span.first + span.count; ++i) {
       const uint32_t item = sessions.item[i];
       if (ids[item] != 0) continue;
@@ -187,6 +190,7 @@ UnseenItems unseen_items(const EventTable& table, const Sessions& sessions, cons
       if (is_new) unseen.names.push_back(table.items.text(item));
       unseen.events.push_back(known->second);
     }
+  }
   return unseen;
 }
 
@@ -213,11 +217,13 @@ StoreInfo write_store(const Options& options, const EventTable& table, const Ses
 nlohmann::json length_statistics(const Sessions& sessions) {
   std::vector<uint64_t> lengths;
   for (const SessionSpan& span : sessions.spans) lengths.push_back(span.count);
-  std::sort(lengths.begin(), lengths.end());
-  return {{"shortest", lengths.front()},
-          {"median", lengths[lengths.size() / 2]},
+  const auto [shortest, longest] = std::ranges::minmax(lengths);
+  const auto median = lengths.begin() + static_cast<int64_t>(lengths.size() / 2);
+  std::nth_element(lengths.begin(), median, lengths.end());
+  return {{"shortest", shortest},
+          {"median", *median},
           {"mean", static_cast<double>(sessions.event_count()) / static_cast<double>(lengths.size())},
-          {"longest", lengths.back()}};
+          {"longest", longest}};
 }
 
 }  // namespace

@@ -194,8 +194,6 @@ bool compact(Sessions& sessions, uint64_t shortest, Keep keep_item) {
   return changed;
 }
 
-bool in_training(const SessionSpan& span) { return span.part == Part::whole || span.part == Part::train; }
-
 // [item] events in training.
 std::vector<uint64_t> training_support(const EventTable& table, const Sessions& sessions) {
   std::vector<uint64_t> support(table.items.size());

@@ -19,6 +19,7 @@ struct SessionSpan {
   uint64_t first;
   uint64_t count;
 };
+inline bool in_training(const SessionSpan& span) { return span.part == Part::whole || span.part == Part::train; }
 
 // Events session by session: columns of equal length, so that what follows goes through memory in order. Those that no span
 // holds were dropped.
