@@ -29,24 +29,36 @@ DirectFile::~DirectFile() {
 }
 
 void DirectFile::write(const void* data, size_t bytes, uint64_t offset) {
-  const char* from = static_cast<const char*>(data);
-  const uint64_t end = offset + bytes;
-  const uint64_t first_block = (offset + kBlock - 1) / kBlock * kBlock;
-  const uint64_t last_block = end / kBlock * kBlock;
-  uint64_t at = offset;
-  if (direct_ >= 0 && first_block < last_block) {
-    write_at(cached_, from, first_block - offset, offset, path_);
-    if (!buffer_) buffer_.reset(static_cast<char*>(std::aligned_alloc(kBlock, kBufferBytes)));
-    if (!buffer_) throw std::bad_alloc();
-    for (at = first_block; at < last_block;) {
-      const size_t part = std::min<uint64_t>(kBufferBytes, last_block - at);
-      std::memcpy(buffer_.get(), from + (at - offset), part);
-      const size_t done = write_blocks(buffer_.get(), part, at);
-      if (done == 0) break;
-      at += done;
+  const std::span<const char> piece(static_cast<const char*>(data), bytes);
+  write(std::span(&piece, 1), offset);
+}
+
+void DirectFile::write(std::span<const std::span<const char>> pieces, uint64_t offset) {
+  if (!buffer_) buffer_.reset(static_cast<char*>(std::aligned_alloc(kBlock, kBufferBytes)));
+  if (!buffer_) throw std::bad_alloc();
+  uint64_t begin = offset / kBlock * kBlock;  // of the buffer in the file
+  size_t from = offset - begin, to = from;    // what of it is filled
+  for (std::span<const char> piece : pieces)
+    while (!piece.empty()) {
+      const size_t part = std::min(kBufferBytes - to, piece.size());
+      std::memcpy(buffer_.get() + to, piece.data(), part);
+      to += part;
+      piece = piece.subspan(part);
+      if (to < kBufferBytes) continue;
+      write_buffer(from, to, begin);
+      begin += kBufferBytes;
+      from = to = 0;
     }
+  write_buffer(from, to, begin);
+}
+
+void DirectFile::write_buffer(size_t from, size_t to, uint64_t begin) {
+  const size_t first_block = (from + kBlock - 1) / kBlock * kBlock, last_block = to / kBlock * kBlock;
+  if (direct_ >= 0 && first_block < last_block) {
+    write_at(cached_, buffer_.get() + from, first_block - from, begin + from, path_);
+    from = first_block + write_blocks(buffer_.get() + first_block, last_block - first_block, begin + first_block);
   }
-  write_at(cached_, from + (at - offset), end - at, at, path_);
+  write_at(cached_, buffer_.get() + from, to - from, begin + from, path_);
 }
 
 size_t DirectFile::write_blocks(const char* blocks, size_t bytes, uint64_t offset) {

@@ -222,7 +222,7 @@ struct Writing {
   }
 
   void write(const void* values, const Extent& place) {
-    if (place.bytes < kLargeArray) return write_at(disk, values, place.bytes, place.offset, path);
+    if (place.bytes < DirectFile::kLarge) return write_at(disk, values, place.bytes, place.offset, path);
     if (!direct) direct.emplace(path, disk);
     direct->write(values, place.bytes, place.offset);
   }
@@ -232,7 +232,6 @@ struct Writing {
   std::vector<Extent> arrays;
 
  private:
-  static constexpr uint64_t kLargeArray = uint64_t{1} << 20;
   std::optional<DirectFile> direct;
 
   void copy(int source, int target, uint64_t from, uint64_t to) const {

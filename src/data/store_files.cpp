@@ -2,24 +2,36 @@
 
 #include <algorithm>
 
+#include "gru4rec/base/direct_file.h"
 #include "gru4rec/base/hdf5_texts.h"
 
 namespace gru4rec {
 
 namespace {
 
-// Copies an array block by block to its place in the shard, and the checksums of the blocks to theirs.
-void copy_array(const AtomicFile& out, const ArraySource& source, size_t element_size, const Extent& place,
+// Copies an array to its place in the shard, and the checksums of its blocks to theirs.
+void copy_array(const AtomicFile& out, DirectFile& direct, const ArraySource& source, size_t element_size, const Extent& place,
                 const Extent& checksum_place) {
   const uint64_t block_bytes = kChecksumBlock * element_size;
-  std::vector<char> aside(source.memory.empty() ? block_bytes : 0);
   std::vector<uint64_t> checksums;
-  for (uint64_t at = 0; at < place.bytes; at += block_bytes) {
-    const size_t bytes = std::min(block_bytes, place.bytes - at);
-    if (source.memory.empty()) read_at(source.fd, aside.data(), bytes, source.offset + at, source.path);
-    const char* const block = source.memory.empty() ? aside.data() : &source.memory[at / kPieceBytes][at % kPieceBytes];
-    write_at(out.fd(), block, bytes, place.offset + at, out.path());
-    checksums.push_back(hash_bytes(block, bytes));
+  const auto copy = [&](std::span<const std::span<const char>> pieces, uint64_t offset) {
+    for (const std::span<const char> piece : pieces)
+      for (uint64_t at = 0; at < piece.size(); at += block_bytes)
+        checksums.push_back(hash_bytes(&piece[at], std::min(block_bytes, piece.size() - at)));
+    if (place.bytes >= DirectFile::kLarge) return direct.write(pieces, offset);
+    for (const std::span<const char> piece : pieces) {
+      write_at(out.fd(), piece.data(), piece.size(), offset, out.path());
+      offset += piece.size();
+    }
+  };
+  copy(source.memory, place.offset);
+  if (source.memory.empty()) {
+    std::vector<char> aside(std::min(4 * kPieceBytes, place.bytes));
+    for (uint64_t at = 0; at < place.bytes; at += aside.size()) {
+      const std::span<const char> piece(aside.data(), std::min(aside.size(), place.bytes - at));
+      read_at(source.fd, aside.data(), piece.size(), source.offset + at, source.path);
+      copy(std::span(&piece, 1), place.offset + at);
+    }
   }
   write_at(out.fd(), checksums.data(), checksums.size() * sizeof(uint64_t), checksum_place.offset, out.path());
 }
@@ -56,9 +68,9 @@ Seal write_shard(AtomicFile& out, const std::vector<ArraySource>& arrays) {
     places.push_back(file.reserve(kArrayRules[a].path(), kArrayRules[a].type, {arrays[a].elements}));
   }
   file.close();
-  for (size_t a = 0; a < kShardArrays; ++a) {
-    copy_array(out, arrays[a], element_bytes(kArrayRules[a].type), places[a], checksums[a]);
-  }
+  DirectFile direct(out.path(), out.fd());
+  for (size_t a = 0; a < kShardArrays; ++a)
+    copy_array(out, direct, arrays[a], element_bytes(kArrayRules[a].type), places[a], checksums[a]);
   const Seal seal = seal_file(out.path(), FileKind::shard, places);
   out.sync();
   return seal;

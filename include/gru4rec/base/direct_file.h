@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <span>
 
 namespace gru4rec {
 
@@ -16,6 +17,9 @@ namespace gru4rec {
 // The bytes of the file are the same either way, and are read as usual. Not durable before an fsync. Local; one thread.
 class DirectFile {
  public:
+  // Arrays of so many bytes are large.
+  static constexpr uint64_t kLarge = uint64_t{1} << 20;
+
   // `path` names the file of `fd`, which stays the caller's.
   DirectFile(std::filesystem::path path, int fd);
   ~DirectFile();
@@ -24,8 +28,12 @@ class DirectFile {
 
   // All of `bytes`, at `offset`. Throws SurroundingsError that names the path.
   void write(const void* data, size_t bytes, uint64_t offset);
+  // The same of bytes that lie in several places of memory.
+  void write(std::span<const std::span<const char>> pieces, uint64_t offset);
 
  private:
+  // Bytes [from, to) of the buffer, the first of which is byte `begin` of the file, where a block begins.
+  void write_buffer(size_t from, size_t to, uint64_t begin);
   // Whole blocks out of memory that is laid out as they are. Returns how much the system took; 0: write the rest as usual.
   size_t write_blocks(const char* blocks, size_t bytes, uint64_t offset);
 
