@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <ranges>
 #include <tuple>
 #include <utility>
 
@@ -68,21 +69,26 @@ void filter_by_counts(const EventTable& table, const Options& options, std::vect
   note(dropped, "item_inter_num_interval", by_item);
 }
 
-// Events by part and code of their sessions, those of one session in the order they came in: counts, then each event to its
-// place. A span each, of the sessions that have events.
+// Events session by session, those of one session in the order they came in, and a span each of the sessions that have events.
+// The sessions are in the order of their last rows: of a file in the order of time this is that of a store, so that the steps
+// that follow, which go by the order of sessions, go through memory in order.
 Sessions grouped_by_session(const EventTable& table, const Rows& rows) {
   std::vector<uint64_t> next[kParts];  // [part][code] how many events, then where its next one goes
   for (size_t part = 0; part < kParts; ++part) next[part].resize(table.sessions[part].size());
   const auto of = [&](uint64_t row) -> uint64_t& { return next[static_cast<size_t>(table.part[row])][table.session[row]]; };
-  rows.for_each([&](uint64_t row) { ++of(row); });
+  std::vector<uint64_t> last_rows;  // falling
+  rows.for_each_backwards([&](uint64_t row) {
+    if (of(row)++ == 0) last_rows.push_back(row);
+  });
   Sessions sessions;
+  sessions.spans.reserve(last_rows.size());
   uint64_t first = 0;
-  for (size_t part = 0; part < kParts; ++part)
-    for (uint32_t code = 0; code < next[part].size(); ++code) {
-      const uint64_t count = std::exchange(next[part][code], first);
-      if (count > 0) sessions.spans.push_back({code, static_cast<Part>(part), static_cast<Part>(part), first, count});
-      first += count;
-    }
+  for (const uint64_t row : std::views::reverse(last_rows)) {
+    const uint64_t count = std::exchange(of(row), first);
+    sessions.spans.push_back({table.session[row], table.part[row], table.part[row], first, count});
+    first += count;
+  }
+  std::vector<uint64_t>().swap(last_rows);
   sessions.row.resize(rows.size());
   sessions.item.resize(rows.size());
   sessions.time.resize(rows.size());
@@ -316,6 +322,11 @@ void filter_sessions(const EventTable& table, const Options& options, Sessions& 
 }
 
 void order_sessions(const TimeRank& time, Sessions& sessions) {
+  const auto place_of = [&](const SessionSpan& span) {
+    const uint64_t last = span.first + span.count - 1;
+    return std::tuple(span.part, time.of(sessions.time[last]), sessions.row[last]);
+  };
+  if (std::ranges::is_sorted(sessions.spans, {}, place_of)) return;
   std::vector<SessionSpan> ordered;
   ordered.reserve(sessions.spans.size());
   for (Part part : {Part::whole, Part::train, Part::valid, Part::test}) {

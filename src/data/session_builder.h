@@ -44,6 +44,10 @@ class Rows {
   void for_each(Use use) const {
     for (uint64_t i = 0; i < count_; ++i) use(all_ ? i : listed_[i]);
   }
+  template <typename Use>
+  void for_each_backwards(Use use) const {
+    for (uint64_t i = count_; i > 0; --i) use(all_ ? i - 1 : listed_[i - 1]);
+  }
 
  private:
   uint64_t count_;
