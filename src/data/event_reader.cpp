@@ -15,6 +15,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <type_traits>
 
 #include "gru4rec/base/error.h"
@@ -253,7 +254,7 @@ class RowSink {
     int64_t rows = batch.num_rows();
     rows = add_ids(columns[0], rows, format_.session_column, table_.sessions[static_cast<size_t>(part_)], table_.session);
     rows = add_ids(columns[1], rows, format_.item_column, table_.items, table_.item);
-    rows = read(columns[2], 0, rows, format_.time_column, [&](auto value) { table_.time.push_back(parse_time(value)); });
+    rows = add_times(columns[2], rows);
     rows = add_in_range(columns, rows);
     table_.part.insert(table_.part.end(), static_cast<size_t>(rows), part_);
     rows_ += static_cast<uint64_t>(rows);
@@ -295,9 +296,12 @@ class RowSink {
   }
 
   // A few rows at a time, so that the places of their ids come into the cache side by side.
-  int64_t add_ids(TextColumn& column, int64_t rows, const std::string& name, Interner& ids, std::vector<uint32_t>& codes) {
+  int64_t add_ids(TextColumn& column, int64_t rows, const std::string& name, Interner& ids, Column<uint32_t>& codes) {
     constexpr int64_t kAtOnce = 128;
     std::array<Interner::Key, kAtOnce> keys;
+    const size_t events = codes.size();
+    codes.resize(events + static_cast<size_t>(rows));
+    uint32_t* next = codes.data() + events;
     for (int64_t first = 0; first < rows; first += kAtOnce) {
       const int64_t last = std::min(rows, first + kAtOnce);
       size_t count = 0;
@@ -306,10 +310,19 @@ class RowSink {
           if (value.empty()) throw BadValue{"is empty, wanted an id"};
         ids.fetch(*std::construct_at(&keys[count++], value));
       });
-      for (size_t k = 0; k < count; ++k) codes.push_back(ids.code(keys[k]));
-      if (end < last) return end;
+      for (size_t k = 0; k < count; ++k) *next++ = ids.code(keys[k]);
+      if (end < last) return end;  // and nobody goes on with the table
     }
     return rows;
+  }
+
+  int64_t add_times(TextColumn& column, int64_t rows) {
+    size_t event = table_.time.size();
+    table_.time.resize(event + static_cast<size_t>(rows));
+    return read(column, 0, rows, format_.time_column, [&](auto value) {
+      table_.time[event] = parse_time(value, event);
+      ++event;
+    });
   }
 
   int64_t add_in_range(Columns& columns, int64_t rows) {
@@ -337,21 +350,21 @@ class RowSink {
   }
   static double parse_value(int64_t number) { return static_cast<double>(number); }
 
-  // Whole numbers exactly; from the first one with a fraction on, all times are held in millionths.
-  int64_t parse_time(std::string_view text) {
+  // Whole numbers exactly; from the first one with a fraction on, all times, and those of `earlier` events, are in millionths.
+  int64_t parse_time(std::string_view text, size_t earlier) {
     int64_t number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error == std::errc() && end == text.data() + text.size()) return parse_time(number);
+    if (error == std::errc() && end == text.data() + text.size()) return parse_time(number, earlier);
     const double value = parse_double(text);
-    if (value == std::floor(value) && std::abs(value) < 0x1p53) return parse_time(static_cast<int64_t>(value));
+    if (value == std::floor(value) && std::abs(value) < 0x1p53) return parse_time(static_cast<int64_t>(value), earlier);
     if (table_.time_scale == 1) {
-      for (int64_t& time : table_.time) time = in_millionths(time);
+      for (int64_t& time : std::span(table_.time).first(earlier)) time = in_millionths(time);
       table_.time_scale = kFractionScale;
     }
     check_size(value);
     return std::llround(value * kFractionScale);
   }
-  int64_t parse_time(int64_t number) const { return table_.time_scale == 1 ? number : in_millionths(number); }
+  int64_t parse_time(int64_t number, size_t) const { return table_.time_scale == 1 ? number : in_millionths(number); }
   static int64_t in_millionths(int64_t number) {
     check_size(static_cast<double>(number));
     return number * kFractionScale;

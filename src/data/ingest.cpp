@@ -269,7 +269,7 @@ std::optional<IngestReport> make_store(const Options& options, EventTable& table
                         }(),
                         ", "));
 
-  std::vector<uint64_t>().swap(sessions.row);  // which nothing asks for any more, and much is written from here on
+  Column<uint64_t>().swap(sessions.row);  // which nothing asks for any more, and much is written from here on
   uint64_t ids_read = 0;
   for (const Interner& part : table.sessions) ids_read += part.size();
   nlohmann::json statistics = {{"events_read", events_read - former_events},

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "gru4rec/base/column.h"
 #include "gru4rec/base/options.h"
 #include "gru4rec/data/event_table.h"
 
@@ -25,9 +26,9 @@ inline bool in_training(const SessionSpan& span) { return span.part == Part::who
 // holds were dropped.
 struct Sessions {
   std::vector<SessionSpan> spans;
-  std::vector<uint64_t> row;   // of the table
-  std::vector<uint32_t> item;  // code in the table's items
-  std::vector<int64_t> time;
+  Column<uint64_t> row;   // of the table
+  Column<uint32_t> item;  // code in the table's items
+  Column<int64_t> time;
   uint64_t event_count() const;  // of the spans
 };
 
