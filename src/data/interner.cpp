@@ -74,7 +74,7 @@ Interner::Place& Interner::free_place(int64_t id) {
 // they are many.
 void Interner::look_for_window() {
   constexpr size_t kSample = 1024, kLongest = 4;  // times the ids
-  next_look_ = 2 * size();
+  next_look_ = size() + size() / 2;
   std::vector<int64_t> sample;
   for (size_t i = 0; i < kSample; ++i)
     if (const size_t code = i * size() / kSample; is_number_[code]) sample.push_back(ids_[code]);
