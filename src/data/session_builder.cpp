@@ -284,7 +284,7 @@ void assign_parts(const EventTable& table, const Options& options, Sessions& ses
   const auto total = static_cast<double>(places.size());
   const auto move_last = [&](Part part, double share) {  // and forgets them
     const auto first = places.end() - static_cast<int64_t>(total * share);
-    std::nth_element(places.begin(), first, places.end());
+    if (!std::is_sorted(places.begin(), places.end())) std::nth_element(places.begin(), first, places.end());
     std::for_each(first, places.end(), [&](const SpanPlace& place) { sessions.spans[place.span].part = part; });
     places.erase(first, places.end());
   };
@@ -297,7 +297,11 @@ void filter_sessions(const EventTable& table, const Options& options, Sessions& 
   const uint64_t before = total;
   const auto least_support = static_cast<uint64_t>(options.min_item_support);
   const bool by_support = least_support > 1;
-  bool again = true;
+  bool again = by_support || options.merge_repeats;
+  if (!again)
+    std::erase_if(sessions.spans, [&](const SessionSpan& span) {
+      return span.count < static_cast<uint64_t>(options.min_session_length);
+    });
   while (again) {
     const std::vector<uint64_t> support = by_support ? training_support(table, sessions) : std::vector<uint64_t>();
     // Items of valid and test that training has too rarely are unseen there, not dropped: drop_unseen decides about them.
