@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <numeric>
+#include <ranges>
 #include <utility>
 
 #include "gru4rec/base/config.h"
@@ -116,8 +117,8 @@ Cuts cuts_of(const SplitOptions& split, Part part, uint64_t events) {
 // Whether a session has an event from row `first` on.
 bool any_from(const Sessions& sessions, uint64_t first) {
   return std::ranges::any_of(sessions.spans, [&](const SessionSpan& span) {
-    const auto events = std::span(sessions.row).subspan(span.first, span.count);
-    return std::ranges::any_of(events, [&](uint64_t row) { return row >= first; });
+    const auto events = std::views::iota(span.first, span.first + span.count);
+    return std::ranges::any_of(events, [&](uint64_t i) { return sessions.row[i] >= first; });
   });
 }
 
@@ -269,7 +270,7 @@ std::optional<IngestReport> make_store(const Options& options, EventTable& table
                         }(),
                         ", "));
 
-  Column<uint64_t>().swap(sessions.row);  // which nothing asks for any more, and much is written from here on
+  sessions.row = RowNumbers();  // which nothing asks for any more, and much is written from here on
   uint64_t ids_read = 0;
   for (const Interner& part : table.sessions) ids_read += part.size();
   nlohmann::json statistics = {{"events_read", events_read - former_events},

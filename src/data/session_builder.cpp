@@ -89,14 +89,16 @@ Sessions grouped_by_session(const EventTable& table, const Rows& rows) {
     first += count;
   }
   std::vector<uint64_t>().swap(last_rows);
-  sessions.row.resize(rows.size());
+  sessions.row.resize(rows.size(), table.events());
   sessions.item.resize(rows.size());
   sessions.time.resize(rows.size());
-  rows.for_each([&](uint64_t row) {
-    const uint64_t place = of(row)++;
-    sessions.row[place] = row;
-    sessions.item[place] = table.item[row];
-    sessions.time[place] = table.time[row];
+  sessions.row.visit([&]<typename Number>(Column<Number>& numbers) {
+    rows.for_each([&](uint64_t row) {
+      const uint64_t place = of(row)++;
+      numbers[place] = static_cast<Number>(row);
+      sessions.item[place] = table.item[row];
+      sessions.time[place] = table.time[row];
+    });
   });
   return sessions;
 }
@@ -114,7 +116,8 @@ void sort_by_time(const TimeRank& time, Sessions& sessions, uint64_t first, uint
     const std::vector former(column.begin() + static_cast<int64_t>(first), column.begin() + static_cast<int64_t>(end));
     for (uint64_t i = 0; i < order.size(); ++i) column[first + i] = former[order[i].second];
   };
-  permute(sessions.row), permute(sessions.item), permute(sessions.time);
+  sessions.row.visit(permute);
+  permute(sessions.item), permute(sessions.time);
 }
 
 // Sessions between whose events more time lies than session_gap become several.
@@ -187,7 +190,7 @@ bool compact(Sessions& sessions, uint64_t shortest, Keep keep_item) {
     uint64_t kept = span.first;
     for (uint64_t i = span.first; i < end; ++i) {
       if (!keep_item(span, item[i], kept > span.first ? &item[kept - 1] : nullptr)) continue;
-      row[kept] = row[i];
+      row.copy(i, kept);
       item[kept] = item[i];
       time[kept++] = time[i];
     }
@@ -299,9 +302,8 @@ void filter_sessions(const EventTable& table, const Options& options, Sessions& 
   const bool by_support = least_support > 1;
   bool again = by_support || options.merge_repeats;
   if (!again)
-    std::erase_if(sessions.spans, [&](const SessionSpan& span) {
-      return span.count < static_cast<uint64_t>(options.min_session_length);
-    });
+    std::erase_if(sessions.spans,
+                  [&](const SessionSpan& span) { return span.count < static_cast<uint64_t>(options.min_session_length); });
   while (again) {
     const std::vector<uint64_t> support = by_support ? training_support(table, sessions) : std::vector<uint64_t>();
     // Items of valid and test that training has too rarely are unseen there, not dropped: drop_unseen decides about them.

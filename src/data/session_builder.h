@@ -22,11 +22,38 @@ struct SessionSpan {
 };
 inline bool in_training(const SessionSpan& span) { return span.part == Part::whole || span.part == Part::train; }
 
+// Numbers of rows, of 4 bytes each where the table has no more rows than these can number.
+class RowNumbers {
+ public:
+  void resize(uint64_t count, uint64_t table_rows) {
+    if (table_rows > uint64_t{1} << 32)
+      wide_.resize(count);
+    else
+      narrow_.resize(count);
+  }
+  uint64_t operator[](uint64_t i) const { return wide_.empty() ? narrow_[i] : wide_[i]; }
+  void copy(uint64_t from, uint64_t to) {
+    visit([&](auto& numbers) { numbers[to] = numbers[from]; });
+  }
+  // Calls use(column) with that of the two that is in use.
+  template <typename Use>
+  void visit(Use use) {
+    if (wide_.empty())
+      use(narrow_);
+    else
+      use(wide_);
+  }
+
+ private:
+  Column<uint32_t> narrow_;
+  Column<uint64_t> wide_;
+};
+
 // Events session by session: columns of equal length, so that what follows goes through memory in order. Those that no span
 // holds were dropped.
 struct Sessions {
   std::vector<SessionSpan> spans;
-  Column<uint64_t> row;   // of the table
+  RowNumbers row;         // of the table
   Column<uint32_t> item;  // code in the table's items
   Column<int64_t> time;
   uint64_t event_count() const;  // of the spans
