@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -65,6 +66,18 @@ TEST_P(Direct, WritesTheBytesAndNoOthers) {
       ASSERT_EQ(read_whole(file.path), std::string(offset, 'x') + text.substr(3, bytes) + std::string(5000, 'x'))
           << bytes << " bytes at " << offset;
     }
+  }
+}
+
+TEST_P(Direct, PiecesOfMemoryAreOneAfterTheOtherInTheFile) {
+  const std::string text = text_of(9 * kMiB + 20'000);
+  for (const size_t piece : {size_t{4095}, kMiB, 5 * kMiB + 1, text.size()}) {
+    std::vector<std::span<const char>> pieces = {{}};
+    for (size_t at = 0; at < text.size(); at += piece) pieces.emplace_back(text.data() + at, std::min(piece, text.size() - at));
+    const OpenFile file(folder_ / "a");
+    testing::write_whole(file.path, "some");
+    DirectFile(file.path, file.fd).write(pieces, 4);
+    ASSERT_EQ(read_whole(file.path), "some" + text) << piece;
   }
 }
 

@@ -17,6 +17,7 @@
 #include "gru4rec/base/random.h"
 #include "gru4rec/data/ingest.h"
 #include "gru4rec/data/interner.h"
+#include "session_builder.h"
 #include "support/temporary_folder.h"
 
 namespace gru4rec {
@@ -205,6 +206,21 @@ TEST_F(Ingest, TimesAndIdsOfParquetThatAreNoIntegersAreTheTextTheyPrintAs) {
         "user_id\titem_id\ttimestamp\n-0\tx\t1.25\n0\tx\t2\n2.5\tx\t2.5\n9007199254740991\tx\t4\n1e+16\tx\t5\n-3\tx\t6\n");
   options_.min_session_length = 1;
   EXPECT_EQ(digest_of("a.parquet"), digest_of("a.tsv"));
+}
+
+TEST(RowNumbers, OfATableAreOfFourBytesWhileTheseNumberAllItsRows) {
+  for (const uint64_t table_rows : {uint64_t{1} << 32, (uint64_t{1} << 32) + 1}) {
+    RowNumbers rows;
+    rows.resize(3, table_rows);
+    rows.visit([&]<typename Number>(Column<Number>& numbers) {
+      EXPECT_EQ(sizeof(Number), table_rows - 1 > UINT32_MAX ? 8 : 4);
+      numbers = {1, static_cast<Number>(table_rows - 1), 2};
+    });
+    rows.copy(1, 2);
+    EXPECT_EQ(rows[0], 1);
+    EXPECT_EQ(rows[1], table_rows - 1);
+    EXPECT_EQ(rows[2], table_rows - 1);
+  }
 }
 
 TEST(Interner, IdsAreEqualJustWhereTheirTextsAre) {

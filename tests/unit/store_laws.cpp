@@ -164,6 +164,21 @@ TEST(Store, EqualContentGivesEqualBytesOfEveryFile) {
   EXPECT_EQ(files_of(folder / "a"), files_of(folder / "b"));
 }
 
+// On a disk large arrays pass the page cache, with what ends in the midst of a block as usual, from memory or from a file.
+TEST(Store, OfLargeArraysHasTheSameBytesWhereverTheyAndTheFilesAre) {
+  const TemporaryFolder in_memory("/dev/shm"), on_disk("/var/tmp");
+  const auto sessions = example_sessions(250'007, kCatalogue);
+  ASSERT_GT(events_of(sessions) * sizeof(int64_t), 9 << 20) << "more than is written at once";
+  const auto written = [&](const fs::path& folder, uint64_t bytes) {
+    EXPECT_EQ(write_example(folder, sessions, 1, kCatalogue, bytes).sessions, sessions.size());
+    Store(folder).verify();
+    return files_of(folder);
+  };
+  const auto usual = written(in_memory / "a", StoreWriter::kInMemory);
+  EXPECT_EQ(written(on_disk / "a", StoreWriter::kInMemory), usual);
+  EXPECT_EQ(written(on_disk / "b", 1 << 20), usual) << "arrays that came from files";
+}
+
 TEST(Store, DigestChangesWithEveryPartOfTheContent) {
   const TemporaryFolder folder;
   const auto digest_with = [&](auto change) {
