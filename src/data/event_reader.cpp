@@ -6,6 +6,7 @@
 #include <arrow/util/compression.h>
 #include <fmt/ranges.h>
 #include <parquet/arrow/reader.h>
+#include <parquet/arrow/schema.h>
 
 #include <algorithm>
 #include <array>
@@ -14,7 +15,9 @@
 #include <deque>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <optional>
+#include <set>
 #include <span>
 #include <type_traits>
 
@@ -525,12 +528,17 @@ void read_parquet(const fs::path& path, const EventFormat& format, RowSink& sink
   std::shared_ptr<arrow::Schema> schema;
   if (const auto status = reader->GetSchema(&schema); !status.ok())
     throw UserError("cannot read {}: {}.", path.string(), status.message());
-  const std::vector<int> indices = find_columns(path, RowSink::columns(format), schema->field_names());
-  for (int index : indices)
+  std::set<int> leaves;  // columns of the file that hold the wanted ones
+  for (int index : find_columns(path, RowSink::columns(format), schema->field_names())) {
     if (!TextColumn::readable(*schema->field(index)->type()))
       throw UserError("{}: column '{}' is of type {}, wanted numbers or text. Write it as one of these.", path.string(),
                       schema->field(index)->name(), schema->field(index)->type()->ToString());
-  const auto batches = value_of(reader->GetRecordBatchReader(), path);
+    leaves.insert(reader->manifest().schema_fields[static_cast<size_t>(index)].column_index);
+  }
+  std::vector<int> row_groups(static_cast<size_t>(reader->num_row_groups()));
+  std::iota(row_groups.begin(), row_groups.end(), 0);
+  const auto batches = value_of(reader->GetRecordBatchReader(row_groups, {leaves.begin(), leaves.end()}), path);
+  const std::vector<int> indices = find_columns(path, RowSink::columns(format), batches->schema()->field_names());
   const int64_t rows = reader->parquet_reader()->metadata()->num_rows();
   sink.expect(static_cast<size_t>(rows));
   while (true) {

@@ -159,11 +159,11 @@ std::shared_ptr<arrow::Array> time_column(const std::vector<Event>& all) {
   for (const Event& event : all) EXPECT_TRUE(builder.Append(event.time).ok());
   return builder.Finish().ValueOrDie();
 }
-void write_parquet(const std::filesystem::path& path, std::shared_ptr<arrow::Array> users, std::shared_ptr<arrow::Array> items,
-                   std::shared_ptr<arrow::Array> times) {
-  const auto schema = arrow::schema({arrow::field("item_id", items->type()), arrow::field("user_id", users->type()),
-                                     arrow::field("timestamp", times->type())});
-  const auto table = arrow::Table::Make(schema, {items, users, times});
+void write_parquet(const std::filesystem::path& path, const std::vector<std::string>& names,
+                   const arrow::ArrayVector& columns) {
+  arrow::FieldVector fields;
+  for (size_t i = 0; i < names.size(); ++i) fields.push_back(arrow::field(names[i], columns[i]->type()));
+  const auto table = arrow::Table::Make(arrow::schema(fields), columns);
   const auto out = arrow::io::FileOutputStream::Open(path.string()).ValueOrDie();
   // With the types of Arrow, as pandas and Polars write them: a large string is read as one.
   const auto with_types = parquet::ArrowWriterProperties::Builder().store_schema()->build();
@@ -171,6 +171,10 @@ void write_parquet(const std::filesystem::path& path, std::shared_ptr<arrow::Arr
                                          with_types)
                   .ok());
   ASSERT_TRUE(out->Close().ok());
+}
+void write_parquet(const std::filesystem::path& path, std::shared_ptr<arrow::Array> users, std::shared_ptr<arrow::Array> items,
+                   std::shared_ptr<arrow::Array> times) {
+  write_parquet(path, {"item_id", "user_id", "timestamp"}, {items, users, times});
 }
 
 TEST_F(Ingest, EveryFormatOfTheSameEventsGivesTheSameStore) {
@@ -194,6 +198,16 @@ TEST_F(Ingest, EveryFormatOfTheSameEventsGivesTheSameStore) {
   for (const char* name :
        {"a.inter", "a.csv", "a.txt", "a.tsv.gz", "a.csv.gz", "text.parquet", "large.parquet", "wide.parquet", "narrow.parquet"})
     EXPECT_EQ(digest_of(name), digest) << name;
+}
+
+TEST_F(Ingest, ParquetMayHaveOtherColumnsOfAnyTypeAnywhere) {
+  const auto all = mixed_events();
+  const auto users = text_column(all, &Event::user), items = text_column(all, &Event::item), times = time_column(all);
+  const auto nested = arrow::StructArray::Make({items, times}, std::vector<std::string>{"user_id", "item_id"}).ValueOrDie();
+  write_parquet(folder_ / "three.parquet", users, items, times);
+  write_parquet(folder_ / "more.parquet", {"both", "timestamp", "again", "user_id", "item_id", "copy"},
+                {nested, times, nested, users, items, items});
+  EXPECT_EQ(digest_of("more.parquet"), digest_of("three.parquet"));
 }
 
 TEST_F(Ingest, TimesAndIdsOfParquetThatAreNoIntegersAreTheTextTheyPrintAs) {
