@@ -17,7 +17,7 @@ namespace gru4rec {
 // The bytes of the file are the same either way, and are read as usual. Not durable before an fsync. Local; one thread.
 class DirectFile {
  public:
-  // Arrays of so many bytes are large.
+  // From so many bytes on an array is large: of shorter ones the cache costs little.
   static constexpr uint64_t kLarge = uint64_t{1} << 20;
 
   // `path` names the file of `fd`, which stays the caller's.
