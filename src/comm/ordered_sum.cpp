@@ -119,8 +119,9 @@ void OrderedSum::make_room_for_slices(std::span<const Slices> parts) {
   for (const Slices& part : parts) floats += (partials_.size() - own_partials_) * round_up(part.of(rank_).size());
   if (floats <= inbox_floats_) return;
   inbox_.reset();  // before the new one, not beside it
+  inbox_floats_ = 0;
+  inbox_ = allocate(floats + floats / kSlack);
   inbox_floats_ = floats + floats / kSlack;
-  inbox_ = allocate(inbox_floats_);
 }
 
 // Where this rank's slice of each partial sum is; those of the others from `arrival` on, up to what is returned.

@@ -53,8 +53,12 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   }
   MemoryEstimate estimate{};
   estimate.parameters = (options.ema_decay > 0 ? 4 : 3) * static_cast<uint64_t>(layout.parameter_floats()) * kFloat;
+  // A slice of the gradient, or that of a slice of the parameters, which in the table has both parts.
+  const auto parameters = static_cast<uint64_t>(layout.parameter_floats());
+  const uint64_t slice =
+      length > parameters ? parameters / world + std::min(length - parameters, parameters / world) : length / world;
   estimate.gradients =
-      (sum_buffers(static_cast<int>(start.replicas), own.first, own.last) * length + partials * length / world) * kFloat;
+      (sum_buffers(static_cast<int>(start.replicas), own.first, own.last) * length + partials * slice) * kFloat;
   // Embedded inputs, mask and their gradient, queries and their gradient; per layer gates, the recurrent part of n, and states,
   // their mask, what it leaves, and the gradients of both. Of one layer the two gradients of gates, and the state before.
   estimate.activations = share * kFloat * (4 * options.embedding_size + (9 * options.num_layers + 7) * options.hidden_size);

@@ -382,7 +382,6 @@ Pace Trainer::measure_pace(double seconds) {
   pace.targets_per_second = static_cast<double>(step_targets_) / (now() - started);
   if (pace.valid_targets > 0) {
     comm_.progress().report(state_.step, "evaluation");
-    complete_state();
     const auto ranks = static_cast<uint64_t>(comm_.size());
     const auto parts = static_cast<int>(std::max<uint64_t>(1, pace.valid_targets / (kEvaluated * ranks)));
     const double start = now();
@@ -528,7 +527,7 @@ std::span<float> Trainer::sum_of_gradients() {
 // whole gradient, and not with sampled losses, where there is far less of it than there are parameters.
 bool Trainer::updates_slices() const {
   const bool by_library = options_.reduction == Reduction::native && comm_.adds_natively();
-  const bool whole_gradient = by_library || sums_ || !sum_device_.is_cpu() || options_.clip_grad_norm > 0 || options_.debug;
+  const bool whole_gradient = by_library || sums_ || !sum_device_.is_cpu() || options_.clip_grad_norm > 0;
   return comm_.size() > 1 && !whole_gradient && !by_rows_.output;
 }
 
@@ -615,6 +614,7 @@ void Trainer::update(const Agreement& all) {
     if (moves)
       optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor, rows(),
                       average_ ? average_->parameters() : std::span<float>{});
+    clock_.enter(Phase::other);
     if (options_.debug && moves) print_norms(model_, sum, rows(), all.targets, state_.step);
   }
   clock_.enter(Phase::other);

@@ -128,8 +128,8 @@ inline std::vector<Slices> two_parts(std::size_t length, int ranks) {
   const std::size_t middle = length / 3, square = static_cast<std::size_t>(ranks) * static_cast<std::size_t>(ranks);
   std::vector<Slices> parts = {even_slices({0, middle}, ranks), {}};
   for (int rank = 0; rank <= ranks; ++rank) {
-    const auto before = static_cast<std::size_t>(rank) * static_cast<std::size_t>(std::max(0, rank - (rank < ranks)));
-    parts[1].bounds.push_back(middle + (length - middle) * before / square);
+    const auto r = static_cast<std::size_t>(rank);
+    parts[1].bounds.push_back(middle + (length - middle) * (rank == ranks ? square : rank == 0 ? 0 : r * (r - 1)) / square);
   }
   return parts;
 }

@@ -139,6 +139,7 @@ TEST_F(Training, RanksThatUpdateTheirSlicesHaveTheBitsOfOneThatUpdatesAll) {
         {"average", [](Options& o) { o.ema_decay = 0.5; }},
         {"adagrad", [](Options& o) { o.learner = Learner::adagrad, o.weight_decay = 0.01; }},
         {"clipped", [](Options& o) { o.clip_grad_norm = 0.1; }},
+        {"frozen", [](Options& o) { o.freeze_item_embeddings = true; }},
         {"sampled", [](Options& o) { o.loss_type = LossType::sampled_softmax, o.n_sample = 20; }}};
     for (const auto& [name, change] : variants) {
       std::vector<std::string> digests;
@@ -1007,7 +1008,7 @@ TEST_F(Training, ANonFiniteLossStopsAllBeforeTheUpdateAndNamesStepRankAndSession
   }
 }
 
-TEST_F(Training, ARankThatDriftedApartIsNamedAtTheNextEvaluation) {
+TEST_F(Training, ARankThatUpdatesAllAndDriftedApartIsNamedAtTheNextEvaluation) {
   Options o = options("drift");
   o.clip_grad_norm = 100;  // each rank updates all: a weight that another rank updates would be replaced by that one's
   const std::string message = refusal([&] {

@@ -80,8 +80,9 @@ void gather_slices(Communicator& comm, std::span<float> values, std::span<const 
 // buffers handed out here, which are added as soon as the tree allows; then ranks exchange slices of the partial sums, each
 // adds one slice in the tree's order in fp32, and all gather the slices.
 //
-// Owns its vectors, allocated once in the memory it is given: sum_buffers() vectors, plus, with W > 1 ranks, one slice of
-// length/W for each partial sum of the other ranks. Buffers start at 64-byte boundaries. One thread, but for sums in parts.
+// Owns its vectors in the memory it is given: sum_buffers() vectors, plus, with W > 1 ranks, one slice of length/W for each
+// partial sum of the other ranks, or as much as this rank's slices in reduce_scatter() are. Allocated at first, and again where
+// lengths or slices grow. Buffers start at 64-byte boundaries. One thread, but for sums in parts.
 //
 //   OrderedSum sum(layout, comm.rank(), parameters.size());
 //   for (int replica : layout.replicas_of(comm.rank())) {

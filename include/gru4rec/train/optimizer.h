@@ -49,9 +49,9 @@ class Optimizer {
   // One update. gradient_sum [layout.gradient_floats(freeze_table)] is the sum over `count` targets; `step` counts from 1;
   // `rate_factor` × options.learning_rate is the step size η (train/schedule.h).
   // `rows`: gradient_sum is one by rows, [layout.gradient_floats_by_rows(rows)]; the update has the bits of one with all rows,
-  // but for sparse_adam. `average`: of the parameters, follows them (train/weight_average.h). `only`: the floats of the parameter
-  // buffer that are updated, of the table whole rows, with the bits they have in a whole update; no more of the gradient is
-  // looked at. BugError with clipping.
+  // but for sparse_adam. `average`: of the parameters, follows them (train/weight_average.h). `only`: the floats of the
+  // parameter buffer that are updated, of the table whole rows, with the bits they have in a whole update; no more of the
+  // gradient is looked at. BugError with clipping.
   void step(std::span<float> parameters, std::span<const float> gradient_sum, int64_t count, int64_t step,
             double rate_factor = 1.0, const GradientRows& rows = {}, std::span<float> average = {},
             std::optional<FloatRange> only = {});

@@ -102,7 +102,8 @@ class Trainer {
 
   const TrainState& state() const { return state_; }
   Gru4Rec& model() { return model_; }
-  // What is evaluated: the moving average of the model, or the model itself without one.
+  // What is evaluated: the moving average of the model, or the model itself without one. An average is whole after an
+  // evaluation and after a checkpoint; between them a rank may have followed its slice of the parameters only.
   Gru4Rec& evaluated() { return average_ ? *average_ : model_; }
   uint64_t parameter_hash() const;  // average included
 
