@@ -34,6 +34,13 @@ void DirectFile::write(const void* data, size_t bytes, uint64_t offset) {
 }
 
 void DirectFile::write(std::span<const std::span<const char>> pieces, uint64_t offset) {
+  if (direct_ < 0) {
+    for (const std::span<const char> piece : pieces) {
+      write_at(cached_, piece.data(), piece.size(), offset, path_);
+      offset += piece.size();
+    }
+    return;
+  }
   if (!buffer_) buffer_.reset(static_cast<char*>(std::aligned_alloc(kBlock, kBufferBytes)));
   if (!buffer_) throw std::bad_alloc();
   uint64_t begin = offset / kBlock * kBlock;  // of the buffer in the file

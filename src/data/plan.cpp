@@ -23,7 +23,7 @@ void shuffle(std::vector<T>& values, const Stream& stream) {
 
 // Which of `parts` equal parts of `total` targets has the `before`-th.
 uint64_t part_of(uint64_t before, uint64_t total, uint64_t parts) {
-  return before * parts / total;  // a window has about 2^20 targets: no overflow below 2^44 parts
+  return before * parts / total;  // a window has about 2^20 targets, deal() passes twice as many: no overflow below 2^43 parts
 }
 
 // Changes the bound between two shares so that the share on its left, and all before it, have as nearly as possible the targets
@@ -72,7 +72,7 @@ std::vector<uint32_t> deal(std::span<const Segment> segments, uint32_t replicas)
   for (uint32_t bound = 1; bound < replicas; ++bound) {
     std::vector<size_t> left, right;
     const size_t here = first[bound];
-    for (size_t i = 0; i < std::min(kReach, (here - first[bound - 1]) / 2); ++i) left.push_back(here - 1 - i);
+    for (size_t i = 0; i < std::min(kReach, (here - first[bound - 1] + 1) / 2); ++i) left.push_back(here - 1 - i);
     for (size_t i = 0; i < std::min(kReach, (first[bound + 1] - here) / 2); ++i) right.push_back(here + i);
     const auto surplus = static_cast<int64_t>(before_share[bound] * replicas) - static_cast<int64_t>(total * bound);
     even_out(segments, left, right, surplus, bound, replicas, owners);
@@ -230,20 +230,16 @@ const std::vector<Segment>& EpochPlan::find_batch(uint64_t epoch, uint64_t batch
   throw BugError("epoch {} has {} batches; batch {} past its end was asked for", epoch, batches(epoch), batch);
 }
 
-const std::vector<uint32_t>& EpochPlan::find_owners(uint64_t epoch, uint64_t batch) {
-  const std::vector<Segment>& all = find_batch(epoch, batch);
-  if (owners_epoch_ != epoch || owners_batch_ != batch) owners_ = deal(all, options_.replicas);
-  owners_epoch_ = epoch;
-  owners_batch_ = batch;
-  return owners_;
-}
-
 std::vector<Segment> EpochPlan::share(uint64_t epoch, uint64_t batch, uint32_t replica) {
   const std::vector<Segment>& all = find_batch(epoch, batch);
-  const std::vector<uint32_t>& owners = find_owners(epoch, batch);
+  if (owners_epoch_ != epoch || owners_batch_ != batch) {
+    owners_ = deal(all, options_.replicas);
+    owners_epoch_ = epoch;
+    owners_batch_ = batch;
+  }
   std::vector<Segment> result;
   for (size_t i = 0; i < all.size(); ++i)
-    if (owners[i] == replica) result.push_back(all[i]);
+    if (owners_[i] == replica) result.push_back(all[i]);
   return result;
 }
 

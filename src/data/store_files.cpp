@@ -24,8 +24,9 @@ void copy_array(const AtomicFile& out, DirectFile& direct, const ArraySource& so
       offset += piece.size();
     }
   };
-  copy(source.memory, place.offset);
-  if (source.memory.empty()) {
+  if (!source.memory.empty()) {
+    copy(source.memory, place.offset);
+  } else {
     std::vector<char> aside(std::min(4 * kPieceBytes, place.bytes));
     for (uint64_t at = 0; at < place.bytes; at += aside.size()) {
       const std::span<const char> piece(aside.data(), std::min(aside.size(), place.bytes - at));

@@ -69,6 +69,18 @@ TEST_P(Direct, WritesTheBytesAndNoOthers) {
   }
 }
 
+// As on a file system without direct writes: there is no file of this name to open anew.
+TEST_P(Direct, WhereTheyAreRefusedOrdinaryWritesHaveTheSameBytes) {
+  const std::string text = text_of(5 * kMiB);
+  const std::vector<std::span<const char>> pieces = {std::span(text).first(kMiB + 3), std::span(text).subspan(kMiB + 3)};
+  const OpenFile file(folder_ / "a");
+  testing::write_whole(file.path, "some");
+  DirectFile refused(folder_ / "another", file.fd);
+  refused.write(pieces, 4);
+  refused.write(text.data(), 10, 4 + text.size());
+  EXPECT_EQ(read_whole(file.path), "some" + text + text.substr(0, 10));
+}
+
 TEST_P(Direct, PiecesOfMemoryAreOneAfterTheOtherInTheFile) {
   const std::string text = text_of(9 * kMiB + 20'000);
   for (const size_t piece : {size_t{4095}, kMiB, 5 * kMiB + 1, text.size()}) {

@@ -145,7 +145,7 @@ TEST_P(Plan, SharesAreDisjointCoverTheBatchAndAreBalancedToWithinOneSegment) {
       least = std::min(least, count_of(share));
       most = std::max(most, count_of(share));
     }
-    const auto place = [](const Segment& segment) { return std::pair(segment.first_event, segment.begin); };
+    const auto place = [](const Segment& segment) { return std::tuple(segment.first_event, segment.begin, segment.end); };
     std::ranges::sort(joined, {}, place);
     std::vector<Segment> batch = plan.batch(0, b);
     std::ranges::sort(batch, {}, place);

@@ -15,6 +15,9 @@ struct WithoutValues : std::allocator<T> {
   struct rebind {
     using other = WithoutValues<U>;
   };
+  WithoutValues() = default;
+  template <typename U>
+  WithoutValues(const WithoutValues<U>& other) : std::allocator<T>(other) {}
   template <typename... Values>
   void construct(T* at, Values&&... values) {
     if constexpr (sizeof...(Values) == 0)

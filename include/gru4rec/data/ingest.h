@@ -1,8 +1,9 @@
 // Raw events → session store: read, filter, form sessions, split, number items, write.
 //
 // Memory: kIngestBaseBytes, and kIngestBytesPerEvent for each event read (columns of codes, and what sorting them takes), and
-// for each distinct session or item its id's length and kIngestBytesPerId; for Parquet also the largest row group. It does not
-// depend on the number of shards. At most 2^32 - 1 sessions and as many items.
+// for each session (where session_gap divides one, each part) and each distinct item its id's length and kIngestBytesPerId; for
+// Parquet also the largest row group, of the columns that are read. It does not depend on the number of shards. At most 2^32 -
+// 1 sessions and as many items.
 #pragma once
 
 #include <nlohmann/json.hpp>

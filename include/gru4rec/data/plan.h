@@ -47,9 +47,9 @@ class EpochPlan {
   // The segments of a global batch, in store order within the window.
   std::vector<Segment> batch(uint64_t epoch, uint64_t batch) { return find_batch(epoch, batch); }
 
-  // The part of a global batch that one replica works on. The shares of a batch are disjoint, cover it, and have equal numbers
-  // of targets to within one segment, and, where segments are of different lengths, to within a few targets; a share may be
-  // empty.
+  // The part of a global batch that one replica works on. The shares of a batch are disjoint and cover it. Each has the mean
+  // number of targets to within one segment, and to within a few targets where shares have many segments of different lengths;
+  // a share may be empty.
   std::vector<Segment> share(uint64_t epoch, uint64_t batch, uint32_t replica);
 
  private:
@@ -58,8 +58,7 @@ class EpochPlan {
     uint64_t sessions;
     uint64_t targets;
   };
-  const std::vector<Segment>& find_batch(uint64_t epoch, uint64_t batch);    // valid until the next call
-  const std::vector<uint32_t>& find_owners(uint64_t epoch, uint64_t batch);  // replicas of its segments; the same
+  const std::vector<Segment>& find_batch(uint64_t epoch, uint64_t batch);  // valid until the next call
   void find_recent();
   bool takes(uint64_t session, const Store::SessionShape& shape) const;
   void build_blocks();
