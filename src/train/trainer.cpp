@@ -509,8 +509,12 @@ bool Trainer::is_finite(const at::Tensor& gradient) const {
          all_finite(gradient.narrow(0, sent, gradient.size(0) - sent));
 }
 
-// Collective. In the memory of the host, whatever memory they were added in.
+// Collective. In the memory of the host, whatever memory they were added in. Where ranks update slices, of this rank's alone.
 std::span<float> Trainer::sum_of_gradients() {
+  if (updates_slices()) {
+    gradient_.reduce_scatter(comm_, slices_of_gradient());
+    return gradient_.total();
+  }
   if (sums_) {
     sums_->wait();
     return gradient_.total();
@@ -545,18 +549,6 @@ std::vector<Slices> Trainer::slices_of_gradient() const {
     input.bounds.push_back(static_cast<size_t>(start + place * size));
   }
   return {slices_, input};
-}
-
-// Collective.
-void Trainer::update_slices(int64_t targets, double factor) {
-  clock_.enter(Phase::sum);
-  gradient_.reduce_scatter(comm_, slices_of_gradient());
-  clock_.enter(Phase::optimizer);
-  optimizer_.step(model_.parameters(), gradient_.total(), targets, state_.step, factor, rows(),
-                  average_ ? average_->parameters() : std::span<float>{}, slices_.of(comm_.rank()));
-  state_complete_ = false;
-  clock_.enter(Phase::sum);
-  gather_slices(comm_, model_.parameters(), {&slices_, 1});
 }
 
 // Collective. Before moments are saved, or the average is looked at.
@@ -604,20 +596,21 @@ void Trainer::update(const Agreement& all) {
   comm_.progress().report(state_.step, "sum of gradients");
   const double factor = rate_factor_now();
   ++state_.step;
-  const bool moves = all.targets > 0;  // item dropout may leave none in a tiny batch
+  clock_.enter(Phase::sum);
+  const std::span<float> sum = sum_of_gradients();
+  clock_.enter(Phase::optimizer);
+  if (all.targets > 0) {  // item dropout may leave none in a tiny batch
+    optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor, rows(),
+                    average_ ? average_->parameters() : std::span<float>{},
+                    updates_slices() ? std::optional(slices_.of(comm_.rank())) : std::nullopt);
+  }
+  clock_.enter(Phase::sum);
   if (updates_slices()) {
-    if (moves) update_slices(all.targets, factor);
-  } else {
-    clock_.enter(Phase::sum);
-    const std::span<float> sum = sum_of_gradients();
-    clock_.enter(Phase::optimizer);
-    if (moves)
-      optimizer_.step(model_.parameters(), sum, all.targets, state_.step, factor, rows(),
-                      average_ ? average_->parameters() : std::span<float>{});
-    clock_.enter(Phase::other);
-    if (options_.debug && moves) print_norms(model_, sum, rows(), all.targets, state_.step);
+    gather_slices(comm_, model_.parameters(), {&slices_, 1});
+    state_complete_ = false;
   }
   clock_.enter(Phase::other);
+  if (options_.debug && all.targets > 0) print_norms(model_, sum, rows(), all.targets, state_.step);
   state_.epoch_loss += all.loss;
   state_.epoch_targets += all.targets;
   ++state_.batch;

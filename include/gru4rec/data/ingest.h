@@ -2,8 +2,8 @@
 //
 // Memory: kIngestBaseBytes, and kIngestBytesPerEvent for each event read (columns of codes, and what sorting them takes), and
 // for each session (where session_gap divides one, each part) and each distinct item its id's length and kIngestBytesPerId; for
-// Parquet also the largest row group, of the columns that are read. It does not depend on the number of shards. At most 2^32 -
-// 1 sessions and as many items.
+// Parquet also the largest row group, of the columns that are read. It does not depend on the number of shards. At most
+// 2^32 - 1 sessions and as many items.
 #pragma once
 
 #include <nlohmann/json.hpp>

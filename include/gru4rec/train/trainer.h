@@ -134,7 +134,6 @@ class Trainer {
   std::span<float> sum_of_gradients();
   bool updates_slices() const;
   std::vector<Slices> slices_of_gradient() const;
-  void update_slices(int64_t targets, double factor);
   void complete_state();
   // With overlap.
   void start_overlap();
