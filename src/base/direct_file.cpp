@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <future>
 #include <new>
 #include <utility>
 
@@ -34,38 +35,42 @@ void DirectFile::write(const void* data, size_t bytes, uint64_t offset) {
 }
 
 void DirectFile::write(std::span<const std::span<const char>> pieces, uint64_t offset) {
-  if (direct_ < 0) {
-    for (const std::span<const char> piece : pieces) {
-      write_at(cached_, piece.data(), piece.size(), offset, path_);
-      offset += piece.size();
-    }
-    return;
-  }
-  if (!buffer_) buffer_.reset(static_cast<char*>(std::aligned_alloc(kBlock, kBufferBytes)));
-  if (!buffer_) throw std::bad_alloc();
-  uint64_t begin = offset / kBlock * kBlock;  // of the buffer in the file
+  if (direct_ < 0) return write_at(cached_, pieces, offset, path_);
+  size_t filled = 0;                          // which of the buffers
+  uint64_t begin = offset / kBlock * kBlock;  // of it in the file
   size_t from = offset - begin, to = from;    // what of it is filled
+  std::future<void> writing;                  // the other one; ends before this function does
   for (std::span<const char> piece : pieces)
     while (!piece.empty()) {
       const size_t part = std::min(kBufferBytes - to, piece.size());
-      std::memcpy(buffer_.get() + to, piece.data(), part);
+      std::memcpy(buffer(filled) + to, piece.data(), part);
       to += part;
       piece = piece.subspan(part);
       if (to < kBufferBytes) continue;
-      write_buffer(from, to, begin);
+      if (writing.valid()) writing.get();
+      writing = std::async([=, this, full = buffer(filled)] { write_buffer(full, from, to, begin); });
+      filled = 1 - filled;
       begin += kBufferBytes;
       from = to = 0;
     }
-  write_buffer(from, to, begin);
+  if (writing.valid()) writing.get();
+  write_buffer(buffer(filled), from, to, begin);
 }
 
-void DirectFile::write_buffer(size_t from, size_t to, uint64_t begin) {
+char* DirectFile::buffer(size_t which) {
+  auto& buffer = buffers_[which];
+  if (!buffer) buffer.reset(static_cast<char*>(std::aligned_alloc(kBlock, kBufferBytes)));
+  if (!buffer) throw std::bad_alloc();
+  return buffer.get();
+}
+
+void DirectFile::write_buffer(const char* buffer, size_t from, size_t to, uint64_t begin) {
   const size_t first_block = (from + kBlock - 1) / kBlock * kBlock, last_block = to / kBlock * kBlock;
   if (direct_ >= 0 && first_block < last_block) {
-    write_at(cached_, buffer_.get() + from, first_block - from, begin + from, path_);
-    from = first_block + write_blocks(buffer_.get() + first_block, last_block - first_block, begin + first_block);
+    write_at(cached_, buffer + from, first_block - from, begin + from, path_);
+    from = first_block + write_blocks(buffer + first_block, last_block - first_block, begin + first_block);
   }
-  write_at(cached_, buffer_.get() + from, to - from, begin + from, path_);
+  write_at(cached_, buffer + from, to - from, begin + from, path_);
 }
 
 size_t DirectFile::write_blocks(const char* blocks, size_t bytes, uint64_t offset) {

@@ -130,7 +130,7 @@ TEST_F(StoreFaults, AFailingFsyncIsAnError) {
     fs::remove_all(folder);
     ++errors;
   }
-  EXPECT_EQ(errors, 3 + 1 + 3 * 2 + 2) << "each shard when finished, the manifest; then again with the folder";
+  EXPECT_EQ(errors, 3 + 1 + 3 + 1) << "each shard when finished, the manifest; then the folder for the name of each";
 }
 
 // A real small file system.

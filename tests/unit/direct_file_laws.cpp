@@ -81,6 +81,23 @@ TEST_P(Direct, WhereTheyAreRefusedOrdinaryWritesHaveTheSameBytes) {
   EXPECT_EQ(read_whole(file.path), "some" + text + text.substr(0, 10));
 }
 
+TEST_P(Direct, ManyShortPiecesOfMemoryAreOneAfterTheOtherInTheFile) {
+  const std::string text = text_of(9 * kMiB);
+  std::vector<std::span<const char>> pieces;
+  for (size_t at = 0; at < text.size();) {
+    const size_t bytes = std::min(pieces.size() % 5 * 97, text.size() - at);  // every fifth is empty
+    pieces.emplace_back(text.data() + at, bytes);
+    at += bytes;
+  }
+  const OpenFile file(folder_ / "a");
+  testing::write_whole(file.path, "some");
+  DirectFile(folder_ / "another", file.fd).write(pieces, 4);
+  EXPECT_EQ(read_whole(file.path), "some" + text) << "as where direct writes are refused";
+  testing::write_whole(file.path, "some");
+  DirectFile(file.path, file.fd).write(pieces, 4);
+  EXPECT_EQ(read_whole(file.path), "some" + text);
+}
+
 TEST_P(Direct, PiecesOfMemoryAreOneAfterTheOtherInTheFile) {
   const std::string text = text_of(9 * kMiB + 20'000);
   for (const size_t piece : {size_t{4095}, kMiB, 5 * kMiB + 1, text.size()}) {
@@ -136,7 +153,7 @@ TEST(DirectFile, LeavesNoPageOfItInTheCache) {
 // What a disk without room does: it takes a part, and refuses the rest.
 TEST_P(Direct, ARefusalNamesTheFileAndWhatToDo) {
   const OpenFile file(folder_ / "a");
-  const std::string text = text_of(8 * kMiB);
+  const std::string text = text_of(8 * kMiB - 100);  // the part that is refused is the last
   const auto former = std::signal(SIGXFSZ, SIG_IGN);
   rlimit before{};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string_view>
 
 namespace gru4rec {
@@ -33,7 +34,8 @@ class AtomicFile {
   // Appends at the place of the file descriptor.
   void write(const void* data, size_t bytes);
 
-  // Makes the content durable under the temporary name. commit() does it as well.
+  // Makes the content durable under the temporary name: what commit() does first, for who wants to know earlier whether there
+  // is room. Nothing may be written after it.
   void sync();
 
   void commit();
@@ -44,6 +46,7 @@ class AtomicFile {
   std::filesystem::path final_;
   std::filesystem::path temporary_;
   int fd_ = -1;
+  bool synced_ = false;
   bool committed_ = false;
 };
 
@@ -58,6 +61,8 @@ void sync_folder(const std::filesystem::path& folder);
 
 // All of `bytes`, at `offset`; retries interrupted and short calls. Throws SurroundingsError that names `path`.
 void write_at(int fd, const void* data, size_t bytes, uint64_t offset, const std::filesystem::path& path);
+// The same of bytes that lie in several places of memory.
+void write_at(int fd, std::span<const std::span<const char>> pieces, uint64_t offset, const std::filesystem::path& path);
 // The same for reading; the end of the file before `bytes` is a UserError (the file is shorter than it claims to be).
 void read_at(int fd, void* data, size_t bytes, uint64_t offset, const std::filesystem::path& path);
 

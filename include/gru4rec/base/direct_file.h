@@ -1,6 +1,6 @@
-// Large blocks written past the page cache (O_DIRECT). Copying a gigabyte into pages of the kernel takes a processor seconds,
-// which training beside it or after it lacks; handing it to the disk takes a tenth of that, and what the run reads stays
-// cached.
+// Large blocks written past the page cache (O_DIRECT), the next one made ready while the disk has the last. Copying a gigabyte
+// into pages of the kernel takes a processor seconds, which training beside it or after it lacks; handing it to the disk takes
+// a tenth of that, and what the run reads stays cached.
 #pragma once
 
 #include <cstddef>
@@ -26,14 +26,15 @@ class DirectFile {
   DirectFile(const DirectFile&) = delete;
   DirectFile& operator=(const DirectFile&) = delete;
 
-  // All of `bytes`, at `offset`. Throws SurroundingsError that names the path.
+  // All of `bytes`, at `offset`; returns when they are written. Throws SurroundingsError that names the path.
   void write(const void* data, size_t bytes, uint64_t offset);
   // The same of bytes that lie in several places of memory.
   void write(std::span<const std::span<const char>> pieces, uint64_t offset);
 
  private:
-  // Bytes [from, to) of the buffer, the first of which is byte `begin` of the file, where a block begins.
-  void write_buffer(size_t from, size_t to, uint64_t begin);
+  char* buffer(size_t which);
+  // Bytes [from, to) of a buffer, the first of which is byte `begin` of the file, where a block begins.
+  void write_buffer(const char* buffer, size_t from, size_t to, uint64_t begin);
   // Whole blocks out of memory that is laid out as they are. Returns how much the system took; 0: write the rest as usual.
   size_t write_blocks(const char* blocks, size_t bytes, uint64_t offset);
 
@@ -42,8 +43,8 @@ class DirectFile {
   };
   const std::filesystem::path path_;
   const int cached_;
-  int direct_;  // -1: none
-  std::unique_ptr<char, Free> buffer_;
+  int direct_;                              // -1: none
+  std::unique_ptr<char, Free> buffers_[2];  // one is filled while the other is written
 };
 
 }  // namespace gru4rec
