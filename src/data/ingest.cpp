@@ -133,28 +133,25 @@ uint64_t count_unseen_targets(const Options& options, const Sessions& sessions, 
   return unseen;
 }
 
-// Sessions as the store has them, one at a time.
+// Sessions as the store has them, one at a time. Their items are numbers.
 class Records {
  public:
-  Records(const Options& options, const EventTable& table, const Sessions& sessions, const std::vector<uint32_t>& ids)
-      : options_(options), table_(table), sessions_(sessions), ids_(ids) {}
+  Records(const Options& options, const EventTable& table, const Sessions& sessions)
+      : options_(options), table_(table), sessions_(sessions) {}
 
-  // Valid until the next call.
+  // Its id is valid until the next call, all else as long as the sessions are.
   SessionRecord of(const SessionSpan& span) {
-    items_.resize(span.count);
-    for (uint64_t i = 0; i < span.count; ++i) items_[i] = ids_[sessions_.item[span.first + i]];
     const Cuts cuts = cuts_of(options_.split, span.part, span.count);
     id_ = table_.sessions[static_cast<size_t>(span.file)].text(span.id);
-    return {id_, items_, std::span(sessions_.time).subspan(span.first, span.count), cuts.train_end, cuts.valid_end};
+    return {id_, std::span(sessions_.item).subspan(span.first, span.count),
+            std::span(sessions_.time).subspan(span.first, span.count), cuts.train_end, cuts.valid_end};
   }
 
  private:
   const Options& options_;
   const EventTable& table_;
   const Sessions& sessions_;
-  const std::vector<uint32_t>& ids_;
   std::string id_;
-  std::vector<uint32_t> items_;
 };
 
 // The shards of a former store, from the first on, whose sessions are just those that the new one begins with.
@@ -196,9 +193,8 @@ UnseenItems unseen_items(const EventTable& table, const Sessions& sessions, cons
 }
 
 StoreInfo write_store(const Options& options, const EventTable& table, const Sessions& sessions,
-                      const std::vector<uint32_t>& ids, const std::vector<std::string>& names, StoreInfo info,
-                      const Former* former) {
-  Records records(options, table, sessions, ids);
+                      const std::vector<std::string>& names, const UnseenItems& unseen, StoreInfo info, const Former* former) {
+  Records records(options, table, sessions);
   const std::vector<StoreInfo::Shard> kept =
       former ? unchanged_shards(*former->store, sessions, records) : std::vector<StoreInfo::Shard>();
   uint64_t kept_events = 0;
@@ -210,9 +206,9 @@ StoreInfo write_store(const Options& options, const EventTable& table, const Ses
     // What is not trained on yet will be after the next append, and then no shard before it has to change.
     if (former && (span.part == Part::valid || span.part == Part::test) && !std::exchange(past_training, true))
       writer.end_shard();
-    writer.add(records.of(span));
+    writer.add_lasting(records.of(span));
   }
-  return writer.commit(std::move(info), names, unseen_items(table, sessions, ids));
+  return writer.commit(std::move(info), names, unseen);
 }
 
 nlohmann::json length_statistics(const Sessions& sessions) {
@@ -305,7 +301,9 @@ std::optional<IngestReport> make_store(const Options& options, EventTable& table
     statistics["late"] = former->late;
   }
   info.ingest_json = nlohmann::json({{"options", to_yaml(options)}, {"statistics", statistics}}).dump();
-  return IngestReport{write_store(options, table, sessions, ids, names, std::move(info), former), statistics};
+  const UnseenItems unseen = unseen_items(table, sessions, ids);
+  for (uint32_t& item : sessions.item) item = ids[item];
+  return IngestReport{write_store(options, table, sessions, names, unseen, std::move(info), former), statistics};
 }
 
 std::optional<Options> ingest_options(const StoreInfo& store) {

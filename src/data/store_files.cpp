@@ -9,31 +9,67 @@ namespace gru4rec {
 
 namespace {
 
+constexpr uint64_t kAsideBytes = uint64_t{4} << 20;
+
+// Checksums of the blocks of an array, whose bytes lie in several places of memory.
+class BlockSums {
+ public:
+  explicit BlockSums(uint64_t block_bytes) : block_bytes_(block_bytes) {}
+
+  void add(std::span<const char> part) {
+    while (!part.empty()) {
+      const size_t bytes = std::min(block_bytes_ - begun_, part.size());
+      if (bytes == block_bytes_) {
+        sums_.push_back(hash_bytes(part.data(), bytes));
+      } else {
+        block_.update_bytes(part.data(), bytes);
+        begun_ += bytes;
+        if (begun_ == block_bytes_) end_block();
+      }
+      part = part.subspan(bytes);
+    }
+  }
+  // After the last part.
+  const std::vector<uint64_t>& all() {
+    if (begun_ > 0) end_block();
+    return sums_;
+  }
+
+ private:
+  void end_block() {
+    sums_.push_back(block_.value());
+    block_ = Digest();
+    begun_ = 0;
+  }
+
+  uint64_t block_bytes_;
+  std::vector<uint64_t> sums_;
+  Digest block_;        // of a block that does not lie in one place,
+  uint64_t begun_ = 0;  // and how many bytes of it were there
+};
+
 // Copies an array to its place in the shard, and the checksums of its blocks to theirs.
 void copy_array(const AtomicFile& out, DirectFile& direct, const ArraySource& source, size_t element_size, const Extent& place,
                 const Extent& checksum_place) {
-  const uint64_t block_bytes = kChecksumBlock * element_size;
-  std::vector<uint64_t> checksums;
+  BlockSums sums(kChecksumBlock * element_size);
   const auto copy = [&](std::span<const std::span<const char>> pieces, uint64_t offset) {
-    for (const std::span<const char> piece : pieces)
-      for (uint64_t at = 0; at < piece.size(); at += block_bytes)
-        checksums.push_back(hash_bytes(&piece[at], std::min(block_bytes, piece.size() - at)));
-    if (place.bytes >= DirectFile::kLarge) return direct.write(pieces, offset);
-    for (const std::span<const char> piece : pieces) {
-      write_at(out.fd(), piece.data(), piece.size(), offset, out.path());
-      offset += piece.size();
-    }
+    for (const std::span<const char> piece : pieces) sums.add(piece);
+    if (place.bytes >= DirectFile::kLarge)
+      direct.write(pieces, offset);
+    else
+      write_at(out.fd(), pieces, offset, out.path());
   };
   if (!source.memory.empty()) {
     copy(source.memory, place.offset);
   } else {
-    std::vector<char> aside(std::min(4 * kPieceBytes, place.bytes));
+    std::vector<char> aside(std::min(kAsideBytes, place.bytes));
     for (uint64_t at = 0; at < place.bytes; at += aside.size()) {
       const std::span<const char> piece(aside.data(), std::min(aside.size(), place.bytes - at));
       read_at(source.fd, aside.data(), piece.size(), source.offset + at, source.path);
       copy(std::span(&piece, 1), place.offset + at);
     }
   }
+  const std::vector<uint64_t>& checksums = sums.all();
   write_at(out.fd(), checksums.data(), checksums.size() * sizeof(uint64_t), checksum_place.offset, out.path());
 }
 

@@ -13,12 +13,11 @@ namespace gru4rec {
 // Where the elements of an array of a new shard lie: in memory, or in one piece of some file.
 struct ArraySource {
   uint64_t elements;
-  std::vector<std::span<const char>> memory = {};  // in order, all but the last of kPieceBytes
+  std::vector<std::span<const char>> memory = {};  // in order
   int fd = -1;                                     // of the file, where there is nothing in memory
   std::filesystem::path path = {};                 // of it, for messages
   uint64_t offset = 0;                             // bytes
 };
-inline constexpr uint64_t kPieceBytes = uint64_t{1} << 20;  // whole checksum blocks of any element
 
 // Builds a shard from its arrays, in the order of kArrayRules, with checksums and seal, and makes it durable. Does not commit
 // it.

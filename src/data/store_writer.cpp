@@ -15,7 +15,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// One array of the shard at hand, raw elements: in memory, and once that is too long in a temporary file.
+constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
+
+// One array of the shard at hand, raw elements: in memory, and once that is too long in a temporary file. Memory that others
+// keep for it does not count.
 class Spool {
  public:
   Spool(fs::path folder, const ArrayRule& rule, uint64_t in_memory)
@@ -30,11 +33,19 @@ class Spool {
     for (size_t left = values.size_bytes(); left > 0;) {
       if (held_ % piece_bytes_ == 0) start_piece();
       const size_t place = held_ % piece_bytes_, bytes = std::min<size_t>(left, piece_bytes_ - place);
-      std::memcpy(pieces_[held_ / piece_bytes_].get() + place, data, bytes);
+      char* const here = pieces_[held_ / piece_bytes_].get() + place;
+      std::memcpy(here, data, bytes);
+      add_part({here, bytes});
       held_ += bytes;
       data += bytes;
       left -= bytes;
     }
+  }
+
+  // The values stay where they are until clear().
+  template <typename T>
+  void refer_to(std::span<const T> values) {
+    add_part({reinterpret_cast<const char*>(values.data()), values.size_bytes()});
   }
 
   template <typename T>
@@ -42,18 +53,19 @@ class Spool {
   void append(T value) {
     const size_t place = held_ % piece_bytes_;
     if (place == 0 || place + sizeof value > piece_bytes_) return append(std::span<const T>(&value, 1));
-    std::memcpy(pieces_[held_ / piece_bytes_].get() + place, &value, sizeof value);
+    char* const here = pieces_[held_ / piece_bytes_].get() + place;
+    std::memcpy(here, &value, sizeof value);
+    add_part({here, sizeof value});
     held_ += sizeof value;
   }
 
-  uint64_t elements() const { return (written_ + held_) / size_; }
+  uint64_t elements() const { return bytes_ / size_; }
 
   // Valid until the next call.
   ArraySource source() {
     ArraySource source{.elements = elements()};
     if (written_ == 0) {
-      for (uint64_t at = 0; at < held_; at += piece_bytes_)
-        source.memory.emplace_back(pieces_[at / piece_bytes_].get(), std::min(held_ - at, piece_bytes_));
+      source.memory = parts_;
       return source;
     }
     flush();
@@ -64,11 +76,21 @@ class Spool {
 
   void clear() {
     if (file_ && ::ftruncate(file_->fd(), 0) != 0) throw_io_error("empty", file_->path(), errno);
+    parts_.clear();
     held_ = 0;
     written_ = 0;
+    bytes_ = 0;
   }
 
  private:
+  void add_part(std::span<const char> part) {
+    bytes_ += part.size();
+    if (!parts_.empty() && parts_.back().data() + parts_.back().size() == part.data())
+      parts_.back() = {parts_.back().data(), parts_.back().size() + part.size()};
+    else
+      parts_.push_back(part);
+  }
+
   void start_piece() {
     if (held_ == most_) flush();
     if (held_ / piece_bytes_ == pieces_.size()) pieces_.push_back(std::make_unique_for_overwrite<char[]>(piece_bytes_));
@@ -76,11 +98,11 @@ class Spool {
 
   void flush() {
     if (!file_) file_ = std::make_unique<AtomicFile>(path_);
-    for (uint64_t at = 0; at < held_; at += piece_bytes_) {
-      const size_t bytes = std::min(held_ - at, piece_bytes_);
-      write_at(file_->fd(), pieces_[at / piece_bytes_].get(), bytes, written_, file_->path());
-      written_ += bytes;
+    for (const std::span<const char> part : parts_) {
+      write_at(file_->fd(), part.data(), part.size(), written_, file_->path());
+      written_ += part.size();
     }
+    parts_.clear();
     held_ = 0;
   }
 
@@ -89,9 +111,11 @@ class Spool {
   uint64_t piece_bytes_;  // kPieceBytes, or all that may be in memory where that is less
   uint64_t most_;         // bytes in memory
   std::vector<std::unique_ptr<char[]>> pieces_;
-  uint64_t held_ = 0;                 // bytes, in pieces_
-  std::unique_ptr<AtomicFile> file_;  // never committed
-  uint64_t written_ = 0;              // bytes that are in the file, before those that are held
+  uint64_t held_ = 0;                         // bytes, in pieces_
+  std::vector<std::span<const char>> parts_;  // where the bytes are that are in memory, in order
+  std::unique_ptr<AtomicFile> file_;          // never committed
+  uint64_t written_ = 0;                      // bytes that are in the file, before those of parts_
+  uint64_t bytes_ = 0;                        // in all
 };
 
 fs::path made_folder(fs::path folder) {
@@ -145,9 +169,9 @@ struct StoreWriter::Impl {
     return static_cast<double>(written_events) + static_cast<double>(session_events) / 2 > end;
   }
 
-  void add(const SessionRecord& session) {
+  void add(const SessionRecord& session, bool lasting) {
     check_record(session);
-    if (sessions >= kept_sessions) write(session);
+    if (sessions >= kept_sessions) write(session, lasting);
     digest.add(session);
     events += session.items.size();
     sessions += 1;
@@ -158,10 +182,15 @@ struct StoreWriter::Impl {
     largest_item = std::max(largest_item, *std::max_element(session.items.begin(), session.items.end()));
   }
 
-  void write(const SessionRecord& session) {
+  void write(const SessionRecord& session, bool lasting) {
     if (opens_shard(session.items.size())) finish_shard();
-    spools[kItems].append(session.items);
-    spools[kTimes].append(session.times);
+    if (lasting) {
+      spools[kItems].refer_to(session.items);
+      spools[kTimes].refer_to(session.times);
+    } else {
+      spools[kItems].append(session.items);
+      spools[kTimes].append(session.times);
+    }
     spools[kOffsets].append(spools[kItems].elements());
     spools[kTrainEnd].append(session.train_end);
     spools[kValidEnd].append(session.valid_end);
@@ -252,7 +281,8 @@ StoreWriter::StoreWriter(fs::path folder, int64_t shards, uint64_t expected_even
                          uint64_t in_memory)
     : impl_(std::make_unique<Impl>(std::move(folder), shards, expected_events, std::move(kept), in_memory)) {}
 StoreWriter::~StoreWriter() = default;
-void StoreWriter::add(const SessionRecord& session) { impl_->add(session); }
+void StoreWriter::add(const SessionRecord& session) { impl_->add(session, /*lasting=*/false); }
+void StoreWriter::add_lasting(const SessionRecord& session) { impl_->add(session, /*lasting=*/true); }
 void StoreWriter::end_shard() { impl_->end_shard(); }
 StoreInfo StoreWriter::commit(StoreInfo info, std::span<const std::string> item_names, const UnseenItems& unseen) {
   return impl_->commit(std::move(info), item_names, unseen);

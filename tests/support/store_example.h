@@ -53,15 +53,19 @@ inline uint64_t events_of(const std::vector<ExampleSession>& sessions) {
   return events;
 }
 
-inline StoreInfo write_example(const std::filesystem::path& folder, const std::vector<ExampleSession>& sessions, int64_t shards,
-                               uint64_t catalogue, uint64_t in_memory = StoreWriter::kInMemory) {
-  StoreWriter writer(folder, shards, events_of(sessions), {}, in_memory);
-  for (const ExampleSession& session : sessions) writer.add(session.record());
+inline StoreInfo commit_example(StoreWriter& writer, uint64_t catalogue) {
   StoreInfo info;
   info.dataset = "example";
   info.protocol = Protocol::next_item;
   info.ingest_json = R"({"options": {"dataset": "example"}, "statistics": {"sessions": 3}})";
   return writer.commit(info, example_names(catalogue));
+}
+
+inline StoreInfo write_example(const std::filesystem::path& folder, const std::vector<ExampleSession>& sessions, int64_t shards,
+                               uint64_t catalogue, uint64_t in_memory = StoreWriter::kInMemory) {
+  StoreWriter writer(folder, shards, events_of(sessions), {}, in_memory);
+  for (const ExampleSession& session : sessions) writer.add(session.record());
+  return commit_example(writer, catalogue);
 }
 
 }  // namespace gru4rec::testing

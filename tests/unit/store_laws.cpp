@@ -15,6 +15,7 @@
 namespace gru4rec {
 namespace {
 
+using testing::commit_example;
 using testing::events_of;
 using testing::example_names;
 using testing::example_session;
@@ -177,6 +178,46 @@ TEST(Store, OfLargeArraysHasTheSameBytesWhereverTheyAndTheFilesAre) {
   const auto usual = written(in_memory / "a", StoreWriter::kInMemory);
   EXPECT_EQ(written(on_disk / "a", StoreWriter::kInMemory), usual);
   EXPECT_EQ(written(on_disk / "b", 1 << 20), usual) << "arrays that came from files";
+}
+
+// Sessions that stay where they are: one behind the other in memory, with gaps, in another order, among others that are copied,
+// and among more of those than may stay in memory.
+TEST(Store, OfSessionsThatAreNotCopiedHasTheSameBytes) {
+  const TemporaryFolder folder;
+  const auto sessions = example_sessions(60'013, kCatalogue);
+  write_example(folder / "copied", sessions, 3, kCatalogue);
+  const auto usual = files_of(folder / "copied");
+  const uint64_t events = events_of(sessions);
+  const auto write = [&](const std::string& name, size_t gap, bool backwards, size_t copied, uint64_t in_memory) {
+    std::vector<uint32_t> items(events + gap * sessions.size());
+    std::vector<int64_t> times(items.size());
+    StoreWriter writer(folder / name, 3, events, {}, in_memory);
+    size_t place = backwards ? items.size() : 0;
+    for (size_t s = 0; s < sessions.size(); ++s) {
+      const ExampleSession& session = sessions[s];
+      const size_t count = session.items.size();
+      if (backwards) place -= count + gap;
+      std::ranges::copy(session.items, items.begin() + static_cast<int64_t>(place));
+      std::ranges::copy(session.times, times.begin() + static_cast<int64_t>(place));
+      const SessionRecord record{session.id, std::span(items).subspan(place, count), std::span(times).subspan(place, count),
+                                 session.train_end, session.valid_end};
+      if (!backwards) place += count + gap;
+      if (copied > 0 && s % copied == 0)
+        writer.add(record);
+      else
+        writer.add_lasting(record);
+    }
+    commit_example(writer, kCatalogue);
+  };
+  const auto expect_same = [&](const std::string& name, size_t gap, bool backwards, size_t copied, uint64_t in_memory) {
+    write(name, gap, backwards, copied, in_memory);
+    EXPECT_TRUE(files_of(folder / name) == usual) << name;
+  };
+  expect_same("in a row", 0, false, 0, StoreWriter::kInMemory);
+  expect_same("with gaps", 1, false, 0, StoreWriter::kInMemory);
+  expect_same("backwards", 0, true, 0, StoreWriter::kInMemory);
+  expect_same("among others", 0, false, 3, StoreWriter::kInMemory);
+  expect_same("among many", 2, true, 2, 100'000);
 }
 
 TEST(Store, DigestChangesWithEveryPartOfTheContent) {
