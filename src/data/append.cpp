@@ -1,6 +1,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 #include "gru4rec/base/config.h"
@@ -57,6 +58,7 @@ void read_back(const Store& store, const Making& made, EventTable& table) {
   size_t next_unseen = 0;
   uint64_t index = 0;
   table.reserve(store.info().events);
+  table.in_range.append(store.info().events, true);
   store.visit_sessions(0, store.info().sessions, [&](const SessionRecord& session) {
     const Part part = part_of(made, index++);
     const uint32_t id = table.sessions[static_cast<size_t>(part)].code(session.id);
@@ -64,11 +66,10 @@ void read_back(const Store& store, const Making& made, EventTable& table) {
       const uint32_t item = session.items[i];
       table.session.push_back(id);
       table.item.push_back(item > 0 ? item - 1 : table.items.code(unseen.names[unseen.events[next_unseen++]]));
-      table.time.push_back(session.times[i]);
-      table.part.push_back(part);
-      table.in_range.push_back(1);
       table.goes_on.push_back(i > 0);
     }
+    table.time.append(session.times);
+    table.part.append(session.items.size(), part);
     return true;
   });
 }
@@ -93,9 +94,11 @@ uint64_t drop_known(EventTable& table, uint64_t first) {
 }
 
 uint64_t count_late(const EventTable& table, uint64_t first) {
-  const auto old = table.time.begin() + static_cast<int64_t>(first);
-  const int64_t newest = *std::max_element(table.time.begin(), old);
-  return static_cast<uint64_t>(std::count_if(old, table.time.end(), [&](int64_t time) { return time < newest; }));
+  int64_t newest = std::numeric_limits<int64_t>::min();
+  for (uint64_t row = 0; row < first; ++row) newest = std::max(newest, table.time[row]);
+  uint64_t late = 0;
+  for (uint64_t row = first; row < table.events(); ++row) late += table.time[row] < newest;
+  return late;
 }
 
 }  // namespace

@@ -259,7 +259,7 @@ class RowSink {
     rows = add_ids(columns[1], rows, format_.item_column, table_.items, table_.item);
     rows = add_times(columns[2], rows);
     rows = add_in_range(columns, rows);
-    table_.part.insert(table_.part.end(), static_cast<size_t>(rows), part_);
+    table_.part.append(static_cast<size_t>(rows), part_);
     rows_ += static_cast<uint64_t>(rows);
     if (fault_) fail(columns, rows);
   }
@@ -320,22 +320,23 @@ class RowSink {
   }
 
   int64_t add_times(TextColumn& column, int64_t rows) {
-    size_t event = table_.time.size();
-    table_.time.resize(event + static_cast<size_t>(rows));
-    return read(column, 0, rows, format_.time_column, [&](auto value) {
-      table_.time[event] = parse_time(value, event);
-      ++event;
-    });
+    times_.clear();
+    times_.reserve(static_cast<size_t>(rows));
+    rows = read(column, 0, rows, format_.time_column, [&](auto value) { times_.push_back(parse_time(value)); });
+    table_.time.append(times_);
+    return rows;
   }
 
   int64_t add_in_range(Columns& columns, int64_t rows) {
     const size_t first = table_.in_range.size();
-    table_.in_range.resize(first + static_cast<size_t>(rows), true);
+    table_.in_range.append(static_cast<size_t>(rows), true);
     size_t k = 3;
     for (const auto& [name, interval] : format_.val_interval) {
       size_t event = first;
-      rows = read(columns[k++], 0, rows, name,
-                  [&](auto value) { table_.in_range[event++] &= contained(parse_value(value), interval); });
+      rows = read(columns[k++], 0, rows, name, [&](auto value) {
+        if (!contained(parse_value(value), interval)) table_.in_range.set(event, false);
+        ++event;
+      });
     }
     return rows;
   }
@@ -353,21 +354,22 @@ class RowSink {
   }
   static double parse_value(int64_t number) { return static_cast<double>(number); }
 
-  // Whole numbers exactly; from the first one with a fraction on, all times, and those of `earlier` events, are in millionths.
-  int64_t parse_time(std::string_view text, size_t earlier) {
+  // Whole numbers exactly; from the first one with a fraction on, all times, also those before it, are in millionths.
+  int64_t parse_time(std::string_view text) {
     int64_t number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error == std::errc() && end == text.data() + text.size()) return parse_time(number, earlier);
+    if (error == std::errc() && end == text.data() + text.size()) return parse_time(number);
     const double value = parse_double(text);
-    if (value == std::floor(value) && std::abs(value) < 0x1p53) return parse_time(static_cast<int64_t>(value), earlier);
+    if (value == std::floor(value) && std::abs(value) < 0x1p53) return parse_time(static_cast<int64_t>(value));
     if (table_.time_scale == 1) {
-      for (int64_t& time : std::span(table_.time).first(earlier)) time = in_millionths(time);
+      for (size_t event = 0; event < table_.time.size(); ++event) table_.time.set(event, in_millionths(table_.time[event]));
+      for (int64_t& time : times_) time = in_millionths(time);
       table_.time_scale = kFractionScale;
     }
     check_size(value);
     return std::llround(value * kFractionScale);
   }
-  int64_t parse_time(int64_t number, size_t) const { return table_.time_scale == 1 ? number : in_millionths(number); }
+  int64_t parse_time(int64_t number) const { return table_.time_scale == 1 ? number : in_millionths(number); }
   static int64_t in_millionths(int64_t number) {
     check_size(static_cast<double>(number));
     return number * kFractionScale;
@@ -392,6 +394,7 @@ class RowSink {
   uint64_t header_rows_;
   EventTable& table_;
   uint64_t rows_ = 0;
+  std::vector<int64_t> times_;  // of the batch at hand
   struct Fault {
     std::string column, what;
   };

@@ -5,25 +5,27 @@
 namespace gru4rec {
 
 void EventTable::drop(size_t first, const std::vector<bool>& goes) {
-  const auto compact = [&](auto& column) {
-    size_t kept = first;
-    for (size_t i = first; i < column.size(); ++i)
-      if (!goes[i - first]) column[kept++] = column[i];
-    column.resize(kept);
-  };
-  compact(session), compact(item), compact(time), compact(part), compact(in_range);
+  size_t kept = first;
+  for (size_t i = first; i < events(); ++i) {
+    if (goes[i - first]) continue;
+    session[kept] = session[i];
+    item[kept] = item[i];
+    time.set(kept, time[i]);
+    part.set(kept, part[i]);
+    in_range.set(kept++, in_range[i]);
+  }
+  session.resize(kept), item.resize(kept);
+  time.shrink(kept), part.shrink(kept), in_range.shrink(kept);
 }
 
 void EventTable::reserve(size_t events) {
   session.reserve(events);
   item.reserve(events);
   time.reserve(events);
-  part.reserve(events);
-  in_range.reserve(events);
 }
 
 void EventTable::forget_events() {
-  const auto give_back = [](auto& column) { std::remove_reference_t<decltype(column)>().swap(column); };  // clear() would not
+  const auto give_back = [](auto& column) { column = std::remove_reference_t<decltype(column)>(); };  // clear() would not
   give_back(session), give_back(item), give_back(time), give_back(part), give_back(in_range), give_back(goes_on);
 }
 

@@ -73,28 +73,27 @@ void filter_by_counts(const EventTable& table, const Options& options, std::vect
 // The sessions are in the order of their last rows: of a file in the order of time this is that of a store, so that the steps
 // that follow, which go by the order of sessions, go through memory in order.
 Sessions grouped_by_session(const EventTable& table, const Rows& rows) {
-  std::vector<uint64_t> next[kParts];  // [part][code] how many events, then where its next one goes
-  for (size_t part = 0; part < kParts; ++part) next[part].resize(table.sessions[part].size());
-  const auto of = [&](uint64_t row) -> uint64_t& { return next[static_cast<size_t>(table.part[row])][table.session[row]]; };
-  std::vector<uint64_t> last_rows;  // falling
-  rows.for_each_backwards([&](uint64_t row) {
-    if (of(row)++ == 0) last_rows.push_back(row);
-  });
   Sessions sessions;
-  sessions.spans.reserve(last_rows.size());
-  uint64_t first = 0;
-  for (const uint64_t row : std::views::reverse(last_rows)) {
-    const uint64_t count = std::exchange(of(row), first);
-    sessions.spans.push_back({table.session[row], table.part[row], table.part[row], first, count});
-    first += count;
-  }
-  std::vector<uint64_t>().swap(last_rows);
   sessions.row.resize(rows.size(), table.events());
   sessions.item.resize(rows.size());
   sessions.time.resize(rows.size());
   sessions.row.visit([&]<typename Number>(Column<Number>& numbers) {
+    std::vector<Number> next[kParts];  // [part][code] how many events, then where its next one goes
+    for (size_t part = 0; part < kParts; ++part) next[part].resize(table.sessions[part].size());
+    const auto of = [&](uint64_t row) -> Number& { return next[static_cast<size_t>(table.part[row])][table.session[row]]; };
+    std::vector<Number> last_rows;  // falling
+    rows.for_each_backwards([&](uint64_t row) {
+      if (of(row)++ == 0) last_rows.push_back(static_cast<Number>(row));
+    });
+    sessions.spans.reserve(last_rows.size());
+    Number first = 0;
+    for (const uint64_t row : std::views::reverse(last_rows)) {
+      const Number count = std::exchange(of(row), first);
+      sessions.spans.push_back({table.session[row], table.part[row], table.part[row], first, count});
+      first += count;
+    }
     rows.for_each([&](uint64_t row) {
-      const uint64_t place = of(row)++;
+      const Number place = of(row)++;
       numbers[place] = static_cast<Number>(row);
       sessions.item[place] = table.item[row];
       sessions.time[place] = table.time[row];
@@ -240,8 +239,7 @@ TimeRank::TimeRank(const EventTable& table, TimeOrder order, const Rows& rows) :
 }
 
 Rows filter_events(const EventTable& table, const Options& options, Dropped& dropped) {
-  const bool all_in_range = std::ranges::find(table.in_range, 0) == table.in_range.end();
-  if (options.rm_dup_inter == DuplicateRule::keep && all_in_range && options.user_inter_num_interval.empty() &&
+  if (options.rm_dup_inter == DuplicateRule::keep && table.in_range.all(true) && options.user_inter_num_interval.empty() &&
       options.item_inter_num_interval.empty())
     return Rows(table.events());
   std::vector<uint64_t> rows = Rows(table.events()).list();

@@ -22,11 +22,11 @@ struct SessionSpan {
 };
 inline bool in_training(const SessionSpan& span) { return span.part == Part::whole || span.part == Part::train; }
 
-// Numbers of rows, of 4 bytes each where the table has no more rows than these can number.
+// Numbers of rows, of 4 bytes each where these can also count the rows of the table.
 class RowNumbers {
  public:
   void resize(uint64_t count, uint64_t table_rows) {
-    if (table_rows > uint64_t{1} << 32)
+    if (table_rows >= uint64_t{1} << 32)
       wide_.resize(count);
     else
       narrow_.resize(count);
@@ -54,7 +54,7 @@ class RowNumbers {
 struct Sessions {
   std::vector<SessionSpan> spans;
   RowNumbers row;         // of the table
-  Column<uint32_t> item;  // code in the table's items
+  Column<uint32_t> item;  // code in the table's items; at last its number in the store
   Column<int64_t> time;
   uint64_t event_count() const;  // of the spans
 };

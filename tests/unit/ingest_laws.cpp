@@ -222,12 +222,68 @@ TEST_F(Ingest, TimesAndIdsOfParquetThatAreNoIntegersAreTheTextTheyPrintAs) {
   EXPECT_EQ(digest_of("a.parquet"), digest_of("a.tsv"));
 }
 
+// Numbers near the first one and, from a place of its own on in each trial, ones that lie anywhere.
+TEST(NearNumbers, AreWhatWasAppendedAndSet) {
+  constexpr int64_t kLeast = std::numeric_limits<int64_t>::min(), kMost = std::numeric_limits<int64_t>::max();
+  const int64_t firsts[] = {0, 1'400'000'000, -5, kLeast, kMost};
+  for (uint64_t trial = 0; trial < 60; ++trial) {
+    const Stream random(17, Purpose::window_order, trial);
+    const int64_t first = firsts[trial % 5];
+    NearNumbers numbers;
+    numbers.reserve(trial);
+    std::vector<int64_t> wanted;
+    uint64_t draw = 0;
+    const auto value = [&] {
+      if (wanted.empty()) return first;
+      if (draw > 20 * trial) return std::vector{kLeast, kMost, first, int64_t{0}}[random.below(draw++, 4)];
+      const int64_t away = static_cast<int64_t>(random.below(draw++, (uint64_t{1} << 31) - 1));
+      return first < 0 ? first + away : first - away;
+    };
+    for (uint64_t step = 0; step < 40; ++step) {
+      std::vector<int64_t> more(random.below(1000 + step, 30));
+      for (int64_t& number : more) number = value();
+      if (wanted.empty() && !more.empty()) more.front() = first;
+      numbers.append(more);
+      wanted.insert(wanted.end(), more.begin(), more.end());
+      if (wanted.empty()) continue;
+      const uint64_t place = random.below(2000 + step, wanted.size());
+      numbers.set(place, wanted[place] = value());
+      if (step % 7 == 6) numbers.shrink(wanted.size() - 1), wanted.pop_back();
+    }
+    ASSERT_EQ(numbers.size(), wanted.size());
+    for (size_t i = 0; i < wanted.size(); ++i) ASSERT_EQ(numbers[i], wanted[i]) << trial << " " << i;
+  }
+}
+
+TEST(UniformColumn, HoldsWhatWasAppendedAndSet) {
+  for (uint64_t trial = 0; trial < 30; ++trial) {
+    const Stream random(18, Purpose::window_order, trial);
+    UniformColumn<Part> column;
+    std::vector<Part> wanted;
+    for (uint64_t step = 0; step < 10; ++step) {
+      const Part part = step < trial % 8 ? Part::train : Part::test;
+      const uint64_t count = random.below(step, 4);
+      column.append(count, part);
+      wanted.insert(wanted.end(), count, part);
+      if (step == trial % 11 && !wanted.empty()) {
+        const uint64_t place = random.below(100, wanted.size());
+        column.set(place, wanted[place] = Part::valid);
+      }
+      if (step == 7 && !wanted.empty()) column.shrink(wanted.size() - 1), wanted.pop_back();
+    }
+    ASSERT_EQ(column.size(), wanted.size());
+    for (size_t i = 0; i < wanted.size(); ++i) ASSERT_EQ(column[i], wanted[i]) << trial;
+    for (const Part part : {Part::train, Part::valid, Part::test})
+      EXPECT_TRUE(!column.all(part) || std::ranges::count(wanted, part) == std::ssize(wanted)) << trial;
+  }
+}
+
 TEST(RowNumbers, OfATableAreOfFourBytesWhileTheseNumberAllItsRows) {
-  for (const uint64_t table_rows : {uint64_t{1} << 32, (uint64_t{1} << 32) + 1}) {
+  for (const uint64_t table_rows : {(uint64_t{1} << 32) - 1, uint64_t{1} << 32}) {
     RowNumbers rows;
     rows.resize(3, table_rows);
     rows.visit([&]<typename Number>(Column<Number>& numbers) {
-      EXPECT_EQ(sizeof(Number), table_rows - 1 > UINT32_MAX ? 8 : 4);
+      EXPECT_EQ(sizeof(Number), table_rows > UINT32_MAX ? 8 : 4);
       numbers = {1, static_cast<Number>(table_rows - 1), 2};
     });
     rows.copy(1, 2);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gru4rec/base/column.h"
+#include "gru4rec/data/columns.h"
 #include "gru4rec/data/interner.h"
 
 namespace gru4rec {
@@ -15,11 +16,11 @@ enum class Part : uint8_t { whole, train, valid, test };
 constexpr size_t kParts = 4;
 
 struct EventTable {
-  Column<uint32_t> session;  // [events] code in sessions[part]
-  Column<uint32_t> item;     // [events] code in items
-  Column<int64_t> time;      // [events] in 1/time_scale of the units of the file
-  Column<Part> part;         // [events]
-  Column<uint8_t> in_range;  // [events] whether val_interval keeps it
+  Column<uint32_t> session;      // [events] code in sessions[part]
+  Column<uint32_t> item;         // [events] code in items
+  NearNumbers time;              // [events] in 1/time_scale of the units of the file
+  UniformColumn<Part> part;      // [events]
+  UniformColumn<bool> in_range;  // [events] whether val_interval keeps it
   // [events that were read back from a store, which come first] whether it goes on with the session of the event before it,
   // however much time lies between them
   std::vector<uint8_t> goes_on;

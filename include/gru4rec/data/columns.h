@@ -1,0 +1,105 @@
+// Columns of events that are kept as small as their values allow: of memory that is written once, the faults of its pages cost
+// more than the arithmetic on it. All is Local; one thread.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "gru4rec/base/column.h"
+
+namespace gru4rec {
+
+// A column of which most often all values are equal: then it holds one.
+template <typename T>
+class UniformColumn {
+ public:
+  size_t size() const { return size_; }
+  T operator[](size_t i) const { return values_.empty() ? value_ : values_[i]; }
+  // Whether there is nothing but `value`, as far as that is known without a look at each.
+  bool all(T value) const { return size_ == 0 || (values_.empty() && value_ == value); }
+
+  void append(size_t count, T value) {
+    if (size_ == 0) value_ = value;
+    if (!all(value)) hold_each();
+    size_ += count;
+    if (!values_.empty()) values_.resize(size_, value);
+  }
+  void set(size_t i, T value) {
+    if (all(value)) return;
+    hold_each();
+    values_[i] = value;
+  }
+  // To no more than there are.
+  void shrink(size_t size) {
+    size_ = size;
+    if (!values_.empty()) values_.resize(size);
+  }
+
+ private:
+  void hold_each() {
+    if (values_.empty()) values_.assign(size_, value_);
+  }
+
+  size_t size_ = 0;
+  T value_ = {};
+  Column<T> values_;  // empty: all are value_
+};
+
+// Whole numbers that most often lie close together, as times do: of 4 bytes each as long as all lie within 2^31 of the first,
+// of 8 from then on.
+class NearNumbers {
+ public:
+  size_t size() const { return near_.size() + wide_.size(); }
+  int64_t operator[](size_t i) const { return wide_.empty() ? first_ + near_[i] : wide_[i]; }
+  void reserve(size_t size) {
+    if (wide_.empty())
+      near_.reserve(size);
+    else
+      wide_.reserve(size);
+  }
+
+  void append(std::span<const int64_t> values) {
+    if (size() == 0 && !values.empty()) first_ = values.front();
+    if (wide_.empty() && !std::ranges::all_of(values, [&](int64_t value) { return is_near(value); })) widen();
+    const size_t before = size();
+    if (wide_.empty()) {
+      near_.resize(before + values.size());
+      for (size_t i = 0; i < values.size(); ++i) near_[before + i] = static_cast<int32_t>(values[i] - first_);
+    } else {
+      wide_.insert(wide_.end(), values.begin(), values.end());
+    }
+  }
+  void set(size_t i, int64_t value) {
+    if (wide_.empty() && !is_near(value)) widen();
+    if (wide_.empty())
+      near_[i] = static_cast<int32_t>(value - first_);
+    else
+      wide_[i] = value;
+  }
+  // To no more than there are.
+  void shrink(size_t size) {
+    if (wide_.empty())
+      near_.resize(size);
+    else
+      wide_.resize(size);
+  }
+
+ private:
+  bool is_near(int64_t value) const {
+    int64_t difference = 0;
+    return !__builtin_sub_overflow(value, first_, &difference) && difference == static_cast<int32_t>(difference);
+  }
+  void widen() {
+    wide_.reserve(near_.capacity());
+    for (const int32_t near : near_) wide_.push_back(first_ + near);
+    Column<int32_t>().swap(near_);
+  }
+
+  int64_t first_ = 0;
+  Column<int32_t> near_;  // less first_
+  Column<int64_t> wide_;  // in place of near_, once a number lies too far off
+};
+
+}  // namespace gru4rec
