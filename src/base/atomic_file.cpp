@@ -93,6 +93,7 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::write(const void* data, size_t bytes) {
+  synced_ = false;
   const char* next = static_cast<const char*>(data);
   while (bytes > 0) {
     const ssize_t done = ::write(fd_, next, bytes);
@@ -152,7 +153,12 @@ void write_at(int fd, std::span<const std::span<const char>> pieces, uint64_t of
   constexpr size_t kAtOnce = 256;
   std::array<iovec, kAtOnce> list;
   size_t begun = 0;  // bytes of the first piece that are written
-  while (!pieces.empty()) {
+  while (true) {
+    while (!pieces.empty() && begun >= pieces[0].size()) {
+      begun -= pieces[0].size();
+      pieces = pieces.subspan(1);
+    }
+    if (pieces.empty()) return;
     const size_t count = std::min(pieces.size(), kAtOnce);
     for (size_t i = 0; i < count; ++i) list[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
     list[0] = {const_cast<char*>(pieces[0].data()) + begun, pieces[0].size() - begun};
@@ -161,10 +167,6 @@ void write_at(int fd, std::span<const std::span<const char>> pieces, uint64_t of
     if (done < 0) throw_io_error("write", path, errno);
     offset += static_cast<uint64_t>(done);
     begun += static_cast<size_t>(done);
-    while (!pieces.empty() && begun >= pieces[0].size()) {
-      begun -= pieces[0].size();
-      pieces = pieces.subspan(1);
-    }
   }
 }
 

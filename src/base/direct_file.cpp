@@ -54,7 +54,7 @@ void DirectFile::write(std::span<const std::span<const char>> pieces, uint64_t o
       from = to = 0;
     }
   if (writing.valid()) writing.get();
-  write_buffer(buffer(filled), from, to, begin);
+  if (from < to) write_buffer(buffer(filled), from, to, begin);
 }
 
 char* DirectFile::buffer(size_t which) {

@@ -9,7 +9,7 @@ namespace gru4rec {
 
 namespace {
 
-constexpr uint64_t kAsideBytes = uint64_t{4} << 20;
+constexpr uint64_t kAsideBytes = uint64_t{16} << 20;
 
 // Checksums of the blocks of an array, whose bytes lie in several places of memory.
 class BlockSums {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <set>
+#include <utility>
 
 #include "gru4rec/base/atomic_file.h"
 #include "store_files.h"
@@ -42,10 +43,12 @@ class Spool {
     }
   }
 
-  // The values stay where they are until clear().
+  // The values stay where they are until clear(), and are copied only where they do not lie behind those before them.
   template <typename T>
-  void refer_to(std::span<const T> values) {
-    add_part({reinterpret_cast<const char*>(values.data()), values.size_bytes()});
+  void append_lasting(std::span<const T> values) {
+    const auto* data = reinterpret_cast<const char*>(values.data());
+    if (std::exchange(behind_, data + values.size_bytes()) != data) return append(values);
+    add_part({data, values.size_bytes()});
   }
 
   template <typename T>
@@ -98,10 +101,8 @@ class Spool {
 
   void flush() {
     if (!file_) file_ = std::make_unique<AtomicFile>(path_);
-    for (const std::span<const char> part : parts_) {
-      write_at(file_->fd(), part.data(), part.size(), written_, file_->path());
-      written_ += part.size();
-    }
+    write_at(file_->fd(), parts_, written_, file_->path());
+    written_ = bytes_;
     parts_.clear();
     held_ = 0;
   }
@@ -113,6 +114,7 @@ class Spool {
   std::vector<std::unique_ptr<char[]>> pieces_;
   uint64_t held_ = 0;                         // bytes, in pieces_
   std::vector<std::span<const char>> parts_;  // where the bytes are that are in memory, in order
+  const char* behind_ = nullptr;              // the lasting values that came last
   std::unique_ptr<AtomicFile> file_;          // never committed
   uint64_t written_ = 0;                      // bytes that are in the file, before those of parts_
   uint64_t bytes_ = 0;                        // in all
@@ -185,8 +187,8 @@ struct StoreWriter::Impl {
   void write(const SessionRecord& session, bool lasting) {
     if (opens_shard(session.items.size())) finish_shard();
     if (lasting) {
-      spools[kItems].refer_to(session.items);
-      spools[kTimes].refer_to(session.times);
+      spools[kItems].append_lasting(session.items);
+      spools[kTimes].append_lasting(session.times);
     } else {
       spools[kItems].append(session.items);
       spools[kTimes].append(session.times);

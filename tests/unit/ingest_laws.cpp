@@ -107,6 +107,13 @@ class Ingest : public ::testing::Test {
     }
     return lines;
   }
+  // Of the store that was made last.
+  std::vector<int64_t> times() {
+    const Store store(options_.store);
+    std::vector<int64_t> times(store.info().events);
+    store.read_times(0, times);
+    return times;
+  }
   std::vector<std::string> sessions_of(const std::string& list) {
     write("a.tsv", tsv(list));
     return sessions();
@@ -234,7 +241,6 @@ TEST(NearNumbers, AreWhatWasAppendedAndSet) {
     std::vector<int64_t> wanted;
     uint64_t draw = 0;
     const auto value = [&] {
-      if (wanted.empty()) return first;
       if (draw > 20 * trial) return std::vector{kLeast, kMost, first, int64_t{0}}[random.below(draw++, 4)];
       const int64_t away = static_cast<int64_t>(random.below(draw++, (uint64_t{1} << 31) - 1));
       return first < 0 ? first + away : first - away;
@@ -242,7 +248,7 @@ TEST(NearNumbers, AreWhatWasAppendedAndSet) {
     for (uint64_t step = 0; step < 40; ++step) {
       std::vector<int64_t> more(random.below(1000 + step, 30));
       for (int64_t& number : more) number = value();
-      if (wanted.empty() && !more.empty()) more.front() = first;
+      if (wanted.empty() && !more.empty()) more.front() = first;  // the others of the first batch may lie far off
       numbers.append(more);
       wanted.insert(wanted.end(), more.begin(), more.end());
       if (wanted.empty()) continue;
@@ -408,15 +414,35 @@ TEST_F(Ingest, EqualTimesKeepTheOrderOfTheFile) {
 TEST_F(Ingest, TimesMayHaveFractionsFromAnyRowOn) {
   write("a.tsv", "user_id\titem_id\ttimestamp\na\tx\t2\na\ty\t1.5\na\tz\t1.25\na\tw\t3e0\n");
   EXPECT_THAT(sessions(), ElementsAre("a: z y | x | w"));
-  const Store store(options_.store);
-  std::vector<int64_t> times(4);
-  store.read_times(0, times);
-  EXPECT_THAT(times, ElementsAre(1'250'000, 1'500'000, 2'000'000, 3'000'000));
+  EXPECT_THAT(times(), ElementsAre(1'250'000, 1'500'000, 2'000'000, 3'000'000));
 }
 
 TEST_F(Ingest, NegativeTimesAndTimesOf62BitsAreExact) {
   write("a.tsv", "user_id\titem_id\ttimestamp\na\tx\t4611686018427387905\na\ty\t4611686018427387904\na\tz\t-7\n");
   EXPECT_THAT(sessions(), ElementsAre("a: z y | | x"));
+  EXPECT_THAT(times(), ElementsAre(-7, 4611686018427387904, 4611686018427387905));
+}
+
+TEST_F(Ingest, TimesThatLieFarApartAreExactWhereverTheyDo) {
+  EXPECT_THAT(histories_of("a:x@1400000000000 a:y@1400000060000 b:x@1402592000000 b:z@1402592060000"),
+              ElementsAre("a: x y", "b: x z"));
+  EXPECT_THAT(times(), ElementsAre(1400000000000, 1400000060000, 1402592000000, 1402592060000));
+  for (const size_t far : {0, 1, 3000, 3998}) {  // in two readings: one file of train, one of test
+    std::string text = "user_id\titem_id\ttimestamp\n";
+    std::vector<int64_t> wanted;
+    for (size_t i = 0; i < 4000; ++i) {
+      wanted.push_back(i <= far ? static_cast<int64_t>(i) : (int64_t{1} << 40) + static_cast<int64_t>(i));
+      text += fmt::format("{}\tx\t{}\n", i / 2, wanted.back());
+    }
+    write("a.tsv", text);
+    write("b.tsv", "user_id\titem_id\ttimestamp\nu\tx\t-9000000000\nu\tx\t5\n");
+    options_.test_file = "b.tsv";
+    sessions();
+    auto found = times();
+    wanted.insert(wanted.end(), {-9'000'000'000, 5});
+    std::ranges::sort(found), std::ranges::sort(wanted);
+    ASSERT_EQ(found, wanted) << far;
+  }
 }
 
 // ---- Columns

@@ -35,7 +35,7 @@ class AtomicFile {
   void write(const void* data, size_t bytes);
 
   // Makes the content durable under the temporary name: what commit() does first, for who wants to know earlier whether there
-  // is room. Nothing may be written after it.
+  // is room. Nothing may be written through fd() or path() after it.
   void sync();
 
   void commit();

@@ -62,14 +62,14 @@ class NearNumbers {
 
   void append(std::span<const int64_t> values) {
     if (size() == 0 && !values.empty()) first_ = values.front();
-    if (wide_.empty() && !std::ranges::all_of(values, [&](int64_t value) { return is_near(value); })) widen();
-    const size_t before = size();
-    if (wide_.empty()) {
-      near_.resize(before + values.size());
-      for (size_t i = 0; i < values.size(); ++i) near_[before + i] = static_cast<int32_t>(values[i] - first_);
-    } else {
+    if (!wide_.empty() || !std::ranges::all_of(values, [&](int64_t value) { return is_near(value); })) {
+      if (wide_.empty()) widen();
       wide_.insert(wide_.end(), values.begin(), values.end());
+      return;
     }
+    const size_t before = near_.size();
+    near_.resize(before + values.size());
+    for (size_t i = 0; i < values.size(); ++i) near_[before + i] = static_cast<int32_t>(values[i] - first_);
   }
   void set(size_t i, int64_t value) {
     if (wide_.empty() && !is_near(value)) widen();

@@ -95,8 +95,8 @@ class StoreWriter {
   ~StoreWriter();  // without commit: removes its temporary files
   // The session is copied. Throws BugError for a record that breaks the contract at the top of this file.
   void add(const SessionRecord& session);
-  // The same of a record whose items and times stay where they are, unchanged, until commit(): these are not copied. Sessions
-  // that lie one behind the other in memory cost nothing then, others 16 bytes for each of the two.
+  // The same of a record whose items and times stay where they are, unchanged, until commit(): these are not copied where they
+  // lie behind those of the record before.
   void add_lasting(const SessionRecord& session);
   // The next session opens a shard, one more than was asked for. No effect where it does so anyway.
   void end_shard();
