@@ -12,7 +12,8 @@ namespace gru4rec {
 void keep_freed_memory();
 
 // Asks for the next 256 MiB of the heap in huge pages: for a process that goes over the same memory again and again. One that
-// writes its memory once pays more for the larger pages than it gains. After keep_freed_memory().
+// writes its memory once pays more for them than it gains where a host takes back what is freed (docs/performance.md, Ingest).
+// After keep_freed_memory().
 void grow_heap_in_huge_pages();
 
 // Asks for huge pages (of 2 MiB) wherever a whole one fits into [memory, memory + bytes): for large blocks that are read again
