@@ -48,6 +48,9 @@ struct Part {
 
 struct Store::Impl {
   explicit Impl(fs::path where) : folder(std::move(where)) {
+    if (!is_store(folder))
+      throw UserError("there is no file {}, and so no session store. Make one with gru4rec ingest, or check the path.",
+                      (folder / kManifestFile).string());
     manifest_seal = check_seal(folder / kManifestFile, FileKind::manifest);
     info = read_manifest(Hdf5File::open(folder / kManifestFile));
     shards = open_shards(folder, info);

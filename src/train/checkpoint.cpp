@@ -14,6 +14,8 @@
 #include "gru4rec/base/hdf5.h"
 #include "gru4rec/base/hdf5_texts.h"
 #include "gru4rec/base/sealed_file.h"
+#include "gru4rec/data/store.h"
+#include "gru4rec/train/run_folder.h"
 
 namespace gru4rec {
 namespace {
@@ -359,21 +361,32 @@ void CheckpointFolder::prune(int64_t best_step) const {
     if (all[i] != best_step) fs::remove(file_of(all[i]));
 }
 
+namespace {
+
+// Where the checkpoints of a run's folder are; nothing for another folder.
+std::optional<fs::path> checkpoints_of_run(const fs::path& path) {
+  if (fs::is_directory(path / "checkpoints")) return path / "checkpoints";
+  const std::optional<Options> options = options_of_run(path);
+  return options && fs::is_directory(options->checkpoint_dir) ? std::optional<fs::path>(options->checkpoint_dir) : std::nullopt;
+}
+
+}  // namespace
+
 fs::path newest_checkpoint_at(const fs::path& path) {
   if (!fs::is_directory(path)) return path;
-  const fs::path folder = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
-  const CheckpointFolder checkpoints(folder, 1);
-  if (checkpoints.steps().empty())
-    throw UserError(
-        "{} is neither a session store (no manifest.h5) nor a folder of checkpoints (no step-*.h5). Pass a store's folder, a "
-        "run's "
-        "folder, or a checkpoint.",
-        path.string());
-  return checkpoints.file_of(checkpoints.steps().back());
+  const CheckpointFolder checkpoints(checkpoints_of_run(path).value_or(path), 1);
+  if (!checkpoints.steps().empty()) return checkpoints.file_of(checkpoints.steps().back());
+  if (is_store(path))
+    throw UserError("{} is a session store, wanted a model. Pass a run's folder, or a checkpoint (step-*.h5).", path.string());
+  throw UserError(
+      "{} holds no checkpoint (step-*.h5), and is no session store (manifest.h5) either. Pass a run's folder, or a checkpoint.",
+      path.string());
 }
 
 fs::path best_checkpoint_at(const fs::path& path) {
-  const CheckpointFolder checkpoints(path / "checkpoints", 1);
+  const std::optional<fs::path> folder = checkpoints_of_run(path);
+  if (!folder) return newest_checkpoint_at(path);
+  const CheckpointFolder checkpoints(*folder, 1);
   const auto newest = checkpoints.newest_good();
   if (!newest) return newest_checkpoint_at(path);
   for (const std::string& line : newest->skipped) spdlog::warn("checkpoint skipped: {}", line);

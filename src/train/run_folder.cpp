@@ -6,9 +6,11 @@
 #include <bit>
 #include <cerrno>
 #include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "gru4rec/base/atomic_file.h"
+#include "gru4rec/base/config.h"
 #include "gru4rec/base/error.h"
 #include "gru4rec/report/report.h"
 
@@ -37,6 +39,16 @@ bool is_recorded(int64_t step) {
 }
 
 }  // namespace
+
+std::optional<Options> options_of_run(const fs::path& folder) {
+  std::ifstream in(folder / "config.yaml");
+  if (!in) return std::nullopt;
+  try {
+    return options_from_yaml({std::istreambuf_iterator<char>(in), {}}, (folder / "config.yaml").string());
+  } catch (const UserError&) {
+    return std::nullopt;
+  }
+}
 
 RunFolder::RunFolder(fs::path folder, const fs::path& checkpoints)
     : folder_(std::move(folder)),

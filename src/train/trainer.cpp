@@ -201,6 +201,19 @@ NamedCheckpoint checkpoint_named(const char* option, const std::string& path) {
   }
 }
 
+// A run that begins writes over what run_dir holds: not over a run whose checkpoints are in another folder.
+void require_no_other_run(const Options& options) {
+  const std::optional<Options> there = options_of_run(options.run_dir);
+  if (!there || fs::weakly_canonical(there->checkpoint_dir) == fs::weakly_canonical(options.checkpoint_dir)) return;
+  const std::vector<int64_t> steps = CheckpointFolder(there->checkpoint_dir, 1).steps();
+  if (!steps.empty())
+    throw UserError(
+        "{} already holds a run, up to step {}, with its checkpoints in {}. Pass --checkpoint_dir {} --resume to go on with "
+        "it, "
+        "or another run_dir to start a new one.",
+        options.run_dir, steps.back(), there->checkpoint_dir, there->checkpoint_dir);
+}
+
 RunStart look_for_start(const Options& options, const StoreInfo& store) {
   RunStart start{options.replicas, -1, options.precision};
   if (start.precision == Precision::automatic) {
@@ -213,10 +226,14 @@ RunStart look_for_start(const Options& options, const StoreInfo& store) {
       throw UserError(
           "{} already holds a run, up to step {}. Pass --resume to go on with it, or another run_dir to start a new one.",
           checkpoints.path().string(), checkpoints.steps().back());
+    require_no_other_run(options);
     return start;
   }
   const auto found = checkpoints.newest_good();
-  if (!found) return start;
+  if (!found) {
+    require_no_other_run(options);
+    return start;
+  }
   for (const std::string& line : found->skipped) spdlog::warn("checkpoint skipped: {}", line);
   const fs::path file = checkpoints.file_of(found->step);
   const CheckpointInfo& info = found->info;

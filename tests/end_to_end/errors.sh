@@ -23,11 +23,15 @@ refused "has no column 'item'.*item_id" "$P" ingest "${OPTIONS[@]}" --ITEM_ID_FI
 refused "loss_type.*wanted CE or BPR" "$P" train "${OPTIONS[@]}" --loss_type TOP1
 refused "'freeze_item_embeddings': got False, loss_type cosine_embedding wants True" "$P" train "${OPTIONS[@]}" --loss_type cosine_embedding --score cosine
 refused "row 3: column 'timestamp' is 'x'" bash -c "mkdir -p data/bad; printf 'user_id:token\titem_id:token\ttimestamp:float\n1\t2\t3\n1\t2\tx\n' >data/bad/bad.inter; exec $P ingest ${OPTIONS[*]} --dataset bad"
-refused "manifest" "$P" train "${OPTIONS[@]}"  # before ingest
+refused "no file store/example/manifest.h5, and so no session store.*gru4rec ingest" "$P" train "${OPTIONS[@]}"
 ingest
 "$P" train "${OPTIONS[@]}" --run_dir run >run.log 2>&1
-before=$(digest run)
+before=$(digest run) metrics=$(cat run/metrics.jsonl)
 refused "already holds a run" "$P" train "${OPTIONS[@]}" --run_dir run
+for resume in "" --resume; do
+  refused "run already holds a run, up to step [0-9]+, with its checkpoints in run/checkpoints.*another run_dir" "$P" train "${OPTIONS[@]}" --run_dir run --checkpoint_dir elsewhere $resume
+done
+expect_equal "the record of the run" "$(cat run/metrics.jsonl)" "$metrics"
 refused "trained with other options \(learning_rate: 0.01 → 0.5" "$P" train "${OPTIONS[@]}" --run_dir run --resume --learning_rate 0.5
 refused "belongs to a run of 2 replicas" "$P" train "${OPTIONS[@]}" --run_dir run --resume --replicas 3
 ingest --store other --min_item_support 5
@@ -41,9 +45,17 @@ refused "evaluate has no option '--learning_rate'" "$P" evaluate --checkpoint ru
 refused "device: got cuda.*set device to cpu" env CUDA_VISIBLE_DEVICES= "$P" evaluate --checkpoint run --device cuda
 refused "device: got cuda.*set device to cpu" env CUDA_VISIBLE_DEVICES= "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --run_dir gpu --device cuda
 refused "does not exist" "$P" inspect nothing
-refused "neither a session store" "$P" inspect data
+refused "data holds no checkpoint .*, and is no session store" "$P" inspect data
+refused "is a session store, wanted a model" "$P" recommend --checkpoint store/example --session i3
 refused "has no valid targets|no .* targets" bash -c "mkdir -p data/two; printf 'user_id:token\titem_id:token\ttimestamp:float\n1\ta\t1\n1\tb\t2\n' >data/two/two.inter; $P ingest ${OPTIONS[*]} --dataset two >/dev/null 2>&1; $P train ${OPTIONS[*]} --dataset two --run_dir two >/dev/null 2>&1; exec $P evaluate --checkpoint two"
 expect_equal "the run after all refusals" "$(digest run)" "$before"
+
+# A run's folder stands for its checkpoints, wherever they are.
+"$P" train "${OPTIONS[@]}" --run_dir apart --checkpoint_dir kept_apart  >apart.log 2>&1
+"$P" evaluate --checkpoint apart >evaluated.txt 2>evaluated.log || { cat evaluated.log >&2; fail "evaluate of a run with its checkpoints elsewhere"; }
+expect_equal "its best model" "$(cat evaluated.txt)" "$(tail -n 1 apart.log)"
+"$P" inspect apart >inspected.txt
+expect_line inspected.txt "checkpoint +kept_apart/step-"
 
 # Two processes on one run.
 "$P" train "${OPTIONS[@]}" --run_dir busy --epochs 100000 --stopping_step 100000 >busy.log 2>&1 &

@@ -5,12 +5,17 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "gru4rec/base/folder_lock.h"
+#include "gru4rec/base/options.h"
 #include "gru4rec/report/event_files.h"
 
 namespace gru4rec {
+
+// The options of the run that a folder holds, by its config.yaml; nothing where there is none that can be read.
+std::optional<Options> options_of_run(const std::filesystem::path& folder);
 
 class RunFolder {
  public:
