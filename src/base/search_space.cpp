@@ -47,8 +47,8 @@ SearchSpace::Dimension SearchSpace::dimension_of(const std::string& key, const s
   const auto found = std::ranges::find(kinds, kind);
   if (found == kinds.end()) {
     const std::string near = nearest(kind, kinds);
-    throw UserError("got '{}' for {}, wanted choice, uniform, quniform or loguniform{}.", kind, key,
-                    near.empty() ? "" : "; did you mean '" + near + "'?");
+    throw UserError("got '{}' for {}, wanted choice, uniform, quniform or loguniform{}", kind, key,
+                    near.empty() ? "." : "; did you mean '" + near + "'?");
   }
   Dimension dimension{.key = key, .kind = static_cast<Kind>(found - kinds.begin()), .choices = {}};
   switch (dimension.kind) {

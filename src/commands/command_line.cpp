@@ -17,6 +17,8 @@
 namespace gru4rec {
 namespace {
 
+const CLI::Range at_least_one(1, std::numeric_limits<int>::max());
+
 // What the parser collects before the configuration is read.
 struct Collected {
   std::vector<std::string> config_files;
@@ -171,10 +173,10 @@ struct Parser {
             "exhaustive: every combination, where all options have a list to choose from. random: --max_evals of them, "
             "drawn by --seed. Default: exhaustive.")
         ->check(CLI::IsMember({"exhaustive", "random"}));
-    tune->add_option("--max_evals", result.tune.max_evals, "Trials of random")->check(CLI::PositiveNumber);
+    tune->add_option("--max_evals", result.tune.max_evals, "Trials of random")->check(at_least_one);
     tune->add_option("--ranks_per_trial", result.tune.ranks_per_trial,
                      "Ranks that train one trial together; the number of ranks must be a multiple of it. Default: 1.")
-        ->check(CLI::PositiveNumber);
+        ->check(at_least_one);
     add_table(*tune, collected);
     tune->footer(
         "Trials are runs in RUN_DIR/tune; the same command goes on where it was stopped.\n\nExamples:\n"
@@ -199,7 +201,7 @@ struct Parser {
         ->expected(1)
         ->take_all();
     recommend->add_option("--k", result.recommend.k, "Items to recommend; a line may say otherwise. Default: 20.")
-        ->check(CLI::PositiveNumber);
+        ->check(at_least_one);
     recommend
         ->add_option("--exclude_seen", result.recommend.exclude_seen,
                      "true: items of the session are not recommended again; a line may say otherwise. Default: false.")

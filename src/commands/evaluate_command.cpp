@@ -45,10 +45,11 @@ std::vector<uint32_t> numbers_for(const CheckpointInfo& info, const Store& store
         "cannot evaluate: {} knows none of the {} items of the store {}, wanted data it was trained on, or that has "
         "grown from it. Pass the store of that run ({}).",
         checkpoint, data.catalogue, data.dataset, info.store);
-  spdlog::warn(
-      "{} was trained on other data: items are matched by their ids, and the {} of {} that it does not know are missed as "
-      "targets and passed over before them",
-      checkpoint, unknown, data.catalogue);
+  spdlog::warn("{} was trained on other data: items are matched by their ids{}", checkpoint,
+               unknown == 0
+                   ? ""
+                   : fmt::format(", and the {} of {} that it does not know are missed as targets and passed over before them",
+                                 unknown, data.catalogue));
   return numbers;
 }
 

@@ -38,6 +38,23 @@ int run_append(const Options& options, const ReadProgress& progress, ProgressLin
   return kExitDone;
 }
 
+// The new store has what the options name, and nothing else.
+void warn_of_appended(const std::filesystem::path& folder) {
+  if (!is_store(folder)) return;
+  std::vector<uint64_t> grown_from;
+  try {
+    grown_from = Store(folder).info().grown_from;
+  } catch (const Error&) {
+    return;  // one that cannot be read is replaced as well
+  }
+  if (!grown_from.empty())
+    spdlog::warn(
+        "the store {} grew by --append, {} time(s), and is made anew of what these options name alone: runs on it can go on "
+        "only "
+        "if it is the same then",
+        folder.string(), grown_from.size());
+}
+
 // Removes the folder that the lock made, unless there is more in it.
 void leave_nothing(const std::filesystem::path& store) {
   std::error_code ignored;
@@ -59,6 +76,7 @@ int run_ingest(const Options& options, bool append) {
     line.show("reading", fraction, fmt::format("{:.1f}M events", static_cast<double>(rows) / 1e6));
   };
   if (append) return run_append(options, progress, line);
+  warn_of_appended(options.store);
   try {
     const IngestReport report = ingest(options, progress);
     line.clear();

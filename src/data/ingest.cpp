@@ -321,6 +321,7 @@ std::string IngestReport::text() const {
     line("read: already there", statistics["already_there"].template get<uint64_t>());
     line("read: older than newest", statistics["late"].template get<uint64_t>());
   }
+  if (const int64_t scale = statistics["time_scale"].get<int64_t>(); scale != 1) line("time scale", scale);
   for (const char* name : {"events_read", "users_read", "sessions_read", "items_read"})
     if (statistics.contains(name)) {
       std::string words = name;

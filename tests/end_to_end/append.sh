@@ -70,6 +70,13 @@ tune() { "$P" tune "${OPTIONS[@]}" --params_file space.hyper --run_dir tuning --
 tune --store before/example >tune.log 2>&1 || { cat tune.log >&2; fail "tune"; }
 refused 'tuning/tune is a tuning on data with the digest' tune --store store/example
 
+# A store that grew is made anew, without what was appended, only with a word.
+cp -r store/example store/again
+"$P" ingest "${OPTIONS[@]}" --store store/again >again.log 2>&1 || { cat again.log >&2; fail "ingest over a store that grew"; }
+expect_line again.log 'the store store/again grew by --append, [0-9]+ time.*made anew'
+"$P" ingest "${OPTIONS[@]}" --store store/again >again.log 2>&1
+! grep -q 'grew by' again.log || fail "nothing was appended to the store that was made anew"
+
 # The old model knows 97 of the items, and the new one all.
 "$P" evaluate --checkpoint run --store store/example >old.txt 2>old.log || { cat old.log >&2; fail "evaluate of the old model"; }
 expect_line old.log 'the 1 of 98 that it does not know are missed'

@@ -415,6 +415,7 @@ TEST_F(Ingest, TimesMayHaveFractionsFromAnyRowOn) {
   write("a.tsv", "user_id\titem_id\ttimestamp\na\tx\t2\na\ty\t1.5\na\tz\t1.25\na\tw\t3e0\n");
   EXPECT_THAT(sessions(), ElementsAre("a: z y | x | w"));
   EXPECT_THAT(times(), ElementsAre(1'250'000, 1'500'000, 2'000'000, 3'000'000));
+  EXPECT_THAT(report_.text(), HasSubstr("time scale                        1000000"));
 }
 
 TEST_F(Ingest, NegativeTimesAndTimesOf62BitsAreExact) {
