@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <set>
 
 #include "gru4rec/base/error.h"
@@ -262,6 +263,7 @@ Configuration read_configuration(const std::vector<std::filesystem::path>& files
   settle_negatives(reading);
   if (reading.errors.empty()) check_together(reading.options, reading.errors);
   if (!reading.errors.empty()) refuse(reading.errors);
+  std::ranges::copy(idle_options(reading.options), std::back_inserter(reading.warnings));
   return {resolve_paths(reading.options), reading.warnings};
 }
 
@@ -308,9 +310,9 @@ std::vector<std::string> differences(const Options& before, const Options& now, 
 }
 
 std::vector<std::string> data_differences(const Options& before, const Options& now, bool only_set) {
-  static const std::set<std::string> files = {"dataset",    "data_path",          "train_file", "valid_file",
-                                              "test_file",  "benchmark_filename", "store",      "field_separator",
-                                              "shards"};
+  static const std::set<std::string> files = {"dataset",    "data_path",       "train_file",
+                                              "valid_file", "test_file",       "benchmark_filename",
+                                              "store",      "field_separator", "shards"};
   return differences_of(before, now, [&](const OptionRow& row) {
     if (row.section != Section::data || files.contains(row.key)) return false;
     return !only_set || row.codec.write(now) != row.default_text();

@@ -44,7 +44,8 @@ std::optional<Options> options_of_run(const fs::path& folder) {
   std::ifstream in(folder / "config.yaml");
   if (!in) return std::nullopt;
   try {
-    return options_from_yaml({std::istreambuf_iterator<char>(in), {}}, (folder / "config.yaml").string());
+    const Options options = options_from_yaml({std::istreambuf_iterator<char>(in), {}}, (folder / "config.yaml").string());
+    return fs::weakly_canonical(options.run_dir) == fs::weakly_canonical(folder) ? std::optional(options) : std::nullopt;
   } catch (const UserError&) {
     return std::nullopt;
   }

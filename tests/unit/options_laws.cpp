@@ -1,4 +1,5 @@
 // Laws of the configuration: one table, five uses; refuse what is not known; say everything at once.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -18,6 +19,7 @@ namespace gru4rec {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 namespace fs = std::filesystem;
@@ -45,6 +47,39 @@ std::string error_of(const std::string& yaml, const std::vector<Override>& overr
 }
 
 const fs::path kSource = testing::source_folder();
+
+// An option that acts together with another one only is named where that one has another value, and nowhere else.
+TEST(Options, WhatHasNoEffectIsAWarning) {
+  struct Case {
+    const char *idle, *active, *option;
+  };
+  const std::string ranking = "loss_type: cosine_ranking\nscore: cosine\n";
+  const Case cases[] = {
+      {"num_layers: 1", "num_layers: 2", "hidden_dropout_prob: 0.1"},
+      {"loss_type: BPR", "loss_type: BPR-max", "n_sample: 5"},
+      {"loss_type: CE", ranking.c_str(), "n_sample: 5"},
+      {"loss_type: CE", "loss_type: sampled_softmax", "sample_alpha: 0.1"},
+      {"loss_type: BPR-max", "loss_type: sampled_softmax", "logq_correction: False"},
+      {"loss_type: sampled_softmax", "loss_type: BPR-max", "bpreg: 2"},
+      {"loss_type: BPR-max", ranking.c_str(), "ranking_margin: 0.1"},
+      {"loss_type: BPR", "loss_type: CE", "score_padding: False"},
+      {"score: dot", "score: cosine", "score_scale: 3"},
+      {"learning_rate_schedule: cosine", "learning_rate_schedule: plateau", "plateau_factor: 0.1"},
+      {"learning_rate_schedule: constant", "learning_rate_schedule: plateau", "plateau_patience: 3"},
+      {"teacher: ''", "teacher: auto", "distill_lambda: 0.1"},
+      {"teacher: ''", "teacher: auto", "distill_temperature: 2"},
+      {"teacher: ''", "teacher: auto", "distill_t_squared: True"},
+      {"adapt_fraction: 0", "adapt_fraction: 1/4", "adapt_epochs: 3"},
+      {"adapt_fraction: 0", "adapt_fraction: 1/4", "adapt_learning_rate: 0.1"},
+  };
+  for (const auto& [idle, active, option] : cases) {
+    const std::string key = std::string(option).substr(0, std::string(option).find(':'));
+    EXPECT_THAT(read_text(fmt::format("{}\n{}\n", idle, option)).warnings,
+                ElementsAre(HasSubstr("option '" + key + "' has no effect")))
+        << idle;
+    EXPECT_THAT(read_text(fmt::format("{}\n{}\n", active, option)).warnings, IsEmpty()) << active << " " << option;
+  }
+}
 
 TEST(Options, EveryConfigurationOfTheProjectIsAccepted) {
   int files = 0;

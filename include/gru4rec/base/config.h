@@ -21,7 +21,8 @@ struct Configuration {
 };
 
 // Reads the files in order (a later one wins, as in RecBole's config_file_list), then the overrides, on top of `base`; checks
-// every option and the options against each other. Throws one UserError that lists all that is wrong:
+// every option and the options against each other. What has no effect is a warning. Throws one UserError that lists all that is
+// wrong:
 //
 //   2 errors in the configuration:
 //     unknown option 'lerning_rate' (configs/rsc15.yaml:12); did you mean 'learning_rate'?
@@ -34,6 +35,9 @@ Configuration read_configuration(const std::vector<std::filesystem::path>& files
 
 // `base` with overrides on top, each checked by itself only. Throws like read_configuration.
 Options with_overrides(const Options& base, const std::vector<Override>& overrides);
+
+// A line for each option that is not at its default and changes nothing, as another one has not the value that it needs.
+std::vector<std::string> idle_options(const Options& options);
 
 // Fills in the folders that are empty: store/DATASET, runs/DATASET, RUN_DIR/checkpoints.
 Options resolve_paths(Options options);

@@ -14,7 +14,8 @@
 
 namespace gru4rec {
 
-// The options of the run that a folder holds, by its config.yaml; nothing where there is none that can be read.
+// The options of the run that a folder holds, by its config.yaml; nothing where there is none that can be read, or where it is
+// that of another folder, as in a copy.
 std::optional<Options> options_of_run(const std::filesystem::path& folder);
 
 class RunFolder {
