@@ -20,7 +20,7 @@
 namespace gru4rec {
 namespace {
 
-constexpr double kTimeout = 2.0;
+constexpr double kTimeout = 4.0;  // seconds; a loaded machine keeps ranks that go on waiting for two
 constexpr int kSteps = 10;
 constexpr int kFatalStep = 5;
 
