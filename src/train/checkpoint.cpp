@@ -363,11 +363,11 @@ void CheckpointFolder::prune(int64_t best_step) const {
 
 namespace {
 
-// Where the checkpoints of a run's folder are; nothing for another folder.
+// Where the checkpoints of a run's folder are: where it says, or in it, as in a copy; nothing for another folder.
 std::optional<fs::path> checkpoints_of_run(const fs::path& path) {
-  if (fs::is_directory(path / "checkpoints")) return path / "checkpoints";
   const std::optional<Options> options = options_of_run(path);
-  return options && fs::is_directory(options->checkpoint_dir) ? std::optional<fs::path>(options->checkpoint_dir) : std::nullopt;
+  if (options && fs::is_directory(options->checkpoint_dir)) return options->checkpoint_dir;
+  return fs::is_directory(path / "checkpoints") ? std::optional(path / "checkpoints") : std::nullopt;
 }
 
 }  // namespace

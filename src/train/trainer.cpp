@@ -208,9 +208,8 @@ void require_no_other_run(const Options& options) {
   const std::vector<int64_t> steps = CheckpointFolder(there->checkpoint_dir, 1).steps();
   if (!steps.empty())
     throw UserError(
-        "{} already holds a run, up to step {}, with its checkpoints in {}. Pass --checkpoint_dir {} --resume to go on with "
-        "it, "
-        "or another run_dir to start a new one.",
+        "{} already holds a run, up to step {}, with its checkpoints in {}. "
+        "Pass --checkpoint_dir {} --resume to go on with it, or another run_dir to start a new one.",
         options.run_dir, steps.back(), there->checkpoint_dir, there->checkpoint_dir);
 }
 

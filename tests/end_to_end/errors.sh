@@ -52,6 +52,7 @@ expect_equal "the run after all refusals" "$(digest run)" "$before"
 
 # A run's folder stands for its checkpoints, wherever they are.
 "$P" train "${OPTIONS[@]}" --run_dir apart --checkpoint_dir kept_apart  >apart.log 2>&1
+refused "apart already holds a run, .* in kept_apart" "$P" train "${OPTIONS[@]}" --run_dir apart
 "$P" evaluate --checkpoint apart >evaluated.txt 2>evaluated.log || { cat evaluated.log >&2; fail "evaluate of a run with its checkpoints elsewhere"; }
 expect_equal "its best model" "$(cat evaluated.txt)" "$(tail -n 1 apart.log)"
 "$P" inspect apart >inspected.txt
