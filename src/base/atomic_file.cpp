@@ -3,11 +3,9 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -145,28 +143,14 @@ void sync_folder(const fs::path& folder) {
 }
 
 void write_at(int fd, const void* data, size_t bytes, uint64_t offset, const fs::path& path) {
-  const std::span<const char> piece(static_cast<const char*>(data), bytes);
-  write_at(fd, std::span(&piece, 1), offset, path);
-}
-
-void write_at(int fd, std::span<const std::span<const char>> pieces, uint64_t offset, const fs::path& path) {
-  constexpr size_t kAtOnce = 256;
-  std::array<iovec, kAtOnce> list;
-  size_t begun = 0;  // bytes of the first piece that are written
-  while (true) {
-    while (!pieces.empty() && begun >= pieces[0].size()) {
-      begun -= pieces[0].size();
-      pieces = pieces.subspan(1);
-    }
-    if (pieces.empty()) return;
-    const size_t count = std::min(pieces.size(), kAtOnce);
-    for (size_t i = 0; i < count; ++i) list[i] = {const_cast<char*>(pieces[i].data()), pieces[i].size()};
-    list[0] = {const_cast<char*>(pieces[0].data()) + begun, pieces[0].size() - begun};
-    const ssize_t done = ::pwritev(fd, list.data(), static_cast<int>(count), static_cast<off_t>(offset));
+  const char* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t done = ::pwrite(fd, next, bytes, static_cast<off_t>(offset));
     if (done < 0 && errno == EINTR) continue;
     if (done < 0) throw_io_error("write", path, errno);
+    next += done;
     offset += static_cast<uint64_t>(done);
-    begun += static_cast<size_t>(done);
+    bytes -= static_cast<size_t>(done);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <future>
 #include <new>
+#include <thread>
 #include <utility>
 
 #include "gru4rec/base/atomic_file.h"
@@ -19,42 +20,49 @@ namespace {
 // Disks have blocks of 512 or 4,096 bytes; addresses in memory, offsets and lengths have to be multiples of it.
 constexpr size_t kBlock = 4096;
 constexpr size_t kBufferBytes = size_t{4} << 20;
+constexpr size_t kLarge = size_t{1} << 20;  // for a write to pass the cache
+static_assert(kLarge <= kBufferBytes);
 
 }  // namespace
 
-DirectFile::DirectFile(std::filesystem::path path, int fd)
-    : path_(std::move(path)), cached_(fd), direct_(::open(path_.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC)) {}
+DirectFile::DirectFile(std::filesystem::path path, int fd) : path_(std::move(path)), cached_(fd) {}
 
 DirectFile::~DirectFile() {
   if (direct_ >= 0) ::close(direct_);
 }
 
-void DirectFile::write(const void* data, size_t bytes, uint64_t offset) {
-  const std::span<const char> piece(static_cast<const char*>(data), bytes);
-  write(std::span(&piece, 1), offset);
+void DirectFile::write(const void* data, uint64_t bytes, uint64_t offset) {
+  if (bytes < kLarge) return write_at(cached_, data, bytes, offset, path_);
+  const char* behind = static_cast<const char*>(data);
+  write(bytes, offset, [&](std::span<char> out) {
+    std::memcpy(out.data(), behind, out.size());
+    behind += out.size();
+  });
 }
 
-void DirectFile::write(std::span<const std::span<const char>> pieces, uint64_t offset) {
-  if (direct_ < 0) return write_at(cached_, pieces, offset, path_);
+void DirectFile::write(uint64_t bytes, uint64_t offset, const Next& next) {
+  if (bytes < kLarge) {
+    next({buffer(0), bytes});
+    return write_at(cached_, buffer(0), bytes, offset, path_);
+  }
+  if (!opened_) direct_ = ::open(path_.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
+  opened_ = true;
   size_t filled = 0;                          // which of the buffers
   uint64_t begin = offset / kBlock * kBlock;  // of it in the file
-  size_t from = offset - begin, to = from;    // what of it is filled
+  size_t from = offset - begin;               // where in it the bytes begin
   std::future<void> writing;                  // the other one; ends before this function does
-  for (std::span<const char> piece : pieces)
-    while (!piece.empty()) {
-      const size_t part = std::min(kBufferBytes - to, piece.size());
-      std::memcpy(buffer(filled) + to, piece.data(), part);
-      to += part;
-      piece = piece.subspan(part);
-      if (to < kBufferBytes) continue;
-      if (writing.valid()) writing.get();
-      writing = std::async([=, this, full = buffer(filled)] { write_buffer(full, from, to, begin); });
-      filled = 1 - filled;
-      begin += kBufferBytes;
-      from = to = 0;
-    }
-  if (writing.valid()) writing.get();
-  if (from < to) write_buffer(buffer(filled), from, to, begin);
+  while (bytes > 0) {
+    const size_t part = std::min(kBufferBytes - from, bytes), to = from + part;
+    next({buffer(filled) + from, part});
+    if (writing.valid()) writing.get();
+    bytes -= part;
+    if (bytes == 0) return write_buffer(buffer(filled), from, to, begin);
+    writing = std::async([=, this, full = buffer(filled)] { write_buffer(full, from, to, begin); });
+    std::this_thread::yield();  // on one core it would begin only when the next buffer is full
+    filled = 1 - filled;
+    begin += kBufferBytes;
+    from = 0;
+  }
 }
 
 char* DirectFile::buffer(size_t which) {

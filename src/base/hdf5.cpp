@@ -188,7 +188,8 @@ struct Writing {
   explicit Writing(fs::path target)
       : path(std::move(target)),
         disk(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)),
-        memory(::memfd_create("hdf5", MFD_CLOEXEC)) {
+        memory(::memfd_create("hdf5", MFD_CLOEXEC)),
+        direct(path, disk) {
     const int failed = errno;
     if (disk < 0 || memory < 0) close_both();
     if (disk < 0) throw_io_error("create", path, failed);
@@ -221,18 +222,14 @@ struct Writing {
     copy(memory, disk, at, end);
   }
 
-  void write(const void* values, const Extent& place) {
-    if (place.bytes < DirectFile::kLarge) return write_at(disk, values, place.bytes, place.offset, path);
-    if (!direct) direct.emplace(path, disk);
-    direct->write(values, place.bytes, place.offset);
-  }
+  void write(const void* values, const Extent& place) { direct.write(values, place.bytes, place.offset); }
 
   fs::path path;
   int disk, memory;
   std::vector<Extent> arrays;
 
  private:
-  std::optional<DirectFile> direct;
+  DirectFile direct;
 
   void copy(int source, int target, uint64_t from, uint64_t to) const {
     std::vector<char> buffer(size_t{64} << 10);

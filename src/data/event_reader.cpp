@@ -12,6 +12,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <deque>
 #include <limits>
 #include <memory>
@@ -39,6 +40,42 @@ T value_of(arrow::Result<T> result, const fs::path& path) {
   if (result.ok()) return std::move(result).ValueUnsafe();
   throw SurroundingsError("cannot read {}: {}. Check the file and the disk.", path.string(), result.status().message());
 }
+
+// Memory of the Parquet reader, which makes a column of a batch longer page by page and cuts it to its length at last: other
+// pools copy it each time. Here a block has room to grow from the start, of memory that it need not use, and stays as it is
+// when it is to become smaller.
+class GrowingBlocks : public arrow::ProxyMemoryPool {
+ public:
+  using arrow::MemoryPool::Allocate;
+  using arrow::MemoryPool::Free;
+  using arrow::MemoryPool::Reallocate;
+  using arrow::ProxyMemoryPool::ProxyMemoryPool;
+
+  arrow::Status Allocate(int64_t size, int64_t alignment, uint8_t** out) override {
+    if (alignment > kHead) return arrow::Status::NotImplemented("blocks aligned to ", alignment, " bytes");
+    const int64_t bytes = size < kLong ? size : std::max(size, kRoom);
+    ARROW_RETURN_NOT_OK(arrow::ProxyMemoryPool::Allocate(kHead + bytes, kHead, out));
+    *out += kHead;
+    bytes_of(*out) = bytes;
+    return arrow::Status::OK();
+  }
+  arrow::Status Reallocate(int64_t old_size, int64_t new_size, int64_t alignment, uint8_t** block) override {
+    if (new_size <= bytes_of(*block)) return arrow::Status::OK();
+    uint8_t* const old = *block;
+    ARROW_RETURN_NOT_OK(Allocate(new_size, alignment, block));
+    std::memcpy(*block, old, static_cast<size_t>(old_size));
+    Free(old, old_size, alignment);
+    return arrow::Status::OK();
+  }
+  void Free(uint8_t* block, int64_t, int64_t) override {
+    arrow::ProxyMemoryPool::Free(block - kHead, kHead + bytes_of(block), kHead);
+  }
+
+ private:
+  static constexpr int64_t kHead = 64, kLong = 16 << 10, kRoom = 1 << 20;
+  // How long a block is, which stands before it.
+  static int64_t& bytes_of(uint8_t* block) { return *reinterpret_cast<int64_t*>(block - kHead); }
+};
 
 int64_t units_per_second(const arrow::TimestampArray& array) {
   static constexpr int64_t kPerSecond[] = {1, 1000, 1'000'000, 1'000'000'000};
@@ -524,7 +561,11 @@ void read_text(const fs::path& path, const EventFormat& format, RowSink& sink, c
 
 void read_parquet(const fs::path& path, const EventFormat& format, RowSink& sink, const ReadProgress& progress) {
   const auto file = value_of(arrow::io::ReadableFile::Open(path.string()), path);
-  auto opened = parquet::arrow::OpenFile(file, arrow::default_memory_pool());
+  GrowingBlocks pool(arrow::default_memory_pool());
+  parquet::arrow::FileReaderBuilder builder;
+  if (const auto status = builder.Open(file, parquet::ReaderProperties(&pool)); !status.ok())
+    throw UserError("cannot read {}: {}. Check that it is a Parquet file.", path.string(), status.message());
+  auto opened = builder.memory_pool(&pool)->Build();
   if (!opened.ok())
     throw UserError("cannot read {}: {}. Check that it is a Parquet file.", path.string(), opened.status().message());
   const auto reader = std::move(*opened);

@@ -133,18 +133,19 @@ uint64_t count_unseen_targets(const Options& options, const Sessions& sessions, 
   return unseen;
 }
 
-// Sessions as the store has them, one at a time. Their items are numbers.
+// Sessions as the store has them, one at a time. Their items are numbers, which lie where the sessions have them.
 class Records {
  public:
   Records(const Options& options, const EventTable& table, const Sessions& sessions)
       : options_(options), table_(table), sessions_(sessions) {}
 
-  // Its id is valid until the next call, all else as long as the sessions are.
+  // Its id and its times are valid until the next call.
   SessionRecord of(const SessionSpan& span) {
     const Cuts cuts = cuts_of(options_.split, span.part, span.count);
     id_ = table_.sessions[static_cast<size_t>(span.file)].text(span.id);
-    return {id_, std::span(sessions_.item).subspan(span.first, span.count),
-            std::span(sessions_.time).subspan(span.first, span.count), cuts.train_end, cuts.valid_end};
+    times_.resize(span.count);
+    sessions_.time.copy(span.first, span.count, reinterpret_cast<char*>(times_.data()));
+    return {id_, std::span(sessions_.item).subspan(span.first, span.count), times_, cuts.train_end, cuts.valid_end};
   }
 
  private:
@@ -152,6 +153,7 @@ class Records {
   const EventTable& table_;
   const Sessions& sessions_;
   std::string id_;
+  std::vector<int64_t> times_;
 };
 
 // The shards of a former store, from the first on, whose sessions are just those that the new one begins with.
@@ -206,7 +208,7 @@ StoreInfo write_store(const Options& options, const EventTable& table, const Ses
     // What is not trained on yet will be after the next append, and then no shard before it has to change.
     if (former && (span.part == Part::valid || span.part == Part::test) && !std::exchange(past_training, true))
       writer.end_shard();
-    writer.add_lasting(records.of(span));
+    writer.add_lasting(records.of(span), sessions.time, span.first);
   }
   return writer.commit(std::move(info), names, unseen);
 }

@@ -71,12 +71,11 @@ void filter_by_counts(const EventTable& table, const Options& options, std::vect
 
 // Events session by session, those of one session in the order they came in, and a span each of the sessions that have events.
 // The sessions are in the order of their last rows: of a file in the order of time this is that of a store, so that the steps
-// that follow, which go by the order of sessions, go through memory in order.
-Sessions grouped_by_session(const EventTable& table, const Rows& rows) {
+// that follow, which go by the order of sessions, go through memory in order. A column of the table that has been read makes
+// room for one of the sessions.
+Sessions grouped_by_session(EventTable& table, const Rows& rows) {
   Sessions sessions;
   sessions.row.resize(rows.size(), table.events());
-  sessions.item.resize(rows.size());
-  sessions.time.resize(rows.size());
   sessions.row.visit([&]<typename Number>(Column<Number>& numbers) {
     std::vector<Number> next[kParts];  // [part][code] how many events, then where its next one goes
     for (size_t part = 0; part < kParts; ++part) next[part].resize(table.sessions[part].size());
@@ -92,31 +91,35 @@ Sessions grouped_by_session(const EventTable& table, const Rows& rows) {
       sessions.spans.push_back({table.session[row], table.part[row], table.part[row], first, count});
       first += count;
     }
-    rows.for_each([&](uint64_t row) {
-      const Number place = of(row)++;
-      numbers[place] = static_cast<Number>(row);
-      sessions.item[place] = table.item[row];
-      sessions.time[place] = table.time[row];
-    });
+    rows.for_each([&](uint64_t row) { numbers[of(row)++] = static_cast<Number>(row); });
+    sessions.item = std::exchange(table.session, {});
+    sessions.item.resize(rows.size());
+    for (size_t place = 0; place < numbers.size(); ++place) sessions.item[place] = table.item[numbers[place]];
+    sessions.time = NearNumbers(table.time, numbers, std::exchange(table.item, {}));
   });
   return sessions;
 }
 
 // Events [first, end), those of equal rank as they are.
 void sort_by_time(const TimeRank& time, Sessions& sessions, uint64_t first, uint64_t end) {
-  const auto begin = sessions.time.begin() + static_cast<int64_t>(first),
-             stop = sessions.time.begin() + static_cast<int64_t>(end);
-  if (std::is_sorted(begin, stop)) return;          // and so are the ranks
-  std::vector<std::pair<int64_t, uint64_t>> order;  // rank, and which event of the session
-  order.reserve(end - first);
-  for (uint64_t i = first; i < end; ++i) order.emplace_back(time.of(sessions.time[i]), i - first);
-  std::sort(order.begin(), order.end());
-  const auto permute = [&](auto& column) {
-    const std::vector former(column.begin() + static_cast<int64_t>(first), column.begin() + static_cast<int64_t>(end));
-    for (uint64_t i = 0; i < order.size(); ++i) column[first + i] = former[order[i].second];
+  if (sessions.time.rise(first, end)) return;  // and so do the ranks
+  struct Event {
+    int64_t rank;
+    uint64_t number;  // in the session
+    uint64_t row;
+    uint32_t item;
+    int64_t time;
   };
-  sessions.row.visit(permute);
-  permute(sessions.item), permute(sessions.time);
+  std::vector<Event> events;
+  events.reserve(end - first);
+  for (uint64_t i = first; i < end; ++i)
+    events.push_back({time.of(sessions.time[i]), i - first, sessions.row[i], sessions.item[i], sessions.time[i]});
+  std::ranges::sort(events, {}, [](const Event& event) { return std::pair(event.rank, event.number); });
+  for (uint64_t i = first; const Event& event : events) {
+    sessions.row.set(i, event.row);
+    sessions.item[i] = event.item;
+    sessions.time.set(i++, event.time);
+  }
 }
 
 // Sessions between whose events more time lies than session_gap become several.
@@ -189,9 +192,9 @@ bool compact(Sessions& sessions, uint64_t shortest, Keep keep_item) {
     uint64_t kept = span.first;
     for (uint64_t i = span.first; i < end; ++i) {
       if (!keep_item(span, item[i], kept > span.first ? &item[kept - 1] : nullptr)) continue;
-      row.copy(i, kept);
+      row.set(kept, row[i]);
       item[kept] = item[i];
-      time[kept++] = time[i];
+      time.set(kept++, time[i]);
     }
     const uint64_t count = kept - span.first;
     const bool stays = count >= shortest && count > 0;
@@ -253,7 +256,7 @@ Rows filter_events(const EventTable& table, const Options& options, Dropped& dro
   return Rows(std::move(rows));
 }
 
-Sessions form_sessions(const EventTable& table, const Options& options, const TimeRank& time, Rows rows) {
+Sessions form_sessions(EventTable& table, const Options& options, const TimeRank& time, Rows rows) {
   Sessions sessions = grouped_by_session(table, rows);
   rows = Rows(0);  // memory that the next steps may have
   for (const SessionSpan& span : sessions.spans) sort_by_time(time, sessions, span.first, span.first + span.count);

@@ -8,6 +8,7 @@
 
 #include "gru4rec/base/column.h"
 #include "gru4rec/base/options.h"
+#include "gru4rec/data/columns.h"
 #include "gru4rec/data/event_table.h"
 
 namespace gru4rec {
@@ -32,8 +33,8 @@ class RowNumbers {
       narrow_.resize(count);
   }
   uint64_t operator[](uint64_t i) const { return wide_.empty() ? narrow_[i] : wide_[i]; }
-  void copy(uint64_t from, uint64_t to) {
-    visit([&](auto& numbers) { numbers[to] = numbers[from]; });
+  void set(uint64_t i, uint64_t row) {
+    visit([&]<typename Number>(Column<Number>& numbers) { numbers[i] = static_cast<Number>(row); });
   }
   // Calls use(column) with that of the two that is in use.
   template <typename Use>
@@ -55,7 +56,7 @@ struct Sessions {
   std::vector<SessionSpan> spans;
   RowNumbers row;         // of the table
   Column<uint32_t> item;  // code in the table's items; at last its number in the store
-  Column<int64_t> time;
+  NearNumbers time;
   uint64_t event_count() const;  // of the spans
 };
 
@@ -107,8 +108,9 @@ class TimeRank {
 // Rows that survive steps 1 to 3.
 Rows filter_events(const EventTable& table, const Options& options, Dropped& dropped);
 
-// Step 4, and the part of each session (step 6's sides of a temporal split).
-Sessions form_sessions(const EventTable& table, const Options& options, const TimeRank& time, Rows rows);
+// Step 4, and the part of each session (step 6's sides of a temporal split). Takes sessions and items out of the table: the
+// columns of Sessions lie where they were.
+Sessions form_sessions(EventTable& table, const Options& options, const TimeRank& time, Rows rows);
 void assign_parts(const EventTable& table, const Options& options, Sessions& sessions);
 
 // Step 5.

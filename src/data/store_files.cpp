@@ -1,35 +1,33 @@
 #include "store_files.h"
 
 #include <algorithm>
+#include <utility>
 
-#include "gru4rec/base/direct_file.h"
 #include "gru4rec/base/hdf5_texts.h"
 
 namespace gru4rec {
 
 namespace {
 
-constexpr uint64_t kAsideBytes = uint64_t{16} << 20;
-
-// Checksums of the blocks of an array, whose bytes lie in several places of memory.
+// Checksums of the blocks of an array, whose bytes come by and by.
 class BlockSums {
  public:
   explicit BlockSums(uint64_t block_bytes) : block_bytes_(block_bytes) {}
 
-  void add(std::span<const char> part) {
-    while (!part.empty()) {
-      const size_t bytes = std::min(block_bytes_ - begun_, part.size());
-      if (bytes == block_bytes_) {
-        sums_.push_back(hash_bytes(part.data(), bytes));
+  void add(std::span<const char> bytes) {
+    while (!bytes.empty()) {
+      const size_t count = std::min(block_bytes_ - begun_, bytes.size());
+      if (count == block_bytes_) {
+        sums_.push_back(hash_bytes(bytes.data(), count));
       } else {
-        block_.update_bytes(part.data(), bytes);
-        begun_ += bytes;
+        block_.update_bytes(bytes.data(), count);
+        begun_ += count;
         if (begun_ == block_bytes_) end_block();
       }
-      part = part.subspan(bytes);
+      bytes = bytes.subspan(count);
     }
   }
-  // After the last part.
+  // After the last bytes.
   const std::vector<uint64_t>& all() {
     if (begun_ > 0) end_block();
     return sums_;
@@ -44,7 +42,7 @@ class BlockSums {
 
   uint64_t block_bytes_;
   std::vector<uint64_t> sums_;
-  Digest block_;        // of a block that does not lie in one place,
+  Digest block_;        // of a block that did not come at once,
   uint64_t begun_ = 0;  // and how many bytes of it were there
 };
 
@@ -52,23 +50,10 @@ class BlockSums {
 void copy_array(const AtomicFile& out, DirectFile& direct, const ArraySource& source, size_t element_size, const Extent& place,
                 const Extent& checksum_place) {
   BlockSums sums(kChecksumBlock * element_size);
-  const auto copy = [&](std::span<const std::span<const char>> pieces, uint64_t offset) {
-    for (const std::span<const char> piece : pieces) sums.add(piece);
-    if (place.bytes >= DirectFile::kLarge)
-      direct.write(pieces, offset);
-    else
-      write_at(out.fd(), pieces, offset, out.path());
-  };
-  if (!source.memory.empty()) {
-    copy(source.memory, place.offset);
-  } else {
-    std::vector<char> aside(std::min(kAsideBytes, place.bytes));
-    for (uint64_t at = 0; at < place.bytes; at += aside.size()) {
-      const std::span<const char> piece(aside.data(), std::min(aside.size(), place.bytes - at));
-      read_at(source.fd, aside.data(), piece.size(), source.offset + at, source.path);
-      copy(std::span(&piece, 1), place.offset + at);
-    }
-  }
+  direct.write(place.bytes, place.offset, [&](std::span<char> bytes) {
+    source.next(bytes);
+    sums.add(bytes);
+  });
   const std::vector<uint64_t>& checksums = sums.all();
   write_at(out.fd(), checksums.data(), checksums.size() * sizeof(uint64_t), checksum_place.offset, out.path());
 }
@@ -96,6 +81,12 @@ void write_unseen(Hdf5File& file, const UnseenItems& unseen) {
 }
 
 }  // namespace
+
+DirectFile::Next bytes_of(int fd, std::filesystem::path path, uint64_t offset) {
+  return [fd, path = std::move(path), at = offset](std::span<char> out) mutable {
+    read_at(fd, out.data(), out.size(), std::exchange(at, at + out.size()), path);
+  };
+}
 
 Seal write_shard(AtomicFile& out, const std::vector<ArraySource>& arrays) {
   std::vector<Extent> places, checksums;

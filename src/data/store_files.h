@@ -6,18 +6,19 @@
 #include <vector>
 
 #include "gru4rec/base/atomic_file.h"
+#include "gru4rec/base/direct_file.h"
 #include "store_layout.h"
 
 namespace gru4rec {
 
-// Where the elements of an array of a new shard lie: in memory, or in one piece of some file.
+// The elements of an array of a new shard, wherever they lie.
 struct ArraySource {
   uint64_t elements;
-  std::vector<std::span<const char>> memory = {};  // in order
-  int fd = -1;                                     // of the file, where there is nothing in memory
-  std::filesystem::path path = {};                 // of it, for messages
-  uint64_t offset = 0;                             // bytes
+  DirectFile::Next next;  // their bytes, in order
 };
+
+// Those of an open file from `offset` on; `path` names it in messages. Throws what read_at throws.
+DirectFile::Next bytes_of(int fd, std::filesystem::path path, uint64_t offset);
 
 // Builds a shard from its arrays, in the order of kArrayRules, with checksums and seal, and makes it durable. Does not commit
 // it.

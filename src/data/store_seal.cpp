@@ -13,7 +13,7 @@ void seal_shard(const fs::path& path) {
   const std::vector<ArrayInfo> infos = shard_arrays(Hdf5File::open(path));
   std::vector<ArraySource> arrays;
   for (const ArrayInfo& info : infos)
-    arrays.push_back({.elements = info.elements(), .fd = raw.fd(), .path = path, .offset = info.place.offset});
+    arrays.push_back({info.elements(), bytes_of(raw.fd(), path, info.place.offset)});
   AtomicFile out(path);
   write_shard(out, arrays);
   out.commit();

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
+#include <future>
 #include <memory>
 #include <set>
 #include <utility>
 
 #include "gru4rec/base/atomic_file.h"
+#include "gru4rec/data/columns.h"
 #include "store_files.h"
 
 namespace gru4rec {
@@ -16,7 +19,78 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
+constexpr uint64_t kBlockBytes = uint64_t{1} << 20;
+
+// Bytes that lie in several places of memory, one behind the other.
+class Pieces {
+ public:
+  void add(std::span<const char> bytes) {
+    if (!pieces_.empty() && pieces_.back().ends_at(bytes.data()))
+      pieces_.back().bytes += bytes.size();
+    else
+      pieces_.push_back({bytes.data(), nullptr, 0, bytes.size()});
+  }
+  // `count` of the numbers from `first` on, as int64_t.
+  void add(const NearNumbers& numbers, uint64_t first, uint64_t count) {
+    if (!pieces_.empty() && pieces_.back().ends_at(numbers, first))
+      pieces_.back().bytes += count * sizeof(int64_t);
+    else
+      pieces_.push_back({nullptr, &numbers, first, count * sizeof(int64_t)});
+  }
+  void clear() { pieces_.clear(); }
+
+  // Copies the bytes that come next, from the first on; as long as nothing is added.
+  DirectFile::Next bytes() const {
+    return [this, at = size_t{0}, begun = uint64_t{0}](std::span<char> out) mutable {
+      while (!out.empty()) {
+        const Piece& piece = pieces_[at];
+        const auto count = std::min<uint64_t>(out.size(), piece.bytes - begun);
+        piece.copy(begun, out.first(count));
+        out = out.subspan(count);
+        begun += count;
+        if (begun == piece.bytes) ++at, begun = 0;
+      }
+    };
+  }
+
+ private:
+  struct Piece {
+    const char* data;
+    const NearNumbers* numbers;  // where there are no data
+    uint64_t first;              // of the numbers
+    uint64_t bytes;
+
+    bool ends_at(const char* other) const { return data && data + bytes == other; }
+    bool ends_at(const NearNumbers& others, uint64_t other_first) const {
+      return numbers == &others && first + bytes / sizeof(int64_t) == other_first;
+    }
+    // From a byte on, which may be in the midst of a number.
+    void copy(uint64_t from, std::span<char> out) const {
+      if (data) {
+        std::memcpy(out.data(), data + from, out.size());
+        return;
+      }
+      while (!out.empty()) {
+        const uint64_t number = first + from / sizeof(int64_t), begun = from % sizeof(int64_t);
+        uint64_t bytes_taken = 0;
+        if (begun == 0 && out.size() >= sizeof(int64_t)) {
+          const uint64_t count = out.size() / sizeof(int64_t);
+          numbers->copy(number, count, out.data());
+          bytes_taken = count * sizeof(int64_t);
+        } else {
+          char whole[sizeof(int64_t)];
+          numbers->copy(number, 1, whole);
+          bytes_taken = std::min(out.size(), sizeof whole - begun);
+          std::memcpy(out.data(), whole + begun, bytes_taken);
+        }
+        from += bytes_taken;
+        out = out.subspan(bytes_taken);
+      }
+    }
+  };
+
+  std::vector<Piece> pieces_;
+};
 
 // One array of the shard at hand, raw elements: in memory, and once that is too long in a temporary file. Memory that others
 // keep for it does not count.
@@ -25,18 +99,18 @@ class Spool {
   Spool(fs::path folder, const ArrayRule& rule, uint64_t in_memory)
       : path_(std::move(folder) / (std::string("spool-") + rule.name)),
         size_(element_bytes(rule.type)),
-        piece_bytes_(std::min(in_memory, kPieceBytes)),
-        most_(in_memory / piece_bytes_ * piece_bytes_) {}
+        block_bytes_(std::min(in_memory, kBlockBytes)),
+        most_(in_memory / block_bytes_ * block_bytes_) {}
 
   template <typename T>
   void append(std::span<const T> values) {
     const auto* data = reinterpret_cast<const char*>(values.data());
     for (size_t left = values.size_bytes(); left > 0;) {
-      if (held_ % piece_bytes_ == 0) start_piece();
-      const size_t place = held_ % piece_bytes_, bytes = std::min<size_t>(left, piece_bytes_ - place);
-      char* const here = pieces_[held_ / piece_bytes_].get() + place;
+      if (held_ % block_bytes_ == 0) start_block();
+      const size_t place = held_ % block_bytes_, bytes = std::min<size_t>(left, block_bytes_ - place);
+      char* const here = blocks_[held_ / block_bytes_].get() + place;
       std::memcpy(here, data, bytes);
-      add_part({here, bytes});
+      add_held({here, bytes});
       held_ += bytes;
       data += bytes;
       left -= bytes;
@@ -48,77 +122,108 @@ class Spool {
   void append_lasting(std::span<const T> values) {
     const auto* data = reinterpret_cast<const char*>(values.data());
     if (std::exchange(behind_, data + values.size_bytes()) != data) return append(values);
-    add_part({data, values.size_bytes()});
+    add_held({data, values.size_bytes()});
+  }
+  // The same of `values` that `numbers` has from `first` on.
+  void append_lasting(const NearNumbers& numbers, uint64_t first, std::span<const int64_t> values) {
+    if (std::exchange(number_behind_, first + values.size()) != first) return append(values);
+    pieces_.add(numbers, first, values.size());
+    bytes_ += values.size_bytes();
   }
 
   template <typename T>
   requires std::is_arithmetic_v<T>
   void append(T value) {
-    const size_t place = held_ % piece_bytes_;
-    if (place == 0 || place + sizeof value > piece_bytes_) return append(std::span<const T>(&value, 1));
-    char* const here = pieces_[held_ / piece_bytes_].get() + place;
+    const size_t place = held_ % block_bytes_;
+    if (place == 0 || place + sizeof value > block_bytes_) return append(std::span<const T>(&value, 1));
+    char* const here = blocks_[held_ / block_bytes_].get() + place;
     std::memcpy(here, &value, sizeof value);
-    add_part({here, sizeof value});
+    add_held({here, sizeof value});
     held_ += sizeof value;
   }
 
   uint64_t elements() const { return bytes_ / size_; }
 
-  // Valid until the next call.
+  // Valid, together with others, until something is added.
   ArraySource source() {
-    ArraySource source{.elements = elements()};
-    if (written_ == 0) {
-      source.memory = parts_;
-      return source;
-    }
-    flush();
-    source.fd = file_->fd();
-    source.path = file_->path();
-    return source;
+    if (written_ > 0) flush();
+    return {elements(), written_ > 0 ? bytes_of(file_->fd(), file_->path(), 0) : pieces_.bytes()};
   }
 
   void clear() {
     if (file_ && ::ftruncate(file_->fd(), 0) != 0) throw_io_error("empty", file_->path(), errno);
-    parts_.clear();
+    pieces_.clear();
     held_ = 0;
     written_ = 0;
     bytes_ = 0;
   }
 
  private:
-  void add_part(std::span<const char> part) {
-    bytes_ += part.size();
-    if (!parts_.empty() && parts_.back().data() + parts_.back().size() == part.data())
-      parts_.back() = {parts_.back().data(), parts_.back().size() + part.size()};
-    else
-      parts_.push_back(part);
+  void add_held(std::span<const char> bytes) {
+    bytes_ += bytes.size();
+    pieces_.add(bytes);
   }
 
-  void start_piece() {
+  void start_block() {
     if (held_ == most_) flush();
-    if (held_ / piece_bytes_ == pieces_.size()) pieces_.push_back(std::make_unique_for_overwrite<char[]>(piece_bytes_));
+    if (held_ / block_bytes_ == blocks_.size()) blocks_.push_back(std::make_unique_for_overwrite<char[]>(block_bytes_));
   }
 
   void flush() {
     if (!file_) file_ = std::make_unique<AtomicFile>(path_);
-    write_at(file_->fd(), parts_, written_, file_->path());
-    written_ = bytes_;
-    parts_.clear();
+    const auto next = pieces_.bytes();
+    for (std::vector<char> aside(block_bytes_); written_ < bytes_;) {
+      const std::span<char> some = std::span(aside).first(std::min(block_bytes_, bytes_ - written_));
+      next(some);
+      write_at(file_->fd(), some.data(), some.size(), written_, file_->path());
+      written_ += some.size();
+    }
+    pieces_.clear();
     held_ = 0;
   }
 
   fs::path path_;
   size_t size_;
-  uint64_t piece_bytes_;  // kPieceBytes, or all that may be in memory where that is less
+  uint64_t block_bytes_;  // kBlockBytes, or all that may be in memory where that is less
   uint64_t most_;         // bytes in memory
-  std::vector<std::unique_ptr<char[]>> pieces_;
-  uint64_t held_ = 0;                         // bytes, in pieces_
-  std::vector<std::span<const char>> parts_;  // where the bytes are that are in memory, in order
-  const char* behind_ = nullptr;              // the lasting values that came last
-  std::unique_ptr<AtomicFile> file_;          // never committed
-  uint64_t written_ = 0;                      // bytes that are in the file, before those of parts_
-  uint64_t bytes_ = 0;                        // in all
+  std::vector<std::unique_ptr<char[]>> blocks_;
+  uint64_t held_ = 0;                 // bytes, in blocks_
+  Pieces pieces_;                     // where the bytes are that are in memory
+  const char* behind_ = nullptr;      // the lasting values that came last,
+  uint64_t number_behind_ = 0;        // or numbers
+  std::unique_ptr<AtomicFile> file_;  // never committed
+  uint64_t written_ = 0;              // bytes that are in the file, before those of pieces_
+  uint64_t bytes_ = 0;                // in all
 };
+
+// Adds the sessions of a shard to the digest of the store.
+void add_shard(uint64_t sessions, const std::vector<ArraySource>& arrays, ContentDigest& digest) {
+  constexpr uint64_t kAtOnce = 1024;
+  const auto next = [&](ShardArray which, auto& values, uint64_t count) {
+    values.resize(count);
+    arrays[which].next({reinterpret_cast<char*>(values.data()), count * sizeof values[0]});
+  };
+  std::vector<uint64_t> ends, id_ends;
+  std::vector<uint32_t> train_end, valid_end, items;
+  std::vector<int64_t> times;
+  std::string ids;
+  next(kOffsets, ends, 1), next(kSessionIdOffsets, id_ends, 1);
+  uint64_t end = ends[0], id_end = id_ends[0];
+  for (uint64_t left = sessions; left > 0;) {
+    const uint64_t count = std::min(left, kAtOnce), begin = end, id_begin = id_end;
+    next(kOffsets, ends, count), next(kSessionIdOffsets, id_ends, count);
+    next(kTrainEnd, train_end, count), next(kValidEnd, valid_end, count);
+    next(kItems, items, ends.back() - begin), next(kTimes, times, ends.back() - begin);
+    next(kSessionIds, ids, id_ends.back() - id_begin);
+    for (uint64_t s = 0; s < count; ++s) {
+      const uint64_t first = std::exchange(end, ends[s]), id_first = std::exchange(id_end, id_ends[s]);
+      digest.add({std::string_view(ids).substr(id_first - id_begin, id_end - id_first),
+                  std::span(items).subspan(first - begin, end - first), std::span(times).subspan(first - begin, end - first),
+                  train_end[s], valid_end[s]});
+    }
+    left -= count;
+  }
+}
 
 fs::path made_folder(fs::path folder) {
   std::error_code error;
@@ -171,10 +276,13 @@ struct StoreWriter::Impl {
     return static_cast<double>(written_events) + static_cast<double>(session_events) / 2 > end;
   }
 
-  void add(const SessionRecord& session, bool lasting) {
+  // `lasting`: null, or what has its times from `first` on, if they and the items last.
+  void add(const SessionRecord& session, const NearNumbers* lasting, uint64_t first) {
     check_record(session);
-    if (sessions >= kept_sessions) write(session, lasting);
-    digest.add(session);
+    if (sessions < kept_sessions)
+      digest.add(session);
+    else
+      write(session, lasting, first);
     events += session.items.size();
     sessions += 1;
     train_targets += session.train_end - 1;
@@ -184,11 +292,11 @@ struct StoreWriter::Impl {
     largest_item = std::max(largest_item, *std::max_element(session.items.begin(), session.items.end()));
   }
 
-  void write(const SessionRecord& session, bool lasting) {
+  void write(const SessionRecord& session, const NearNumbers* lasting, uint64_t first) {
     if (opens_shard(session.items.size())) finish_shard();
     if (lasting) {
       spools[kItems].append_lasting(session.items);
-      spools[kTimes].append_lasting(session.times);
+      spools[kTimes].append_lasting(*lasting, first, session.times);
     } else {
       spools[kItems].append(session.items);
       spools[kTimes].append(session.times);
@@ -201,13 +309,16 @@ struct StoreWriter::Impl {
     written_events += session.items.size();
   }
 
-  // Builds the HDF5 file of the spooled arrays under a temporary name and makes it durable.
+  // Builds the HDF5 file of the spooled arrays under a temporary name and makes it durable. While the disk has it, the digest
+  // of its sessions is made.
   void finish_shard() {
-    std::vector<ArraySource> arrays;
-    for (Spool& spool : spools) arrays.push_back(spool.source());
+    std::vector<ArraySource> arrays, digested;
+    for (Spool& spool : spools) arrays.push_back(spool.source()), digested.push_back(spool.source());
     const size_t number = kept.size() + shards.size();
     AtomicFile out(folder / fmt::format("shard-{:05}.h5", number));
+    auto digesting = std::async(add_shard, shard_sessions(), std::cref(digested), std::ref(digest));
     const Seal seal = write_shard(out, arrays);
+    digesting.get();
     const std::string name = fmt::format("shard-{:05}-{}.h5", number, hex_text(seal.digest));
     shards.push_back({std::move(out), {name, shard_sessions(), spools[kItems].elements(), seal.digest}});
     start_shard();
@@ -283,8 +394,10 @@ StoreWriter::StoreWriter(fs::path folder, int64_t shards, uint64_t expected_even
                          uint64_t in_memory)
     : impl_(std::make_unique<Impl>(std::move(folder), shards, expected_events, std::move(kept), in_memory)) {}
 StoreWriter::~StoreWriter() = default;
-void StoreWriter::add(const SessionRecord& session) { impl_->add(session, /*lasting=*/false); }
-void StoreWriter::add_lasting(const SessionRecord& session) { impl_->add(session, /*lasting=*/true); }
+void StoreWriter::add(const SessionRecord& session) { impl_->add(session, nullptr, 0); }
+void StoreWriter::add_lasting(const SessionRecord& session, const NearNumbers& times, uint64_t first) {
+  impl_->add(session, &times, first);
+}
 void StoreWriter::end_shard() { impl_->end_shard(); }
 StoreInfo StoreWriter::commit(StoreInfo info, std::span<const std::string> item_names, const UnseenItems& unseen) {
   return impl_->commit(std::move(info), item_names, unseen);

@@ -139,10 +139,6 @@ ssize_t write(int fd, const void* data, size_t bytes) {
 ssize_t pwrite(int fd, const void* data, size_t bytes, off_t offset) {
   return fails(Call::needs_room, fd) ? -1 : ::syscall(SYS_pwrite64, fd, data, bytes, offset);
 }
-ssize_t pwritev(int fd, const iovec* pieces, int count, off_t offset) {
-  return fails(Call::needs_room, fd) ? -1 : ::syscall(SYS_pwritev, fd, pieces, count, offset, 0);
-}
-ssize_t pwritev64(int fd, const iovec* pieces, int count, off64_t offset) { return pwritev(fd, pieces, count, offset); }
 ssize_t pwrite64(int fd, const void* data, size_t bytes, off64_t offset) { return pwrite(fd, data, bytes, offset); }
 int ftruncate(int fd, off_t size) noexcept {
   return fails(Call::needs_room, fd) ? -1 : static_cast<int>(::syscall(SYS_ftruncate, fd, size));

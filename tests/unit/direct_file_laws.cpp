@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "gru4rec/base/direct_file.h"
@@ -57,8 +59,8 @@ INSTANTIATE_TEST_SUITE_P(Folders, Direct, ::testing::Values("/var/tmp", "/dev/sh
 TEST_P(Direct, WritesTheBytesAndNoOthers) {
   const std::string text = text_of(9 * kMiB + 20'000);
   for (const size_t offset : {0, 1, 512, 4095, 4096, 5000}) {
-    for (const size_t bytes :
-         {size_t{0}, size_t{1}, size_t{4096}, size_t{4097}, size_t{8195}, 4 * kMiB - 1, 4 * kMiB + 4096, 9 * kMiB + 17}) {
+    for (const size_t bytes : {size_t{0}, size_t{1}, size_t{4096}, kMiB - 1, kMiB + 4097, size_t{8195}, 4 * kMiB - 1,
+                               4 * kMiB + 4096, 9 * kMiB + 17}) {
       const OpenFile file(folder_ / "a");
       const std::string before(offset + bytes + 5000, 'x');
       testing::write_whole(file.path, before);
@@ -71,43 +73,46 @@ TEST_P(Direct, WritesTheBytesAndNoOthers) {
 
 // As on a file system without direct writes: there is no file of this name to open anew.
 TEST_P(Direct, WhereTheyAreRefusedOrdinaryWritesHaveTheSameBytes) {
-  const std::string text = text_of(5 * kMiB);
-  const std::vector<std::span<const char>> pieces = {std::span(text).first(kMiB + 3), std::span(text).subspan(kMiB + 3)};
+  const std::string text = text_of(9 * kMiB);
   const OpenFile file(folder_ / "a");
   testing::write_whole(file.path, "some");
   DirectFile refused(folder_ / "another", file.fd);
-  refused.write(pieces, 4);
+  refused.write(text.data(), text.size(), 4);
   refused.write(text.data(), 10, 4 + text.size());
   EXPECT_EQ(read_whole(file.path), "some" + text + text.substr(0, 10));
 }
 
-TEST_P(Direct, ManyShortPiecesOfMemoryAreOneAfterTheOtherInTheFile) {
-  const std::string text = text_of(9 * kMiB);
-  std::vector<std::span<const char>> pieces;
-  for (size_t at = 0; at < text.size();) {
-    const size_t bytes = std::min(pieces.size() % 5 * 97, text.size() - at);  // every fifth is empty
-    pieces.emplace_back(text.data() + at, bytes);
-    at += bytes;
+TEST_P(Direct, BytesAreAskedForOnceAndInOrder) {
+  const std::string text = text_of(13 * kMiB);
+  for (const bool refused : {false, true}) {
+    for (const size_t bytes : {size_t{0}, size_t{77}, kMiB - 1, kMiB, 4 * kMiB - 3, 4 * kMiB, 9 * kMiB + 20'000, text.size()}) {
+      const OpenFile file(folder_ / "a");
+      testing::write_whole(file.path, "some");
+      size_t given = 0;
+      DirectFile(refused ? folder_ / "another" : file.path, file.fd).write(bytes, 4, [&](std::span<char> out) {
+        ASSERT_LE(given + out.size(), bytes);
+        std::ranges::copy(std::span(text).subspan(given, out.size()), out.begin());
+        given += out.size();
+      });
+      EXPECT_EQ(given, bytes);
+      ASSERT_EQ(read_whole(file.path).substr(0, 4 + bytes), "some" + text.substr(0, bytes)) << bytes;
+    }
   }
-  const OpenFile file(folder_ / "a");
-  testing::write_whole(file.path, "some");
-  DirectFile(folder_ / "another", file.fd).write(pieces, 4);
-  EXPECT_EQ(read_whole(file.path), "some" + text) << "as where direct writes are refused";
-  testing::write_whole(file.path, "some");
-  DirectFile(file.path, file.fd).write(pieces, 4);
-  EXPECT_EQ(read_whole(file.path), "some" + text);
 }
 
-TEST_P(Direct, PiecesOfMemoryAreOneAfterTheOtherInTheFile) {
-  const std::string text = text_of(9 * kMiB + 20'000);
-  for (const size_t piece : {size_t{4095}, kMiB, 5 * kMiB + 1, text.size()}) {
-    std::vector<std::span<const char>> pieces = {{}};
-    for (size_t at = 0; at < text.size(); at += piece) pieces.emplace_back(text.data() + at, std::min(piece, text.size() - at));
-    const OpenFile file(folder_ / "a");
-    testing::write_whole(file.path, "some");
-    DirectFile(file.path, file.fd).write(pieces, 4);
-    ASSERT_EQ(read_whole(file.path), "some" + text) << piece;
-  }
+// Behind a part that may be on its way.
+TEST_P(Direct, WhatTheBytesComeFromMayThrow) {
+  const std::string text = text_of(9 * kMiB);
+  const OpenFile file(folder_ / "a");
+  DirectFile direct(file.path, file.fd);
+  int asked = 0;
+  const auto refuse = [&](std::span<char> out) {
+    if (++asked == 2) throw UserError("nothing more is there");
+    std::ranges::copy(std::span(text).first(out.size()), out.begin());
+  };
+  EXPECT_THROW(direct.write(text.size(), 0, refuse), UserError);
+  direct.write(text.data(), text.size(), 0);
+  EXPECT_EQ(read_whole(file.path), text);
 }
 
 TEST_P(Direct, GrowsTheFileByPartsInAnyOrder) {
@@ -150,24 +155,56 @@ TEST(DirectFile, LeavesNoPageOfItInTheCache) {
   EXPECT_EQ(cached_pages(file, text.size()), 0);
 }
 
-// What a disk without room does: it takes a part, and refuses the rest.
+// While it lives, files end at `bytes`, as on a disk without room: it takes a part, and refuses the rest.
+class ShortFiles {
+ public:
+  explicit ShortFiles(rlim_t bytes) : former_signal_(std::signal(SIGXFSZ, SIG_IGN)) {
+    EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &former_), 0);
+    const rlimit limit{bytes, former_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  ~ShortFiles() {
+    ::setrlimit(RLIMIT_FSIZE, &former_);
+    std::signal(SIGXFSZ, former_signal_);
+  }
+
+ private:
+  rlimit former_{};
+  void (*former_signal_)(int);
+};
+
 TEST_P(Direct, ARefusalNamesTheFileAndWhatToDo) {
   const OpenFile file(folder_ / "a");
   const std::string text = text_of(8 * kMiB - 100);  // the part that is refused is the last
-  const auto former = std::signal(SIGXFSZ, SIG_IGN);
-  rlimit before{};
-  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
-  const rlimit limit{6 * kMiB + 100, before.rlim_max};
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  const ShortFiles short_files(6 * kMiB + 100);
   std::string said = "no error";
   try {
     DirectFile(file.path, file.fd).write(text.data(), text.size(), 100);
   } catch (const SurroundingsError& error) {
     said = error.what();
   }
-  ::setrlimit(RLIMIT_FSIZE, &before);
-  std::signal(SIGXFSZ, former);
   EXPECT_THAT(said, AllOf(HasSubstr("cannot write " + file.path.string() + ": File too large"), HasSubstr("ulimit -f")));
+}
+
+// There is room again before the part behind the refused one is written.
+TEST_P(Direct, WithoutAnErrorAllOfItIsThere) {
+  const OpenFile file(folder_ / "a");
+  const std::string text = text_of(13 * kMiB);
+  auto short_files = std::make_unique<ShortFiles>(6 * kMiB);
+  size_t given = 0;
+  bool refused = false;
+  try {
+    DirectFile(file.path, file.fd).write(text.size(), 0, [&](std::span<char> out) {
+      for (int wait = 0; given == 8 * kMiB && wait < 200 && fs::file_size(file.path) < 6 * kMiB; ++wait)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      if (given == 8 * kMiB) std::this_thread::sleep_for(std::chrono::milliseconds(50)), short_files.reset();
+      std::ranges::copy(std::span(text).subspan(given, out.size()), out.begin());
+      given += out.size();
+    });
+  } catch (const SurroundingsError&) {
+    refused = true;
+  }
+  EXPECT_TRUE(refused || read_whole(file.path) == text);
 }
 
 }  // namespace

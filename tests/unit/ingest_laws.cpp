@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <map>
 
@@ -217,6 +218,20 @@ TEST_F(Ingest, ParquetMayHaveOtherColumnsOfAnyTypeAnywhere) {
   EXPECT_EQ(digest_of("more.parquet"), digest_of("three.parquet"));
 }
 
+// More rows than a batch has, and ids that are short, or take more room than a column of a batch begins with.
+TEST_F(Ingest, LongColumnsOfParquetAreThoseOfText) {
+  const Stream random(19, Purpose::window_order, 0);
+  std::vector<Event> all;
+  for (uint64_t i = 0; i < 150'000; ++i) {
+    const uint64_t user = random.below(3 * i, 30'000), item = random.below(3 * i + 1, 40'000);
+    all.push_back({user % 3 == 0 ? fmt::format("{:0>{}}", user, user % 97 + 6) : std::to_string(user),
+                   std::to_string(mix64(item)), static_cast<int64_t>(random.below(3 * i + 2, 1'000'000))});
+  }
+  write("a.tsv", text_of(all, "user_id\titem_id\ttimestamp", '\t'));
+  write_parquet(folder_ / "a.parquet", text_column(all, &Event::user), text_column(all, &Event::item), time_column(all));
+  EXPECT_EQ(digest_of("a.parquet"), digest_of("a.tsv"));
+}
+
 TEST_F(Ingest, TimesAndIdsOfParquetThatAreNoIntegersAreTheTextTheyPrintAs) {
   arrow::DoubleBuilder ids;
   for (double id : {-0.0, 0.0, 2.5, 9007199254740991.0, 1e16, -3.0}) ASSERT_TRUE(ids.Append(id).ok());
@@ -258,6 +273,28 @@ TEST(NearNumbers, AreWhatWasAppendedAndSet) {
     }
     ASSERT_EQ(numbers.size(), wanted.size());
     for (size_t i = 0; i < wanted.size(); ++i) ASSERT_EQ(numbers[i], wanted[i]) << trial << " " << i;
+
+    const size_t begin = random.below(3000, wanted.size() + 1), end = begin + random.below(3001, wanted.size() - begin + 1);
+    std::string copied(1 + (end - begin) * sizeof(int64_t), '\0');
+    numbers.copy(begin, end - begin, copied.data() + 1);
+    for (size_t i = begin; i < end; ++i) {
+      int64_t number = 0;
+      std::memcpy(&number, copied.data() + 1 + (i - begin) * sizeof number, sizeof number);
+      ASSERT_EQ(number, wanted[i]) << trial << " " << i;
+    }
+
+    Column<uint32_t> places(wanted.size() / 2);
+    for (size_t i = 0; i < places.size(); ++i) places[i] = static_cast<uint32_t>(random.below(4000 + i, wanted.size()));
+    std::ranges::sort(places, {}, [&](uint32_t place) { return wanted[place]; });
+    NearNumbers some(numbers, places, Column<uint32_t>(wanted.size()));
+    ASSERT_EQ(some.size(), places.size());
+    for (size_t i = 0; i < places.size(); ++i) ASSERT_EQ(some[i], wanted[places[i]]) << trial << " " << i;
+    EXPECT_TRUE(some.rise(0, some.size()));
+    if (some.size() < 3 || some[1] == some[0]) continue;
+    some.set(2, some[0]);
+    EXPECT_FALSE(some.rise(0, some.size()));
+    EXPECT_FALSE(some.rise(1, 3));
+    EXPECT_TRUE(some.rise(0, 2) && some.rise(2, 3) && some.rise(2, 2));
   }
 }
 
@@ -292,7 +329,7 @@ TEST(RowNumbers, OfATableAreOfFourBytesWhileTheseNumberAllItsRows) {
       EXPECT_EQ(sizeof(Number), table_rows > UINT32_MAX ? 8 : 4);
       numbers = {1, static_cast<Number>(table_rows - 1), 2};
     });
-    rows.copy(1, 2);
+    rows.set(2, table_rows - 1);
     EXPECT_EQ(rows[0], 1);
     EXPECT_EQ(rows[1], table_rows - 1);
     EXPECT_EQ(rows[2], table_rows - 1);

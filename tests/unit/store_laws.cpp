@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <fstream>
 #include <map>
 #include <numeric>
@@ -9,6 +10,7 @@
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
+#include "gru4rec/data/columns.h"
 #include "support/store_example.h"
 #include "support/temporary_folder.h"
 
@@ -188,36 +190,45 @@ TEST(Store, OfSessionsThatAreNotCopiedHasTheSameBytes) {
   write_example(folder / "copied", sessions, 3, kCatalogue);
   const auto usual = files_of(folder / "copied");
   const uint64_t events = events_of(sessions);
-  const auto write = [&](const std::string& name, size_t gap, bool backwards, size_t copied, uint64_t in_memory) {
+  const auto expect_same = [&](const std::string& name, size_t gap, bool backwards, size_t copied, uint64_t in_memory) {
     std::vector<uint32_t> items(events + gap * sessions.size());
     std::vector<int64_t> times(items.size());
-    StoreWriter writer(folder / name, 3, events, {}, in_memory);
+    std::vector<size_t> places;  // of the sessions
     size_t place = backwards ? items.size() : 0;
-    for (size_t s = 0; s < sessions.size(); ++s) {
-      const ExampleSession& session = sessions[s];
-      const size_t count = session.items.size();
-      if (backwards) place -= count + gap;
+    for (const ExampleSession& session : sessions) {
+      const size_t room = session.items.size() + gap;
+      if (backwards) place -= room;
+      places.push_back(place);
       std::ranges::copy(session.items, items.begin() + static_cast<int64_t>(place));
       std::ranges::copy(session.times, times.begin() + static_cast<int64_t>(place));
-      const SessionRecord record{session.id, std::span(items).subspan(place, count), std::span(times).subspan(place, count),
-                                 session.train_end, session.valid_end};
-      if (!backwards) place += count + gap;
-      if (copied > 0 && s % copied == 0)
-        writer.add(record);
-      else
-        writer.add_lasting(record);
+      if (!backwards) place += room;
     }
-    commit_example(writer, kCatalogue);
-  };
-  const auto expect_same = [&](const std::string& name, size_t gap, bool backwards, size_t copied, uint64_t in_memory) {
-    write(name, gap, backwards, copied, in_memory);
-    EXPECT_TRUE(files_of(folder / name) == usual) << name;
+    for (const int64_t far_off : {int64_t{0}, int64_t{1} << 40}) {  // numbers of 4 bytes, and of 8
+      NearNumbers numbers;
+      numbers.append(times);
+      numbers.append(std::array{far_off});
+      auto writer = std::make_unique<StoreWriter>(folder / name, 3, events, std::vector<StoreInfo::Shard>(), in_memory);
+      for (size_t s = 0; s < sessions.size(); ++s) {
+        const ExampleSession& session = sessions[s];
+        const SessionRecord record{session.id, std::span(items).subspan(places[s], session.items.size()), session.times,
+                                   session.train_end, session.valid_end};
+        if (copied > 0 && s % copied == 0)
+          writer->add(record);
+        else
+          writer->add_lasting(record, numbers, places[s]);
+      }
+      commit_example(*writer, kCatalogue);
+      writer.reset();  // and with it its files that were too many for memory
+      Store(folder / name).verify();
+      EXPECT_TRUE(files_of(folder / name) == usual) << name << far_off;
+    }
   };
   expect_same("in a row", 0, false, 0, StoreWriter::kInMemory);
   expect_same("with gaps", 1, false, 0, StoreWriter::kInMemory);
   expect_same("backwards", 0, true, 0, StoreWriter::kInMemory);
   expect_same("among others", 0, false, 3, StoreWriter::kInMemory);
   expect_same("among many", 2, true, 2, 100'000);
+  expect_same("cut in the midst of numbers", 0, false, 3, 1001);
 }
 
 TEST(Store, DigestChangesWithEveryPartOfTheContent) {

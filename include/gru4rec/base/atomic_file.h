@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <span>
 #include <string_view>
 
 namespace gru4rec {
@@ -61,8 +60,6 @@ void sync_folder(const std::filesystem::path& folder);
 
 // All of `bytes`, at `offset`; retries interrupted and short calls. Throws SurroundingsError that names `path`.
 void write_at(int fd, const void* data, size_t bytes, uint64_t offset, const std::filesystem::path& path);
-// The same of bytes that lie in several places of memory.
-void write_at(int fd, std::span<const std::span<const char>> pieces, uint64_t offset, const std::filesystem::path& path);
 // The same for reading; the end of the file before `bytes` is a UserError (the file is shorter than it claims to be).
 void read_at(int fd, void* data, size_t bytes, uint64_t offset, const std::filesystem::path& path);
 

@@ -7,18 +7,20 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 
 namespace gru4rec {
 
 // Beside a descriptor that has the file open for writing. What does not fill whole blocks at either end goes through that one,
-// and so does the rest where the system refuses a direct write, for whatever reason: an ordinary one has the same, or is fine.
+// and so does all of a write of less than a mebibyte, for which the cache costs little, and the rest where the system refuses a
+// direct write, for whatever reason: an ordinary one has the same, or is fine.
 // The bytes of the file are the same either way, and are read as usual. Not durable before an fsync. Local; one thread.
 class DirectFile {
  public:
-  // From so many bytes on an array is large: of shorter ones the cache costs little.
-  static constexpr uint64_t kLarge = uint64_t{1} << 20;
+  // Puts the bytes that come next into all of `out`.
+  using Next = std::function<void(std::span<char> out)>;
 
   // `path` names the file of `fd`, which stays the caller's.
   DirectFile(std::filesystem::path path, int fd);
@@ -27,9 +29,9 @@ class DirectFile {
   DirectFile& operator=(const DirectFile&) = delete;
 
   // All of `bytes`, at `offset`; returns when they are written. Throws SurroundingsError that names the path.
-  void write(const void* data, size_t bytes, uint64_t offset);
-  // The same of bytes that lie in several places of memory.
-  void write(std::span<const std::span<const char>> pieces, uint64_t offset);
+  void write(const void* data, uint64_t bytes, uint64_t offset);
+  // The same of bytes that `next` is asked for by and by, in order; throws what it throws.
+  void write(uint64_t bytes, uint64_t offset, const Next& next);
 
  private:
   char* buffer(size_t which);
@@ -43,7 +45,8 @@ class DirectFile {
   };
   const std::filesystem::path path_;
   const int cached_;
-  int direct_;                              // -1: none
+  bool opened_ = false;                     // or tried to be,
+  int direct_ = -1;                         // -1: none
   std::unique_ptr<char, Free> buffers_[2];  // one is filled while the other is written
 };
 

@@ -26,6 +26,8 @@
 
 namespace gru4rec {
 
+class NearNumbers;
+
 enum class Protocol : uint32_t {
   leave_one_out = 0,  // an evaluated target sees its last MAX_ITEM_LIST_LENGTH events (RecBole)
   next_item = 1,      // a session is read whole (session benchmarks)
@@ -95,9 +97,9 @@ class StoreWriter {
   ~StoreWriter();  // without commit: removes its temporary files
   // The session is copied. Throws BugError for a record that breaks the contract at the top of this file.
   void add(const SessionRecord& session);
-  // The same of a record whose items and times stay where they are, unchanged, until commit(): these are not copied where they
-  // lie behind those of the record before.
-  void add_lasting(const SessionRecord& session);
+  // The same of a record whose items stay where they are, unchanged, until commit(), and so do `times`, which from `first` on
+  // has its times: neither is copied where it lies behind those of the record before.
+  void add_lasting(const SessionRecord& session, const NearNumbers& times, uint64_t first);
   // The next session opens a shard, one more than was asked for. No effect where it does so anyway.
   void end_shard();
   // item_names[i] is the original id of item i+1. Fills counts, shards and digest of `info`.
