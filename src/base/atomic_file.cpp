@@ -74,7 +74,7 @@ AtomicFile::AtomicFile(fs::path final_path) : final_(std::move(final_path)) {
     temporary_ = folder_of(final_) / name;
     fd_ = create_locked(temporary_);
   } while (fd_ < 0 && errno == EEXIST);
-  if (fd_ < 0) throw_io_error("create", temporary_, errno);
+  if (fd_ < 0) throw_io_error("create", final_, errno);
 }
 
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept

@@ -112,7 +112,7 @@ void apply_override(const Override& override, Reading& reading) {
   const OptionRow* row = find_option(override.key);
   YAML::Node node(override.value);
   if (!row || !row->codec.is_text) node = codecs::parsed(override.value);
-  apply(override.key, node, "command line", reading);
+  apply(override.key, node, override.place, reading);
 }
 
 // Separate files are a split of their own; another split that was asked for contradicts them.

@@ -7,7 +7,6 @@
 #include <set>
 #include <sstream>
 
-#include "gru4rec/base/atomic_file.h"
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
 #include "gru4rec/base/nearest.h"
@@ -50,7 +49,7 @@ SearchSpace::Dimension SearchSpace::dimension_of(const std::string& key, const s
     throw UserError("got '{}' for {}, wanted choice, uniform, quniform or loguniform{}", kind, key,
                     near.empty() ? "." : "; did you mean '" + near + "'?");
   }
-  Dimension dimension{.key = key, .kind = static_cast<Kind>(found - kinds.begin()), .choices = {}};
+  Dimension dimension{.key = key, .place = {}, .kind = static_cast<Kind>(found - kinds.begin()), .choices = {}};
   switch (dimension.kind) {
     case Kind::choice: {
       const YAML::Node list = codecs::parsed(values);
@@ -77,7 +76,9 @@ SearchSpace::Dimension SearchSpace::dimension_of(const std::string& key, const s
 
 SearchSpace SearchSpace::read(const std::filesystem::path& file) {
   std::ifstream in(file);
-  if (!in) throw_io_error("read", file, errno);
+  if (!in)
+    throw UserError("cannot read the search space {}: {}. Check the path and its permissions.", file.string(),
+                    errno_text(errno));
   SearchSpace space;
   int number = 0;
   for (std::string line; std::getline(in, line);) {
@@ -93,6 +94,7 @@ SearchSpace SearchSpace::read(const std::filesystem::path& file) {
       for (const Dimension& other : space.dimensions_)
         if (other.key == key) throw UserError("{} is there twice; keep one of the lines.", key);
       space.dimensions_.push_back(dimension_of(key, kind, values));
+      space.dimensions_.back().place = fmt::format("{}:{}", file.string(), number);
     } catch (const UserError& error) {
       throw UserError("{}:{}: {}", file.string(), number, error.what());
     }
@@ -122,7 +124,7 @@ std::vector<SearchPoint> SearchSpace::every() const {
     for (const SearchPoint& point : points)
       for (const std::string& choice : dimension.choices) {
         longer.push_back(point);
-        longer.back().push_back({dimension.key, choice});
+        longer.back().push_back({dimension.key, choice, dimension.place});
       }
     points = std::move(longer);
   }
@@ -152,7 +154,7 @@ std::vector<SearchPoint> SearchSpace::random(int64_t count, uint64_t seed) const
     std::vector<std::string> values;
     for (const Dimension& dimension : dimensions_) {
       values.push_back(drawn(dimension, static_cast<uint64_t>(draw), seed));
-      point.push_back({dimension.key, values.back()});
+      point.push_back({dimension.key, values.back(), dimension.place});
     }
     seen.insert(values).second ? points.push_back(std::move(point)) : void(++missed);
   }

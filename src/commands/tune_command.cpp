@@ -95,12 +95,12 @@ std::vector<SearchPoint> shared(const std::vector<SearchPoint>& points, Communic
   nlohmann::json list = nlohmann::json::array();
   for (const SearchPoint& point : points) {
     list.push_back(nlohmann::json::array());
-    for (const Override& value : point) list.back().push_back({value.key, value.value});
+    for (const Override& value : point) list.back().push_back({value.key, value.value, value.place});
   }
   std::vector<SearchPoint> all;
   for (const nlohmann::json& point : nlohmann::json::parse(comm.broadcast_text(0, list.dump()))) {
     all.emplace_back();
-    for (const nlohmann::json& value : point) all.back().push_back({value[0], value[1]});
+    for (const nlohmann::json& value : point) all.back().push_back({value[0], value[1], value[2]});
   }
   return all;
 }

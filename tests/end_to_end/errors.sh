@@ -58,6 +58,11 @@ expect_equal "its best model" "$(cat evaluated.txt)" "$(tail -n 1 apart.log)"
 "$P" inspect apart >inspected.txt
 expect_line inspected.txt "checkpoint +kept_apart/step-"
 
+# More threads than cores.
+one_core=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
+taskset -c "$one_core" "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --run_dir crowded >crowded.log 2>&1
+expect_line crowded.log "^host [^ ]+: 2 rank\(s\) with 2 thread\(s\) in all may use 1 core\(s\)"
+
 # Two processes on one run.
 "$P" train "${OPTIONS[@]}" --run_dir busy --epochs 100000 --stopping_step 100000 >busy.log 2>&1 &
 job=$!

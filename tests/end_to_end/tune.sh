@@ -50,10 +50,11 @@ refused() { # refused PATTERN OPTION…
 echo 'learning_rate choise [0.1]' >bad
 refused "bad:1: got 'choise' for learning_rate, .* did you mean 'choice'" --params_file bad
 echo 'lerning_rate choice [0.1]' >bad
-refused "did you mean 'learning_rate'" --params_file bad
+refused "unknown option '[a-z_]+' \(bad:[0-9]+\); did you mean 'learning_rate'" --params_file bad
 echo 'dropout_prob choice [0.1,1.5]' >bad
-refused "dropout_prob 1.5: option 'dropout_prob' .*got '1.5', wanted" --params_file bad
+refused "dropout_prob 1.5: option 'dropout_prob' \(bad:[0-9]+\): got '1.5', wanted" --params_file bad
 echo 'dropout_prob uniform 0,0.5' >bad
+refused "cannot read the search space nowhere: No such file" --params_file nowhere
 refused "bad has options with a range" --params_file bad
 refused "max_evals: got 3 with --algo exhaustive" --params_file space --max_evals 3
 refused "eval_step is 0" --params_file space --eval_step 0

@@ -101,7 +101,7 @@ TEST_F(SearchSpaceLaws, MistakesAreNamedWithTheirLine) {
   EXPECT_THAT(error_of("a quniform 1,2,0\n"), HasSubstr("got a step of 0 for a"));
   EXPECT_THAT(error_of("a choice [1]\na choice [2]\n"), HasSubstr("space:2: a is there twice"));
   EXPECT_THAT(error_of("# nothing\n"), HasSubstr("names no option to try"));
-  EXPECT_THROW(SearchSpace::read(folder_ / "none"), SurroundingsError);
+  EXPECT_THROW(SearchSpace::read(folder_ / "none"), UserError);
 }
 
 }  // namespace

@@ -9,10 +9,11 @@
 
 namespace gru4rec {
 
-// `--key value` of the command line.
+// `--key value` of the command line, or of a search space.
 struct Override {
   std::string key;
-  std::string value;  // YAML or a Python literal
+  std::string value;                   // YAML or a Python literal
+  std::string place = "command line";  // where it stands, for messages
 };
 
 struct Configuration {

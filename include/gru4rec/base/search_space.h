@@ -39,6 +39,7 @@ class SearchSpace {
   enum class Kind { choice, uniform, quniform, loguniform };
   struct Dimension {
     std::string key;
+    std::string place;  // of its line
     Kind kind;
     std::vector<std::string> choices;  // as on a command line
     double low = 0, high = 0, step = 0;
