@@ -188,12 +188,12 @@ struct Writing {
   explicit Writing(fs::path target)
       : path(std::move(target)),
         disk(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)),
-        memory(::memfd_create("hdf5", MFD_CLOEXEC)),
-        direct(path, disk) {
+        memory(::memfd_create("hdf5", MFD_CLOEXEC)) {
     const int failed = errno;
     if (disk < 0 || memory < 0) close_both();
     if (disk < 0) throw_io_error("create", path, failed);
     if (memory < 0) throw SurroundingsError("cannot make a file in memory: {}. Check that memory is left.", errno_text(failed));
+    direct.emplace(path, disk);
   }
   ~Writing() { close_both(); }
   Writing(const Writing&) = delete;
@@ -222,14 +222,14 @@ struct Writing {
     copy(memory, disk, at, end);
   }
 
-  void write(const void* values, const Extent& place) { direct.write(values, place.bytes, place.offset); }
+  void write(const void* values, const Extent& place) { direct->write(values, place.bytes, place.offset); }
 
   fs::path path;
   int disk, memory;
   std::vector<Extent> arrays;
 
  private:
-  DirectFile direct;
+  std::optional<DirectFile> direct;
 
   void copy(int source, int target, uint64_t from, uint64_t to) const {
     std::vector<char> buffer(size_t{64} << 10);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -57,6 +58,7 @@ CommandLine begin(int argc, const char* const* argv) {
 }
 
 int guard(MpiEnvironment& environment, const std::function<int()>& work) {
+  std::signal(SIGXFSZ, SIG_IGN);  // what is beyond `ulimit -f` is then refused, as on a full disk
   try {
     return work();
   } catch (const std::exception& error) {

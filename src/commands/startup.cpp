@@ -3,7 +3,6 @@
 #include <fmt/chrono.h>
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <chrono>
 
 #include "gru4rec/base/config.h"
@@ -138,55 +137,18 @@ nlohmann::json run_json(const Options& options, const RunStart& start, const Sto
   return run;
 }
 
-std::vector<std::string> crowded_hosts(const std::vector<RankInfo>& ranks, const std::vector<RankThreads>& threads) {
-  struct Host {
-    std::string name;
-    int ranks = 0, threads = 0;
-    cpu_set_t cores = {};
-    bool one_is_crowded = false;
-  };
-  std::vector<Host> hosts;
-  for (size_t rank = 0; rank < ranks.size(); ++rank) {
-    const RankThreads& own = threads[rank];
-    auto host = std::ranges::find(hosts, ranks[rank].host, &Host::name);
-    if (host == hosts.end()) host = hosts.insert(hosts.end(), {.name = ranks[rank].host});
-    ++host->ranks;
-    host->threads += own.threads;
-    CPU_OR(&host->cores, &host->cores, &own.cores);
-    host->one_is_crowded = host->one_is_crowded || own.threads > CPU_COUNT(&own.cores);
-  }
-  std::vector<std::string> sentences;
-  for (const Host& host : hosts) {
-    const int cores = CPU_COUNT(&host.cores);
-    if (host.threads > cores)
-      sentences.push_back(
-          fmt::format("host {}: {} rank(s) with {} thread(s) in all may use {} core(s) and wait for each other. Start fewer "
-                      "ranks there, or "
-                      "lower num_threads; mpirun binds ranks to cores unless it is told --bind-to none.",
-                      host.name, host.ranks, host.threads, cores));
-    else if (host.one_is_crowded)
-      sentences.push_back(fmt::format(
-          "host {}: a rank has more threads than the cores it is bound to. Start mpirun with --bind-to none, or with "
-          "--map-by slot:PE=N for num_threads N.",
-          host.name));
-  }
-  return sentences;
-}
-
 void print_startup(const Options& options, const RunStart& start, const Store& store, Communicator& comm) {
   const MemoryEstimate memory = estimate_memory(options, start, store.info(), comm.rank(), comm.size());
   const at::Device device = compute_device(options.device, comm.local_rank());
   struct Line {
     int32_t capability;
+    int32_t threads;
     int32_t gpu;  // -1: the processor
     uint64_t memory;
   };
   const std::vector<Line> lines =
-      comm.all_gather(Line{static_cast<int32_t>(processor_capability()),
+      comm.all_gather(Line{static_cast<int32_t>(processor_capability()), static_cast<int32_t>(options.num_threads),
                            device.is_cpu() ? -1 : static_cast<int32_t>(device.index()), memory.total()});
-  RankThreads mine{static_cast<int32_t>(options.num_threads), {}};
-  sched_getaffinity(0, sizeof mine.cores, &mine.cores);
-  const std::vector<RankThreads> threads = comm.all_gather(mine);
   if (comm.rank() != 0) return;
   const StoreInfo& info = store.info();
   const ReplicaLayout layout(static_cast<int>(start.replicas), comm.size());
@@ -204,10 +166,9 @@ void print_startup(const Options& options, const RunStart& start, const Store& s
     const auto own = layout.replicas_of(rank);
     const std::string gpu = lines[rank].gpu < 0 ? "" : fmt::format(" and GPU {}", lines[rank].gpu);
     spdlog::info("{}: replicas {}…{}, about {} targets an epoch, {} thread(s), {}{}, memory about {}", comm.describe(rank),
-                 own.first, own.last - 1, train_targets * own.size() / start.replicas, threads[rank].threads,
+                 own.first, own.last - 1, train_targets * own.size() / start.replicas, lines[rank].threads,
                  capability_name(static_cast<Capability>(lines[rank].capability)), gpu, mebibytes(lines[rank].memory));
   }
-  for (const std::string& sentence : crowded_hosts(comm.ranks(), threads)) spdlog::warn(sentence);
   const ParameterLayout parameters(shape_of(options, info));
   spdlog::info("parameters: {} trained{}", parameters.trained_parameters(options.freeze_item_embeddings),
                options.freeze_item_embeddings ? fmt::format(", {} of the item table constant", parameters.table().size()) : "");

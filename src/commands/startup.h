@@ -1,11 +1,7 @@
 // What a run shows before its first step: who takes part, with what, and how much memory it will want.
 #pragma once
 
-#include <sched.h>
-
 #include <nlohmann/json.hpp>
-#include <string>
-#include <vector>
 
 #include "gru4rec/comm/communicator.h"
 #include "gru4rec/data/store.h"
@@ -24,15 +20,6 @@ struct MemoryEstimate {
   uint64_t total() const { return parameters + gradients + activations + scores + data + copy; }
 };
 MemoryEstimate estimate_memory(const Options& options, const RunStart& start, const StoreInfo& store, int rank, int world);
-
-// What the threads of a rank may run on.
-struct RankThreads {
-  int32_t threads;
-  cpu_set_t cores;
-};
-// A sentence for each host, in order of its first rank, whose ranks have more threads than cores, together or one of them.
-// `threads`: by rank.
-std::vector<std::string> crowded_hosts(const std::vector<RankInfo>& ranks, const std::vector<RankThreads>& threads);
 
 // run.json: who trains, with what, on which data. Local.
 nlohmann::json run_json(const Options& options, const RunStart& start, const StoreInfo& store, const Communicator& comm);

@@ -97,8 +97,9 @@ std::vector<SearchPoint> shared(const std::vector<SearchPoint>& points, Communic
     list.push_back(nlohmann::json::array());
     for (const Override& value : point) list.back().push_back({value.key, value.value, value.place});
   }
+  const std::string text = list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);  // a path may be no UTF-8
   std::vector<SearchPoint> all;
-  for (const nlohmann::json& point : nlohmann::json::parse(comm.broadcast_text(0, list.dump()))) {
+  for (const nlohmann::json& point : nlohmann::json::parse(comm.broadcast_text(0, text))) {
     all.emplace_back();
     for (const nlohmann::json& value : point) all.back().push_back({value[0], value[1], value[2]});
   }

@@ -32,6 +32,53 @@ void require_same_data(Communicator& comm, const std::string& digest) {
   require_equal(comm, "the store's digest", digest, "Give all hosts the same store.");
 }
 
+std::vector<std::string> crowded_hosts(const std::vector<RankInfo>& ranks, const std::vector<cpu_set_t>& cores, int threads) {
+  struct Host {
+    std::string name;
+    int ranks = 0;
+    cpu_set_t cores = {};
+    bool one_is_crowded = false;
+  };
+  std::vector<Host> hosts;
+  for (size_t rank = 0; rank < ranks.size(); ++rank) {
+    const int own = CPU_COUNT(&cores[rank]);
+    if (own == 0) continue;
+    auto host = std::ranges::find(hosts, ranks[rank].host, &Host::name);
+    if (host == hosts.end()) host = hosts.insert(hosts.end(), {.name = ranks[rank].host});
+    ++host->ranks;
+    CPU_OR(&host->cores, &host->cores, &cores[rank]);
+    host->one_is_crowded = host->one_is_crowded || threads > own;
+  }
+  std::vector<std::string> sentences;
+  for (const Host& host : hosts) {
+    if (const int all = host.ranks * threads, there = CPU_COUNT(&host.cores); all > there)
+      sentences.push_back(
+          fmt::format("host {}: {} rank(s) with {} thread(s) in all may use {} core(s) and wait for each other. Start fewer "
+                      "ranks there, or lower num_threads; mpirun binds ranks to cores unless it is told --bind-to none.",
+                      host.name, host.ranks, all, there));
+    else if (host.one_is_crowded)
+      sentences.push_back(fmt::format(
+          "host {}: a rank has more threads than the cores it is bound to. Start mpirun with --bind-to none, or with "
+          "--map-by slot:PE=N for num_threads N.",
+          host.name));
+  }
+  return sentences;
+}
+
+namespace {
+
+// Collective.
+void warn_of_crowded_hosts(const Options& options, Communicator& comm) {
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) != 0) CPU_ZERO(&cores);  // a kernel for more than cpu_set_t can name
+  const std::vector<cpu_set_t> all = comm.all_gather(cores);
+  if (comm.rank() != 0) return;
+  for (const std::string& sentence : crowded_hosts(comm.ranks(), all, static_cast<int>(options.num_threads)))
+    spdlog::warn(sentence);
+}
+
+}  // namespace
+
 std::unique_ptr<Communicator> enter_world(MpiEnvironment& environment, Options& options) {
   std::unique_ptr<Communicator> comm = start_world(environment, options);
   if (options.debug && comm->size() > 1)
@@ -40,6 +87,7 @@ std::unique_ptr<Communicator> enter_world(MpiEnvironment& environment, Options& 
         "gru4rec train … --debug --replicas {}.",
         comm->size(), options.replicas > 0 ? options.replicas : comm->size());
   require_same_program(*comm);
+  warn_of_crowded_hosts(options, *comm);
   const std::vector<Capability> capabilities = comm->all_gather(processor_capability());
   pin_kernels(*std::min_element(capabilities.begin(), capabilities.end()), options.num_threads,
               options.deterministic == "strict");

@@ -21,6 +21,7 @@
 #include <set>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/nearest.h"
@@ -61,10 +62,10 @@ class GrowingBlocks : public arrow::ProxyMemoryPool {
   }
   arrow::Status Reallocate(int64_t old_size, int64_t new_size, int64_t alignment, uint8_t** block) override {
     if (new_size <= bytes_of(*block)) return arrow::Status::OK();
-    uint8_t* const old = *block;
-    ARROW_RETURN_NOT_OK(Allocate(new_size, alignment, block));
-    std::memcpy(*block, old, static_cast<size_t>(old_size));
-    Free(old, old_size, alignment);
+    uint8_t* longer = nullptr;
+    ARROW_RETURN_NOT_OK(Allocate(new_size, alignment, &longer));
+    std::memcpy(longer, *block, static_cast<size_t>(old_size));
+    Free(std::exchange(*block, longer), old_size, alignment);
     return arrow::Status::OK();
   }
   void Free(uint8_t* block, int64_t, int64_t) override {
@@ -224,6 +225,13 @@ void for_each_value(TextColumn& column, int64_t first, int64_t last, Use use) {
   }
 }
 
+// The values of a column that has nothing but int64_t.
+std::optional<std::span<const int64_t>> plain_numbers(const TextColumn& column) {
+  const arrow::Array& array = column.array();
+  if (array.type_id() != arrow::Type::INT64 || array.null_count() > 0) return std::nullopt;
+  return std::span(static_cast<const arrow::Int64Array&>(array).raw_values(), static_cast<size_t>(array.length()));
+}
+
 using BlankRows = std::vector<uint64_t>;  // their numbers, rising
 
 // Passes a text on and notes which of its lines are blank: the reader behind it skips them without a word.
@@ -342,6 +350,14 @@ class RowSink {
     const size_t events = codes.size();
     codes.resize(events + static_cast<size_t>(rows));
     uint32_t* next = codes.data() + events;
+    if (const auto numbers = plain_numbers(column)) {
+      for (int64_t first = 0; first < rows; first += kAtOnce) {
+        const auto some = numbers->subspan(static_cast<size_t>(first), static_cast<size_t>(std::min(rows - first, kAtOnce)));
+        for (const int64_t number : some) ids.fetch(Interner::Key(number));
+        for (const int64_t number : some) *next++ = ids.code(number);
+      }
+      return rows;
+    }
     for (int64_t first = 0; first < rows; first += kAtOnce) {
       const int64_t last = std::min(rows, first + kAtOnce);
       size_t count = 0;
@@ -357,6 +373,10 @@ class RowSink {
   }
 
   int64_t add_times(TextColumn& column, int64_t rows) {
+    if (const auto numbers = plain_numbers(column); numbers && table_.time_scale == 1) {
+      table_.time.append(numbers->first(static_cast<size_t>(rows)));
+      return rows;
+    }
     times_.clear();
     times_.reserve(static_cast<size_t>(rows));
     rows = read(column, 0, rows, format_.time_column, [&](auto value) { times_.push_back(parse_time(value)); });

@@ -302,7 +302,8 @@ std::optional<IngestReport> make_store(const Options& options, EventTable& table
     statistics["already_there"] = former->already_there;
     statistics["late"] = former->late;
   }
-  info.ingest_json = nlohmann::json({{"options", to_yaml(options)}, {"statistics", statistics}}).dump();
+  info.ingest_json = nlohmann::json({{"options", to_yaml(options)}, {"statistics", statistics}})
+                         .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);  // a path may be no UTF-8
   const UnseenItems unseen = unseen_items(table, sessions, ids);
   for (uint32_t& item : sessions.item) item = ids[item];
   return IngestReport{write_store(options, table, sessions, names, unseen, std::move(info), former), statistics};

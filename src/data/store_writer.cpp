@@ -146,7 +146,7 @@ class Spool {
 
   // Valid, together with others, until something is added.
   ArraySource source() {
-    if (written_ > 0) flush();
+    if (written_ > 0 && written_ < bytes_) flush();
     return {elements(), written_ > 0 ? bytes_of(file_->fd(), file_->path(), 0) : pieces_.bytes()};
   }
 
@@ -172,12 +172,14 @@ class Spool {
   void flush() {
     if (!file_) file_ = std::make_unique<AtomicFile>(path_);
     const auto next = pieces_.bytes();
-    for (std::vector<char> aside(block_bytes_); written_ < bytes_;) {
-      const std::span<char> some = std::span(aside).first(std::min(block_bytes_, bytes_ - written_));
+    std::vector<char> aside(block_bytes_);
+    for (uint64_t at = written_; at < bytes_;) {
+      const std::span<char> some = std::span(aside).first(std::min(block_bytes_, bytes_ - at));
       next(some);
-      write_at(file_->fd(), some.data(), some.size(), written_, file_->path());
-      written_ += some.size();
+      write_at(file_->fd(), some.data(), some.size(), at, file_->path());
+      at += some.size();
     }
+    written_ = bytes_;
     pieces_.clear();
     held_ = 0;
   }
@@ -196,9 +198,9 @@ class Spool {
   uint64_t bytes_ = 0;                // in all
 };
 
-// Adds the sessions of a shard to the digest of the store.
+// Adds the sessions of a shard to the digest of the store. A few sessions are in memory at a time, and of one that is long all.
 void add_shard(uint64_t sessions, const std::vector<ArraySource>& arrays, ContentDigest& digest) {
-  constexpr uint64_t kAtOnce = 1024;
+  constexpr uint64_t kSessionsAtOnce = 1024, kEventsAtOnce = uint64_t{1} << 16;
   const auto next = [&](ShardArray which, auto& values, uint64_t count) {
     values.resize(count);
     arrays[which].next({reinterpret_cast<char*>(values.data()), count * sizeof values[0]});
@@ -210,16 +212,20 @@ void add_shard(uint64_t sessions, const std::vector<ArraySource>& arrays, Conten
   next(kOffsets, ends, 1), next(kSessionIdOffsets, id_ends, 1);
   uint64_t end = ends[0], id_end = id_ends[0];
   for (uint64_t left = sessions; left > 0;) {
-    const uint64_t count = std::min(left, kAtOnce), begin = end, id_begin = id_end;
+    const uint64_t count = std::min(left, kSessionsAtOnce), id_begin = id_end;
     next(kOffsets, ends, count), next(kSessionIdOffsets, id_ends, count);
     next(kTrainEnd, train_end, count), next(kValidEnd, valid_end, count);
-    next(kItems, items, ends.back() - begin), next(kTimes, times, ends.back() - begin);
     next(kSessionIds, ids, id_ends.back() - id_begin);
-    for (uint64_t s = 0; s < count; ++s) {
-      const uint64_t first = std::exchange(end, ends[s]), id_first = std::exchange(id_end, id_ends[s]);
-      digest.add({std::string_view(ids).substr(id_first - id_begin, id_end - id_first),
-                  std::span(items).subspan(first - begin, end - first), std::span(times).subspan(first - begin, end - first),
-                  train_end[s], valid_end[s]});
+    for (uint64_t from = 0, to = 0; from < count; from = to) {
+      const uint64_t begin = end;
+      while (to < count && (to == from || ends[to] - begin <= kEventsAtOnce)) ++to;
+      next(kItems, items, ends[to - 1] - begin), next(kTimes, times, ends[to - 1] - begin);
+      for (uint64_t s = from; s < to; ++s) {
+        const uint64_t first = std::exchange(end, ends[s]), id_first = std::exchange(id_end, id_ends[s]);
+        digest.add({std::string_view(ids).substr(id_first - id_begin, id_end - id_first),
+                    std::span(items).subspan(first - begin, end - first), std::span(times).subspan(first - begin, end - first),
+                    train_end[s], valid_end[s]});
+      }
     }
     left -= count;
   }
@@ -316,9 +322,11 @@ struct StoreWriter::Impl {
     for (Spool& spool : spools) arrays.push_back(spool.source()), digested.push_back(spool.source());
     const size_t number = kept.size() + shards.size();
     AtomicFile out(folder / fmt::format("shard-{:05}.h5", number));
-    auto digesting = std::async(add_shard, shard_sessions(), std::cref(digested), std::ref(digest));
+    ContentDigest longer = digest;  // a shard that cannot be written may be tried again
+    auto digesting = std::async(add_shard, shard_sessions(), std::cref(digested), std::ref(longer));
     const Seal seal = write_shard(out, arrays);
     digesting.get();
+    digest = longer;
     const std::string name = fmt::format("shard-{:05}-{}.h5", number, hex_text(seal.digest));
     shards.push_back({std::move(out), {name, shard_sessions(), spools[kItems].elements(), seal.digest}});
     start_shard();

@@ -58,6 +58,14 @@ expect_equal "its best model" "$(cat evaluated.txt)" "$(tail -n 1 apart.log)"
 "$P" inspect apart >inspected.txt
 expect_line inspected.txt "checkpoint +kept_apart/step-"
 
+# A limit of file sizes, which without a word from us would end the process by a signal.
+(
+  ulimit -f 8
+  expect_code 3 "$P" ingest "${OPTIONS[@]}" --store limited >limited.log 2>&1
+)
+expect_line limited.log "cannot write limited/.*: File too large. Raise the limit of file sizes"
+[[ -z $(ls -A limited 2>/dev/null) ]] || fail "ingest left something behind: $(ls -A limited)"
+
 # More threads than cores.
 one_core=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
 taskset -c "$one_core" "${MPIRUN[@]}" -np 2 "$P" train "${OPTIONS[@]}" --run_dir crowded >crowded.log 2>&1

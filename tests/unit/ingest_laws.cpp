@@ -232,6 +232,26 @@ TEST_F(Ingest, LongColumnsOfParquetAreThoseOfText) {
   EXPECT_EQ(digest_of("a.parquet"), digest_of("a.tsv"));
 }
 
+// Ids that lie close together and ids that do not; times after ones with a fraction, in another file.
+TEST_F(Ingest, NumbersOfParquetAreThoseOfText) {
+  const Stream random(20, Purpose::window_order, 0);
+  std::vector<Event> all;
+  for (uint64_t i = 0; i < 90'000; ++i)
+    all.push_back({std::to_string(random.below(3 * i, 20'000)),
+                   std::to_string(static_cast<int64_t>(mix64(random.below(3 * i + 1, 9'000)))),
+                   static_cast<int64_t>(random.below(3 * i + 2, 1'000'000)) - 500'000});
+  const auto users = number_column<arrow::Int64Builder>(all, &Event::user),
+             items = number_column<arrow::Int64Builder>(all, &Event::item);
+  write("a.tsv", text_of(all, "user_id\titem_id\ttimestamp", '\t'));
+  write_parquet(folder_ / "a.parquet", users, items, time_column(all));
+  EXPECT_EQ(digest_of("a.parquet"), digest_of("a.tsv"));
+  options_.test_file = "a.tsv";
+  write("fractions.tsv", "user_id\titem_id\ttimestamp\n1\t" + all[0].item + "\t0.5\n1\t" + all[1].item + "\t1\n");
+  const uint64_t of_text = digest_of("fractions.tsv");
+  options_.test_file = "a.parquet";
+  EXPECT_EQ(digest_of("fractions.tsv"), of_text);
+}
+
 TEST_F(Ingest, TimesAndIdsOfParquetThatAreNoIntegersAreTheTextTheyPrintAs) {
   arrow::DoubleBuilder ids;
   for (double id : {-0.0, 0.0, 2.5, 9007199254740991.0, 1e16, -3.0}) ASSERT_TRUE(ids.Append(id).ok());

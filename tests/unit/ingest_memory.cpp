@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <functional>
 
 #include "gru4rec/base/random.h"
 #include "gru4rec/data/ingest.h"
@@ -14,13 +15,13 @@
 namespace gru4rec {
 namespace {
 
-// Highest resident memory of a process that ingests and ends, in bytes.
-uint64_t peak_bytes(const Options& options) {
+// Highest resident memory of a process that does this and ends, in bytes.
+uint64_t peak_bytes(const std::function<void()>& work) {
   const pid_t child = ::fork();
   if (child == 0) {
     int code = 0;
     try {
-      ingest(options);
+      work();
     } catch (...) {
       code = 1;
     }
@@ -52,13 +53,13 @@ TEST(IngestMemory, OfTwoMillionEventsIsWithinTheFormula) {
   options.data_path = folder.path().string();
   options.store = (folder / "store").string();
   options.train_file = "few.tsv";
-  const uint64_t nothing = peak_bytes(options);
+  const uint64_t nothing = peak_bytes([&] { ingest(options); });
   options.train_file = "many.tsv";
   options.merge_repeats = true;  // with every filter on
   options.rm_dup_inter = DuplicateRule::last;
   options.user_inter_num_interval = {{2, 1e9, true, true}};
   options.min_item_support = 3;
-  const uint64_t all = peak_bytes(options);
+  const uint64_t all = peak_bytes([&] { ingest(options); });
 
   constexpr uint64_t kIds = kSessions + kItems, kLengths = 12 * kSessions + 11 * kItems;
   constexpr uint64_t kForEvents = kIngestBytesPerEvent * kEvents + kIngestBytesPerId * kIds + kLengths;
@@ -83,8 +84,26 @@ TEST(IngestMemory, OfAMillionItemsThatAppearOnceIsWithinTheFormula) {
   options.store = (folder / "store").string();
   options.train_file = "items.tsv";
   constexpr uint64_t kLengths = 6 * kSessions + 24 * kItems;
-  EXPECT_LE(peak_bytes(options),
+  EXPECT_LE(peak_bytes([&] { ingest(options); }),
             kIngestBaseBytes / 2 + kIngestBytesPerEvent * kItems + kIngestBytesPerId * (kItems + kSessions) + kLengths);
+}
+
+TEST(IngestMemory, OfAStoreIsThatOfItsArraysHoweverLongItsSessionsAre) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer keeps memory of its own";
+#endif
+  const testing::TemporaryFolder folder;
+  const auto peak = [&](uint64_t sessions, uint64_t events) {
+    return peak_bytes([&] {
+      const std::vector<uint32_t> items(events, 1);
+      const std::vector<int64_t> times(events, 7);
+      StoreWriter writer(folder / "store", 1, 0, {}, /*in_memory=*/uint64_t{1} << 20);
+      const auto end = static_cast<uint32_t>(events);
+      for (uint64_t i = 0; i < sessions; ++i) writer.add({"id", items, times, end, end});
+      writer.commit({}, std::vector<std::string>{"item"});
+    });
+  };
+  EXPECT_LT(peak(100, 60'000), peak(600'000, 10) + (uint64_t{12} << 20)) << "one session and not all of them at once";
 }
 
 }  // namespace
