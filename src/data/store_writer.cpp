@@ -266,6 +266,13 @@ struct StoreWriter::Impl {
     start_shard();
   }
 
+  // From here to where `changing` becomes false again what was added is in part here and in part there. An error leaves it so,
+  // and nothing can go on from there.
+  void begin_change() {
+    if (changing) throw BugError("the writer of store {} met an error, wanted another one that begins anew", folder.string());
+    changing = true;
+  }
+
   void start_shard() {
     for (Spool& spool : spools) spool.clear();
     spools[kOffsets].append<uint64_t>(0);
@@ -285,6 +292,7 @@ struct StoreWriter::Impl {
   // `lasting`: null, or what has its times from `first` on, if they and the items last.
   void add(const SessionRecord& session, const NearNumbers* lasting, uint64_t first) {
     check_record(session);
+    begin_change();
     if (sessions < kept_sessions)
       digest.add(session);
     else
@@ -296,6 +304,7 @@ struct StoreWriter::Impl {
     test_targets += session.items.size() - session.valid_end;
     unseen_events += static_cast<uint64_t>(std::ranges::count(session.items, 0u));
     largest_item = std::max(largest_item, *std::max_element(session.items.begin(), session.items.end()));
+    changing = false;
   }
 
   void write(const SessionRecord& session, const NearNumbers* lasting, uint64_t first) {
@@ -322,11 +331,9 @@ struct StoreWriter::Impl {
     for (Spool& spool : spools) arrays.push_back(spool.source()), digested.push_back(spool.source());
     const size_t number = kept.size() + shards.size();
     AtomicFile out(folder / fmt::format("shard-{:05}.h5", number));
-    ContentDigest longer = digest;  // a shard that cannot be written may be tried again
-    auto digesting = std::async(add_shard, shard_sessions(), std::cref(digested), std::ref(longer));
+    auto digesting = std::async(add_shard, shard_sessions(), std::cref(digested), std::ref(digest));
     const Seal seal = write_shard(out, arrays);
     digesting.get();
-    digest = longer;
     const std::string name = fmt::format("shard-{:05}-{}.h5", number, hex_text(seal.digest));
     shards.push_back({std::move(out), {name, shard_sessions(), spools[kItems].elements(), seal.digest}});
     start_shard();
@@ -334,8 +341,10 @@ struct StoreWriter::Impl {
 
   void end_shard() {
     if (shard_sessions() == 0) return;
+    begin_change();
     finish_shard();
     ++shards_wanted;
+    changing = false;
   }
 
   StoreInfo commit(StoreInfo info, std::span<const std::string> item_names, const UnseenItems& unseen) {
@@ -351,6 +360,7 @@ struct StoreWriter::Impl {
       throw BugError("{} sessions were added, the shards that are kept hold {}", sessions, kept_sessions);
     if (!unseen.names.empty() && unseen.events.size() != unseen_events)
       throw BugError("{} events have item 0, {} of them are named", unseen_events, unseen.events.size());
+    begin_change();
     if (shard_sessions() > 0) finish_shard();
     digest.add_vocabulary(info.protocol, item_names);
     info.sessions = sessions;
@@ -367,6 +377,7 @@ struct StoreWriter::Impl {
     for (WrittenShard& shard : shards) shard.file.commit_as(folder / shard.info.file);
     manifest.commit();
     committed = true;
+    changing = false;
     remove_unnamed_shards(info);
     return info;
   }
@@ -396,6 +407,7 @@ struct StoreWriter::Impl {
   uint64_t written_events = 0, unseen_events = 0;
   uint32_t largest_item = 0;
   bool committed = false;
+  bool changing = false;
 };
 
 StoreWriter::StoreWriter(fs::path folder, int64_t shards, uint64_t expected_events, std::vector<StoreInfo::Shard> kept,

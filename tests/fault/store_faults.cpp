@@ -119,6 +119,33 @@ TEST_F(StoreFaults, ADiskThatIsFullFromAnyCallOnIsAClearErrorAndKeepsTheFormerSt
   EXPECT_GT(errors, 40);
 }
 
+// What it has is in part in files and in part not, so that a store made of the rest would not be that of its sessions.
+TEST_F(StoreFaults, AWriterThatMetAFullDiskDoesNotGoOn) {
+  int errors = 0;
+  for (uint64_t n = 0;; ++n) {
+    const fs::path folder = fresh_folder(true);
+    StoreWriter writer(folder, kNewShards, testing::events_of(new_sessions_), {}, /*in_memory=*/1000);
+    testing::arm(Fault::disk_full, n);
+    bool failed = false;
+    try {
+      for (const testing::ExampleSession& session : new_sessions_) writer.add(session.record());
+      testing::commit_example(writer, kCatalogue);
+    } catch (const SurroundingsError&) {
+      failed = true;
+    }
+    testing::arm(Fault::none, 0);
+    if (failed) {
+      ASSERT_THROW(writer.add(new_sessions_[0].record()), BugError) << "from call " << n;
+      ASSERT_THROW(testing::commit_example(writer, kCatalogue), BugError) << "from call " << n;
+    }
+    ASSERT_EQ(digest_of(folder), failed ? former_ : new_) << "from call " << n;
+    fs::remove_all(folder);
+    errors += failed;
+    if (!failed) break;
+  }
+  EXPECT_GT(errors, 40);
+}
+
 TEST_F(StoreFaults, AFailingFsyncIsAnError) {
   int errors = 0;
   for (uint64_t n = 0;; ++n) {

@@ -3,10 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -18,7 +20,6 @@
 #include "gru4rec/base/direct_file.h"
 #include "gru4rec/base/error.h"
 #include "support/hostile.h"
-#include "support/short_files.h"
 #include "support/temporary_folder.h"
 
 namespace gru4rec {
@@ -27,7 +28,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::read_whole;
-using testing::ShortFiles;
 using testing::TemporaryFolder;
 namespace fs = std::filesystem;
 
@@ -154,6 +154,24 @@ TEST(DirectFile, LeavesNoPageOfItInTheCache) {
   DirectFile(file.path, file.fd).write(text.data(), text.size(), 0);
   EXPECT_EQ(cached_pages(file, text.size()), 0);
 }
+
+// While it lives, files end at `bytes`, as on a disk without room: it takes a part, and refuses the rest.
+class ShortFiles {
+ public:
+  explicit ShortFiles(rlim_t bytes) : former_signal_(std::signal(SIGXFSZ, SIG_IGN)) {
+    EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &former_), 0);
+    const rlimit limit{bytes, former_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  ~ShortFiles() {
+    ::setrlimit(RLIMIT_FSIZE, &former_);
+    std::signal(SIGXFSZ, former_signal_);
+  }
+
+ private:
+  rlimit former_{};
+  void (*former_signal_)(int);
+};
 
 TEST_P(Direct, ARefusalNamesTheFileAndWhatToDo) {
   const OpenFile file(folder_ / "a");

@@ -11,7 +11,6 @@
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
 #include "gru4rec/data/columns.h"
-#include "support/short_files.h"
 #include "support/store_example.h"
 #include "support/temporary_folder.h"
 
@@ -230,28 +229,6 @@ TEST(Store, OfSessionsThatAreNotCopiedHasTheSameBytes) {
   expect_same("among others", 0, false, 3, StoreWriter::kInMemory);
   expect_same("among many", 2, true, 2, 100'000);
   expect_same("cut in the midst of numbers", 0, false, 3, 1001);
-}
-
-// As when room was made on a full disk.
-TEST(Store, ACommitThatFailedMayBeTriedAgain) {
-  const TemporaryFolder folder("/var/tmp");
-  constexpr uint64_t kPart = 1 << 20;  // that goes to a temporary file at once
-  auto sessions = example_sessions(200'013, kCatalogue);
-  const auto left_of_times = [&] { return events_of(sessions) * sizeof(int64_t) % (2 * kPart); };
-  while (left_of_times() <= kPart || left_of_times() > 3 * kPart / 2) sessions.pop_back();
-  const uint64_t first_part_of_what_is_left = events_of(sessions) * sizeof(int64_t) - left_of_times() + kPart;
-  for (const auto& [in_memory, limit] :
-       {std::pair(StoreWriter::kInMemory, 3 * kPart / 2), {2 * kPart, first_part_of_what_is_left}}) {
-    StoreWriter writer(folder / "store", 1, 0, {}, in_memory);
-    for (const ExampleSession& session : sessions) writer.add(session.record());
-    {
-      const testing::ShortFiles short_files(limit);
-      EXPECT_THROW(commit_example(writer, kCatalogue), SurroundingsError);
-    }
-    commit_example(writer, kCatalogue);
-    Store(folder / "store").verify();
-    expect_holds(Store(folder / "store"), sessions);
-  }
 }
 
 TEST(Store, DigestChangesWithEveryPartOfTheContent) {

@@ -78,7 +78,7 @@ struct StoreInfo {
 //
 // The arrays of the shard at hand are held first (HDF5 needs to know their lengths when it makes contiguous arrays): in memory,
 // and what is more than `in_memory` in a temporary file, so that a large store needs room for one shard more than it has.
-// Throws SurroundingsError (disk full, no permission, …). Local; one thread.
+// Throws SurroundingsError (disk full, no permission, …), and after that BugError for whatever it is asked. Local; one thread.
 //
 //   StoreWriter writer(folder, shards, total_events);
 //   for (…) writer.add(session);
