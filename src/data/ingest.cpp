@@ -133,19 +133,18 @@ uint64_t count_unseen_targets(const Options& options, const Sessions& sessions, 
   return unseen;
 }
 
-// Sessions as the store has them, one at a time. Their items are numbers, which lie where the sessions have them.
+// Sessions as the store has them, one at a time, but for their times. Items are numbers, which lie where the sessions have
+// them.
 class Records {
  public:
   Records(const Options& options, const EventTable& table, const Sessions& sessions)
       : options_(options), table_(table), sessions_(sessions) {}
 
-  // Its id and its times are valid until the next call.
+  // Its id is valid until the next call.
   SessionRecord of(const SessionSpan& span) {
     const Cuts cuts = cuts_of(options_.split, span.part, span.count);
     id_ = table_.sessions[static_cast<size_t>(span.file)].text(span.id);
-    times_.resize(span.count);
-    sessions_.time.copy(span.first, span.count, reinterpret_cast<char*>(times_.data()));
-    return {id_, std::span(sessions_.item).subspan(span.first, span.count), times_, cuts.train_end, cuts.valid_end};
+    return {id_, std::span(sessions_.item).subspan(span.first, span.count), {}, cuts.train_end, cuts.valid_end};
   }
 
  private:
@@ -153,7 +152,6 @@ class Records {
   const EventTable& table_;
   const Sessions& sessions_;
   std::string id_;
-  std::vector<int64_t> times_;
 };
 
 // The shards of a former store, from the first on, whose sessions are just those that the new one begins with.
@@ -164,10 +162,13 @@ std::vector<StoreInfo::Shard> unchanged_shards(const Store& former, const Sessio
     uint64_t same = 0;
     former.visit_sessions(first, shard.sessions, [&](const SessionRecord& was) {
       if (first + same >= sessions.spans.size()) return false;
-      const SessionRecord is = records.of(sessions.spans[first + same]);
+      const SessionSpan& span = sessions.spans[first + same];
+      const SessionRecord is = records.of(span);
       if (was.id != is.id || was.train_end != is.train_end || was.valid_end != is.valid_end ||
-          !std::ranges::equal(was.items, is.items) || !std::ranges::equal(was.times, is.times))
+          !std::ranges::equal(was.items, is.items))
         return false;
+      for (uint64_t i = 0; i < span.count; ++i)
+        if (was.times[i] != sessions.time[span.first + i]) return false;
       ++same;
       return true;
     });
@@ -194,7 +195,7 @@ UnseenItems unseen_items(const EventTable& table, const Sessions& sessions, cons
   return unseen;
 }
 
-StoreInfo write_store(const Options& options, const EventTable& table, const Sessions& sessions,
+StoreInfo write_store(const Options& options, const EventTable& table, const Sessions& sessions, uint64_t events,
                       const std::vector<std::string>& names, const UnseenItems& unseen, StoreInfo info, const Former* former) {
   Records records(options, table, sessions);
   const std::vector<StoreInfo::Shard> kept =
@@ -202,7 +203,7 @@ StoreInfo write_store(const Options& options, const EventTable& table, const Ses
   uint64_t kept_events = 0;
   for (const StoreInfo::Shard& shard : kept) kept_events += shard.events;
   const auto wanted = options.shards - static_cast<int64_t>(kept.size());
-  StoreWriter writer(options.store, wanted, sessions.event_count() - kept_events, kept);
+  StoreWriter writer(options.store, wanted, events - kept_events, kept);
   bool past_training = false;
   for (const SessionSpan& span : sessions.spans) {
     // What is not trained on yet will be after the next append, and then no shard before it has to change.
@@ -213,15 +214,16 @@ StoreInfo write_store(const Options& options, const EventTable& table, const Ses
   return writer.commit(std::move(info), names, unseen);
 }
 
-nlohmann::json length_statistics(const Sessions& sessions) {
+nlohmann::json length_statistics(const Sessions& sessions, uint64_t events) {
   std::vector<uint64_t> lengths;
+  lengths.reserve(sessions.spans.size());
   for (const SessionSpan& span : sessions.spans) lengths.push_back(span.count);
   const auto [shortest, longest] = std::ranges::minmax(lengths);
   const auto median = lengths.begin() + static_cast<int64_t>(lengths.size() / 2);
   std::nth_element(lengths.begin(), median, lengths.end());
   return {{"shortest", shortest},
           {"median", *median},
-          {"mean", static_cast<double>(sessions.event_count()) / static_cast<double>(lengths.size())},
+          {"mean", static_cast<double>(events) / static_cast<double>(lengths.size())},
           {"longest", longest}};
 }
 
@@ -269,13 +271,14 @@ std::optional<IngestReport> make_store(const Options& options, EventTable& table
                         ", "));
 
   sessions.row = RowNumbers();  // which nothing asks for any more, and much is written from here on
+  const uint64_t events = sessions.event_count();
   uint64_t ids_read = 0;
   for (const Interner& part : table.sessions) ids_read += part.size();
   nlohmann::json statistics = {{"events_read", events_read - former_events},
                                {"time_scale", table.time_scale},
-                               {"lengths", length_statistics(sessions)},
-                               {"density", static_cast<double>(sessions.event_count()) /
-                                               static_cast<double>(sessions.spans.size()) / static_cast<double>(names.size())}};
+                               {"lengths", length_statistics(sessions, events)},
+                               {"density", static_cast<double>(events) / static_cast<double>(sessions.spans.size()) /
+                                               static_cast<double>(names.size())}};
   if (!former) {  // of the new files alone nobody counts them
     statistics[options.SESSION_ID_FIELD.empty() ? "users_read" : "sessions_read"] = ids_read;
     statistics["items_read"] = table.items.size();
@@ -306,7 +309,7 @@ std::optional<IngestReport> make_store(const Options& options, EventTable& table
                          .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);  // a path may be no UTF-8
   const UnseenItems unseen = unseen_items(table, sessions, ids);
   for (uint32_t& item : sessions.item) item = ids[item];
-  return IngestReport{write_store(options, table, sessions, names, unseen, std::move(info), former), statistics};
+  return IngestReport{write_store(options, table, sessions, events, names, unseen, std::move(info), former), statistics};
 }
 
 std::optional<Options> ingest_options(const StoreInfo& store) {

@@ -147,6 +147,9 @@ struct SpanPlace {
   auto operator<=>(const SpanPlace&) const = default;
 };
 
+int64_t end_time(const Sessions& sessions, const SessionSpan& span) { return sessions.time[span.first + span.count - 1]; }
+uint64_t last_row(const Sessions& sessions, const SessionSpan& span) { return sessions.row[span.first + span.count - 1]; }
+
 template <typename TimeOf>
 std::vector<SpanPlace> places_of(const Sessions& sessions, Part part, TimeOf time_of) {
   std::vector<SpanPlace> places;
@@ -154,13 +157,10 @@ std::vector<SpanPlace> places_of(const Sessions& sessions, Part part, TimeOf tim
   for (uint64_t i = 0; i < sessions.spans.size(); ++i) {
     const SessionSpan& span = sessions.spans[i];
     if (span.part != part) continue;
-    const uint64_t last = span.first + span.count - 1;
-    places.push_back({time_of(sessions.time[last]), sessions.row[last], i});
+    places.push_back({time_of(end_time(sessions, span)), last_row(sessions, span), i});
   }
   return places;
 }
-
-int64_t end_time(const Sessions& sessions, const SessionSpan& span) { return sessions.time[span.first + span.count - 1]; }
 
 // The last sessions by end time among those in training so far become `part`: those that end after `limit`.
 template <typename Belongs>
@@ -284,11 +284,21 @@ void assign_parts(const EventTable& table, const Options& options, Sessions& ses
     if (split.temporal_valid > 0) move_to(Part::valid, sessions, after(split.temporal_test + split.temporal_valid));
     return;
   }
-  std::vector<SpanPlace> places = places_of(sessions, Part::train, std::identity());
-  const auto total = static_cast<double>(places.size());
-  const auto move_last = [&](Part part, double share) {  // and forgets them
-    const auto first = places.end() - static_cast<int64_t>(total * share);
-    if (!std::is_sorted(places.begin(), places.end())) std::nth_element(places.begin(), first, places.end());
+  auto training = sessions.spans | std::views::filter([](const SessionSpan& span) { return span.part == Part::train; });
+  const auto total = static_cast<double>(std::ranges::distance(training));
+  const auto place_of = [&](const SessionSpan& span) { return std::pair(end_time(sessions, span), last_row(sessions, span)); };
+  const bool in_order = std::ranges::is_sorted(training, {}, place_of);
+  std::vector<SpanPlace> places;
+  if (!in_order) places = places_of(sessions, Part::train, std::identity());
+  const auto move_last = [&](Part part, double share) {  // and forgets their places
+    auto count = static_cast<int64_t>(total * share);
+    if (in_order) {
+      for (auto span = sessions.spans.rbegin(); count > 0; ++span)
+        if (span->part == Part::train) span->part = part, --count;
+      return;
+    }
+    const auto first = places.end() - count;
+    std::nth_element(places.begin(), first, places.end());
     std::for_each(first, places.end(), [&](const SpanPlace& place) { sessions.spans[place.span].part = part; });
     places.erase(first, places.end());
   };
@@ -297,14 +307,17 @@ void assign_parts(const EventTable& table, const Options& options, Sessions& ses
 }
 
 void filter_sessions(const EventTable& table, const Options& options, Sessions& sessions, Dropped& dropped) {
-  uint64_t merged = 0, rare = 0, total = sessions.event_count();
-  const uint64_t before = total;
+  uint64_t merged = 0, rare = 0, too_short = 0;
   const auto least_support = static_cast<uint64_t>(options.min_item_support);
   const bool by_support = least_support > 1;
   bool again = by_support || options.merge_repeats;
+  const uint64_t before = again ? sessions.event_count() : 0;
   if (!again)
-    std::erase_if(sessions.spans,
-                  [&](const SessionSpan& span) { return span.count < static_cast<uint64_t>(options.min_session_length); });
+    std::erase_if(sessions.spans, [&](const SessionSpan& span) {
+      const bool goes = span.count < static_cast<uint64_t>(options.min_session_length);
+      if (goes) too_short += span.count;
+      return goes;
+    });
   while (again) {
     const std::vector<uint64_t> support = by_support ? training_support(table, sessions) : std::vector<uint64_t>();
     // Items of valid and test that training has too rarely are unseen there, not dropped: drop_unseen decides about them.
@@ -321,17 +334,16 @@ void filter_sessions(const EventTable& table, const Options& options, Sessions& 
                                    return true;
                                  });
     again = changed && by_support;  // what goes changes nothing but the support of others
+    if (!again) too_short = before - sessions.event_count() - merged - rare;
   }
-  total = before - sessions.event_count();
   note(dropped, "merge_repeats", merged);
   note(dropped, "min_item_support", rare);
-  note(dropped, "min_session_length", total - merged - rare);
+  note(dropped, "min_session_length", too_short);
 }
 
 void order_sessions(const TimeRank& time, Sessions& sessions) {
   const auto place_of = [&](const SessionSpan& span) {
-    const uint64_t last = span.first + span.count - 1;
-    return std::tuple(span.part, time.of(sessions.time[last]), sessions.row[last]);
+    return std::tuple(span.part, time.of(end_time(sessions, span)), last_row(sessions, span));
   };
   if (std::ranges::is_sorted(sessions.spans, {}, place_of)) return;
   std::vector<SessionSpan> ordered;

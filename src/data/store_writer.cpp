@@ -124,11 +124,15 @@ class Spool {
     if (std::exchange(behind_, data + values.size_bytes()) != data) return append(values);
     add_held({data, values.size_bytes()});
   }
-  // The same of `values` that `numbers` has from `first` on.
-  void append_lasting(const NearNumbers& numbers, uint64_t first, std::span<const int64_t> values) {
-    if (std::exchange(number_behind_, first + values.size()) != first) return append(values);
-    pieces_.add(numbers, first, values.size());
-    bytes_ += values.size_bytes();
+  // The same of `count` numbers from `first` on, as int64_t.
+  void append_lasting(const NearNumbers& numbers, uint64_t first, uint64_t count) {
+    if (std::exchange(number_behind_, first + count) != first) {
+      std::vector<int64_t> copy(count);
+      numbers.copy(first, count, reinterpret_cast<char*>(copy.data()));
+      return append(std::span<const int64_t>(copy));
+    }
+    pieces_.add(numbers, first, count);
+    bytes_ += count * sizeof(int64_t);
   }
 
   template <typename T>
@@ -238,12 +242,12 @@ fs::path made_folder(fs::path folder) {
   return folder;
 }
 
-void check_record(const SessionRecord& session) {
+void check_record(const SessionRecord& session, uint64_t times) {
   const size_t n = session.items.size();
-  if (n == 0 || n > UINT32_MAX || session.times.size() != n || session.train_end < 1 || session.valid_end < session.train_end ||
+  if (n == 0 || n > UINT32_MAX || times != n || session.train_end < 1 || session.valid_end < session.train_end ||
       session.valid_end > n) {
     throw BugError("session '{}' has {} items, {} times and splits at {} and {}; wanted 1 <= train_end <= valid_end <= items",
-                   session.id, n, session.times.size(), session.train_end, session.valid_end);
+                   session.id, n, times, session.train_end, session.valid_end);
   }
 }
 
@@ -291,10 +295,11 @@ struct StoreWriter::Impl {
 
   // `lasting`: null, or what has its times from `first` on, if they and the items last.
   void add(const SessionRecord& session, const NearNumbers* lasting, uint64_t first) {
-    check_record(session);
+    const uint64_t lasting_times = lasting && first < lasting->size() ? lasting->size() - first : 0;
+    check_record(session, lasting ? std::min<uint64_t>(session.items.size(), lasting_times) : session.times.size());
     begin_change();
     if (sessions < kept_sessions)
-      digest.add(session);
+      lasting ? add_to_digest(session, *lasting, first) : digest.add(session);
     else
       write(session, lasting, first);
     events += session.items.size();
@@ -307,11 +312,18 @@ struct StoreWriter::Impl {
     changing = false;
   }
 
+  void add_to_digest(SessionRecord session, const NearNumbers& lasting, uint64_t first) {
+    std::vector<int64_t> times(session.items.size());
+    lasting.copy(first, times.size(), reinterpret_cast<char*>(times.data()));
+    session.times = times;
+    digest.add(session);
+  }
+
   void write(const SessionRecord& session, const NearNumbers* lasting, uint64_t first) {
     if (opens_shard(session.items.size())) finish_shard();
     if (lasting) {
       spools[kItems].append_lasting(session.items);
-      spools[kTimes].append_lasting(*lasting, first, session.times);
+      spools[kTimes].append_lasting(*lasting, first, session.items.size());
     } else {
       spools[kItems].append(session.items);
       spools[kTimes].append(session.times);

@@ -644,6 +644,12 @@ TEST_F(Ingest, TemporalSplitByFractionsTakesTheLastSessions) {
   EXPECT_THAT(sessions_of(list),
               ElementsAre("s10: x y | |", "s9: x y | |", "s8: x y | |", "s7: x y | |", "s6: x y | |", "s5: x y | |",
                           "s4: x | y |", "s3: x | y |", "s2: x | | y", "s1: x | | y", "s0: x | | y"));
+  list.clear();  // and where the file has the sessions in the order of their ends
+  for (int i = 0; i < 11; ++i) list += fmt::format("s{}:x@{} ", 10 - i, i);
+  for (int i = 0; i < 11; ++i) list += fmt::format("s{}:y@{} ", 10 - i, 100 + i);
+  EXPECT_THAT(sessions_of(list),
+              ElementsAre("s10: x y | |", "s9: x y | |", "s8: x y | |", "s7: x y | |", "s6: x y | |", "s5: x y | |",
+                          "s4: x | y |", "s3: x | y |", "s2: x | | y", "s1: x | | y", "s0: x | | y"));
 }
 
 TEST_F(Ingest, FilesForValidAndTestAreTheSplitAndTheSameIdInTwoFilesIsTwoSessions) {

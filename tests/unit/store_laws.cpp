@@ -210,8 +210,10 @@ TEST(Store, OfSessionsThatAreNotCopiedHasTheSameBytes) {
       auto writer = std::make_unique<StoreWriter>(folder / name, 3, events, std::vector<StoreInfo::Shard>(), in_memory);
       for (size_t s = 0; s < sessions.size(); ++s) {
         const ExampleSession& session = sessions[s];
-        const SessionRecord record{session.id, std::span(items).subspan(places[s], session.items.size()), session.times,
-                                   session.train_end, session.valid_end};
+        const SessionRecord record{
+            session.id, std::span(items).subspan(places[s], session.items.size()),
+            copied > 0 && s % copied == 0 ? std::span<const int64_t>(session.times) : std::span<const int64_t>(),
+            session.train_end, session.valid_end};
         if (copied > 0 && s % copied == 0)
           writer->add(record);
         else
@@ -336,6 +338,10 @@ TEST(Store, BrokenRecordsAreBugsOfTheWriter) {
   EXPECT_THROW(writer.add({"a", {}, {}, 1, 1}), BugError);
   EXPECT_THROW(writer.add({"a", good.items, std::span(good.times).first(n - 1), 1, 1}), BugError);
   EXPECT_THROW(writer.add({"a", good.items, good.times, 0, 1}), BugError);
+  NearNumbers times;
+  times.append(good.times);
+  for (const uint64_t first : {uint64_t{1}, uint64_t{n}, UINT64_MAX})
+    EXPECT_THROW(writer.add_lasting({"a", good.items, {}, 1, 1}, times, first), BugError) << "times that are not there";
   EXPECT_THROW(writer.add({"a", good.items, good.times, 1, n + 1}), BugError);
   EXPECT_THROW(writer.commit({}, example_names(kCatalogue)), UserError) << "an empty store";
   writer.add({"a", std::vector<uint32_t>{kCatalogue + 1}, std::vector<int64_t>{0}, 1, 1});

@@ -98,7 +98,7 @@ class StoreWriter {
   // The session is copied. Throws BugError for a record that breaks the contract at the top of this file.
   void add(const SessionRecord& session);
   // The same of a record whose items stay where they are, unchanged, until commit(), and so do `times`, which from `first` on
-  // has its times: neither is copied where it lies behind those of the record before.
+  // has its times (session.times is not looked at): neither is copied where it lies behind those of the record before.
   void add_lasting(const SessionRecord& session, const NearNumbers& times, uint64_t first);
   // The next session opens a shard, one more than was asked for. No effect where it does so anyway.
   void end_shard();
