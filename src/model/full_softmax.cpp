@@ -17,7 +17,9 @@
 #include "gru4rec/base/heap.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/loss_total.h"
+#include "gru4rec/model/row_kernels.h"
 #include "gru4rec/model/table_rows.h"
+#include "gru4rec/model/tensor_views.h"
 #include "tile_products.h"
 
 namespace gru4rec {
@@ -33,7 +35,7 @@ constexpr int64_t kMostRows = 1024;
 constexpr int64_t kMostTogether = 4;  // chunks
 
 // Memory that outlives a step: given back to the system and faulted in again, it would cost as much as much of the arithmetic.
-// The same one for the same owner and thread.
+// At least `values`, the same for the same owner and thread.
 Tensor exponentials_buffer(size_t owner, int64_t values, at::ScalarType type, at::Device device) {
   thread_local std::map<size_t, Tensor> buffers;
   Tensor& all = buffers[owner];
@@ -41,7 +43,7 @@ Tensor exponentials_buffer(size_t owner, int64_t values, at::ScalarType type, at
     all = at::empty({values}, at::TensorOptions(type).device(device));
     if (device.is_cpu()) want_huge_pages(all.data_ptr(), all.nbytes());
   }
-  return all.narrow(0, 0, values);
+  return all;
 }
 
 // What is subtracted for the targets among the owned rows: weight · item from the gradient of the query, and the other way
@@ -70,11 +72,15 @@ struct TargetGradients {
       float* out = grad_query.data_ptr<float>() + i * size;
       const float* item = table.const_data_ptr<float>() + label[i] * size;
       const float* query = queries.const_data_ptr<float>() + i * size;
-      for (int64_t e = 0; e < size; ++e) out[e] -= weight[i] * item[e];
-      for (int64_t e = 0; item_grad && e < size; ++e) item_grad[e] -= weight[i] * query[e];
+      add_scaled(-weight[i], item, out, size);
+      if (item_grad) add_scaled(-weight[i], query, item_grad, size);
     }
   }
 };
+
+bool have_one_maximum(const std::vector<BlockStatistics>& parts) {
+  return std::ranges::all_of(parts, [&](const BlockStatistics& part) { return part.max.is_same(parts.front().max); });
+}
 
 // A chunk of queries with its statistics.
 struct Chunk {
@@ -134,12 +140,14 @@ std::vector<RowRange> SoftmaxOwner::tiles_of(int64_t block) const {
   return tiles;
 }
 
+Tensor SoftmaxOwner::items(const RowRange& tile) const { return rows_at(table_, tile.first, tile.size()); }
+
 Tensor SoftmaxOwner::kept(size_t number, const RowRange& tile) const {
   const int64_t values = products_->kept_values(kTileRows);
   const auto tiles = static_cast<int64_t>(options_.schedule.stored ? tile_count_ : 1);
   const Tensor all = exponentials_buffer(number_, tiles * values, products_->kept_type(), queries_.device());
-  return all.narrow(0, options_.schedule.stored ? static_cast<int64_t>(number) * values : 0,
-                    products_->kept_values(tile.size()));
+  return view_at(all, options_.schedule.stored ? static_cast<int64_t>(number) * values : 0,
+                 {products_->kept_values(tile.size())});
 }
 
 std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, const Tensor& labels, bool rows_soon) {
@@ -193,7 +201,7 @@ Tensor SoftmaxOwner::gradient(int64_t block, const Tensor& log_sum_exp, const Te
     }
     if (!multiplied_) products_->multiply_items(items(tile), exponentials, same, product);
     if (grad_table.defined())
-      products_->add_item_gradients(exponentials, factor, same, grad_table.narrow(0, tile.first, tile.size()));
+      products_->add_item_gradients(exponentials, factor, same, rows_at(grad_table, tile.first, tile.size()));
   }
   add_product();
   TargetGradients{queries_, table_, labels_, weights, rows_of(block)}.subtract(grad_query, grad_table);
@@ -201,10 +209,18 @@ Tensor SoftmaxOwner::gradient(int64_t block, const Tensor& log_sum_exp, const Te
 }
 
 BlockStatistics combined(const std::vector<BlockStatistics>& parts) {
+  if (parts.size() == 1) return parts.front();
   Tensor max = parts.front().max;
   for (size_t i = 1; i < parts.size(); ++i)
     if (!parts[i].max.is_same(parts[i - 1].max)) max = at::maximum(max, parts[i].max);
   BlockStatistics all{max, at::zeros_like(max), at::zeros_like(max)};
+  if (!uses_tensor_kernels(max) && have_one_maximum(parts)) {
+    for (const BlockStatistics& part : parts) {
+      add_to(all.sum_exp, part.sum_exp);
+      add_to(all.target, part.target);
+    }
+    return all;
+  }
   Tensor factor;
   for (size_t i = 0; i < parts.size(); ++i) {
     if (i == 0 || !parts[i].max.is_same(parts[i - 1].max)) factor = (parts[i].max - max).exp_();
@@ -228,13 +244,13 @@ SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, co
   for (int64_t first = 0; first < targets; first += chunk_rows) {
     const int64_t rows = std::min(chunk_rows, targets - first);
     const bool last = first + rows == targets, held = done && first / chunk_rows >= last_chunks;
-    Chunk chunk{{}, {}, weights.narrow(0, first, rows), loss.grad_queries.narrow(0, first, rows)};
+    Chunk chunk{{}, {}, rows_at(weights, first, rows), rows_at(loss.grad_queries, first, rows)};
     std::vector<BlockStatistics> statistics;
     for (size_t i = 0; i < owners.size(); ++i) {
       const BlockRange own{owners[i], i + 1 < owners.size() ? owners[i + 1] : blocks};
       chunk.owners.emplace_back(table, own, options, chunks.size() * owners.size() + i);
       for (BlockStatistics& block :
-           chunk.owners.back().statistics(queries.narrow(0, first, rows), labels.narrow(0, first, rows), held))
+           chunk.owners.back().statistics(rows_at(queries, first, rows), rows_at(labels, first, rows), held))
         statistics.push_back(block);
     }
     const BlockStatistics all = combined(statistics);

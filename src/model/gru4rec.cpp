@@ -1,8 +1,6 @@
 #include "gru4rec/model/gru4rec.h"
 
 #include <ATen/core/LegacyTypeDispatch.h>
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/index_select.h>
@@ -11,18 +9,17 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/grad_mode.h>
-#include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "encoder.h"
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/heap.h"
 #include "gru4rec/model/device.h"
-#include "gru4rec/model/gru_layer.h"
 #include "gru4rec/model/row_kernels.h"
 #include "gru4rec/model/table_rows.h"
+#include "gru4rec/model/tensor_views.h"
 #include "gru4rec/model/unit_rows.h"
 
 namespace gru4rec {
@@ -36,23 +33,15 @@ Tensor int64_tensor(std::span<const int64_t> values) {
   return at::from_blob(const_cast<int64_t*>(values.data()), {static_cast<int64_t>(values.size())}, at::kLong);
 }
 
-// Whether the targets' rows are all rows in order, so that no gather is needed.
-bool every_row_once(const Batch& batch) {
-  if (batch.targets() != batch.inputs()) return false;
-  for (int64_t i = 0; i < batch.targets(); ++i)
-    if (batch.target_rows[i] != i) return false;
-  return true;
-}
-
 // What stands at `offset` of a flat gradient buffer: rows of the table, all or those of a set.
 Tensor rows_of(const Tensor& gradient, int64_t offset, const ParameterInfo& table, const RowSet* rows) {
   const int64_t count = rows ? rows->size() : table.shape[0];
-  return gradient.narrow(0, offset, count * table.shape[1]).view({count, table.shape[1]});
+  return view_at(gradient, offset, {count, table.shape[1]});
 }
 
 // The part of a flat gradient buffer that begins at `offset`, in the shape of a parameter.
 Tensor part_of(const Tensor& gradient, int64_t offset, const ParameterInfo& info) {
-  return gradient.narrow(0, offset, info.size()).view(info.shape);
+  return view_at(gradient, offset, info.shape);
 }
 
 void fill_uniform(std::span<float> values, double bound, const Stream& stream) {
@@ -78,7 +67,7 @@ Tensor Gru4Rec::parameter(const std::string& name) const { return parameter(name
 
 Tensor Gru4Rec::parameter(const std::string& name, const Tensor& flat) const {
   const ParameterInfo& info = layout_.find(name);
-  return flat.narrow(0, info.offset, info.size()).view(info.shape);
+  return view_at(flat, info.offset, info.shape);
 }
 
 bool Gru4Rec::computes_apart() const { return uses_tensor_kernels(device_); }
@@ -127,18 +116,23 @@ Tensor dropout_mask(const Batch& batch, int64_t size, double p, Purpose purpose,
   return mask;
 }
 
+Gru4Rec::Probe Gru4Rec::shown() const {
+  if (!probe_) return {};
+  return [this](const std::string& name, const Tensor& tensor) { probe(name, tensor); };
+}
+
 void Gru4Rec::probe(const std::string& name, const Tensor& tensor) const {
   if (probe_) probe_(name, downloaded(tensor));
 }
 
-Tensor Gru4Rec::embed(const Batch& batch, const Tensor& flat) const {
-  return parameter(layout_.table().name, flat).index_select(0, uploaded(int64_tensor(batch.items), device_));
+Tensor Gru4Rec::embed(const Batch& batch, const Tensor& flat, const Tensor& mask) const {
+  return rows_of_ids(parameter(layout_.table().name, flat), uploaded(int64_tensor(batch.items), device_), mask);
 }
 
 std::vector<Tensor> Gru4Rec::encoder_weights(const Tensor& flat) const {
   std::vector<Tensor> weights;
   for (const ParameterInfo& info : layout_.parameters())
-    if (info.name != layout_.table().name && info.name != kScoreScale) weights.push_back(parameter(info.name, flat));
+    if (info.name != layout_.table().name && info.name != kScoreScale) weights.push_back(part_of(flat, info.offset, info));
   return weights;
 }
 
@@ -148,7 +142,6 @@ double Gru4Rec::score_scale() const {
 
 SoftmaxLoss Gru4Rec::output_loss(const OutputLoss& loss_of, const Tensor& queries, const Tensor& flat, const Batch& batch,
                                  const StepKey& key, const Tensor& gradient, const RowSet* rows, const RowsDone& done) const {
-  const at::AutoDispatchBelowADInplaceOrView no_autograd;  // makes its gradients itself; a view costs half as much without
   Tensor table = parameter(layout_.table().name, flat);
   if (rows) table = table.index_select(0, uploaded(int64_tensor(rows->ids()), device_));
   Tensor table_grad;  // stays undefined where the table is constant
@@ -185,29 +178,6 @@ std::vector<Tensor> Gru4Rec::state_masks(const Batch& batch, const StepKey& key)
   return masks;
 }
 
-Tensor Gru4Rec::encode(const Batch& batch, const Tensor& embedded, const std::vector<Tensor>& weights,
-                       const std::vector<Tensor>& masks, Precision precision) const {
-  Tensor states = embedded;
-  for (int64_t layer = 0; layer < shape_.num_layers; ++layer) {
-    states = gru_layer(states, batch.step_sizes, weights[2 * layer], weights[2 * layer + 1], precision);
-    probe(fmt::format("gru_layers.{}", layer), states);
-    if (static_cast<size_t>(layer) < masks.size() && masks[layer].defined()) {
-      states = at::mul(states, masks[layer]);
-      probe(fmt::format("dropout.{}", layer), states);
-    }
-  }
-  if (!every_row_once(batch)) {
-    const Tensor zero_state = at::zeros({1, shape_.hidden_size}, states.options());
-    states = at::cat({states, zero_state}).index_select(0, uploaded(int64_tensor(batch.target_rows), device_));
-  }
-  if (!shape_.dense_layer) return states;
-  const Tensor& weight = weights[weights.size() - 2];
-  const Tensor& bias = weights.back();
-  Tensor queries = at::addmm(bias, states, weight.t());
-  probe("dense", queries);
-  return queries;
-}
-
 LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, std::span<float> gradient, const OutputLoss* loss_of,
                                   const GradientRows& rows) {
   return forward_backward(batch, key, at::from_blob(gradient.data(), {static_cast<int64_t>(gradient.size())}, at::kFloat),
@@ -229,36 +199,29 @@ LossSum Gru4Rec::forward_backward(const Batch& batch, const StepKey& key, const 
 
 double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const Tensor& flat,
                              const Tensor& gradient, const GradientRows& rows, const RowsDone& done) const {
-  Tensor embedded = embed(batch, flat);
-  probe("item_embedding", embedded);
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;  // nothing here needs it, and each operation would ask
+  if (probe_) probe("item_embedding", embed(batch, flat));
   Tensor mask;
-  if (shape_.dropout_prob > 0) {
+  if (shape_.dropout_prob > 0)
     mask = uploaded(dropout_mask(batch, shape_.embedding_size, shape_.dropout_prob, Purpose::embedding_dropout, key), device_);
-    embedded.mul_(mask);
-    probe("emb_dropout", embedded);
-  }
-  embedded.set_requires_grad(!table_is_constant(gradient));
-  std::vector<Tensor> weights = encoder_weights(flat);
-  for (size_t i = 0; i < weights.size(); ++i) {
-    weights[i] = weights[i].detach().set_requires_grad(true);
-    weights[i].mutable_grad() = part_of(gradient, layout_.parameters()[i].offset, layout_.parameters()[i]);
-  }
-  const Tensor queries = encode(batch, embedded, weights, state_masks(batch, key), precision_);
+  const Tensor embedded = embed(batch, flat, mask);
+  if (mask.defined()) probe("emb_dropout", embedded);
+  const bool constant_table = table_is_constant(gradient);
+  Encoder encoder(shape_, batch, encoder_weights(flat), state_masks(batch, key), precision_, shown());
+  const Tensor queries = encoder.queries(embedded);
 
-  const SoftmaxLoss loss = output_loss(loss_of, queries.detach(), flat, batch, key, gradient, rows.output(), done);
-  if (done && !table_is_constant(gradient)) done(rows.output() ? rows.output()->size() : shape_.table_rows());
+  const SoftmaxLoss loss = output_loss(loss_of, queries, flat, batch, key, gradient, rows.output(), done);
+  if (done && !constant_table) done(rows.output() ? rows.output()->size() : shape_.table_rows());
   probe("loss.grad_queries", loss.grad_queries);
 
-  queries.backward(loss.grad_queries);
-  if (table_is_constant(gradient)) return loss.sum;
-  Tensor embedded_grad = embedded.grad();
-  if (mask.defined()) embedded_grad = embedded_grad.mul(mask);
-  probe("item_embedding.grad", embedded_grad);
+  const Tensor embedded_grad = encoder.add_gradients(loss.grad_queries, encoder_weights(gradient), !constant_table);
+  if (constant_table) return loss.sum;
+  if (probe_) probe("item_embedding.grad", mask.defined() ? embedded_grad.mul(mask) : embedded_grad);
   Tensor table_grad = rows_of(gradient, layout_.table_input_gradient(rows), layout_.table(), rows.input());
   std::vector<int64_t> places = batch.items;
   if (rows.input())
     std::transform(places.begin(), places.end(), places.begin(), [&](int64_t id) { return rows.input()->place_of(id); });
-  add_rows(embedded_grad, uploaded(int64_tensor(places), device_), table_grad);
+  add_rows(embedded_grad, uploaded(int64_tensor(places), device_), table_grad, mask);
   return loss.sum;
 }
 
@@ -271,8 +234,9 @@ Scorer::Scorer(const Gru4Rec& model) : model_(model), flat_(model.working_copy()
 }
 
 Tensor Scorer::queries(const Batch& batch) const {
-  const at::NoGradGuard no_grad;
-  const Tensor queries = model_.encode(batch, model_.embed(batch, flat_), model_.encoder_weights(flat_), {}, Precision::fp32);
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  Encoder encoder(model_.shape(), batch, model_.encoder_weights(flat_), {}, Precision::fp32, model_.shown());
+  const Tensor queries = encoder.queries(model_.embed(batch, flat_));
   return model_.shape().cosine ? UnitRows(queries).unit.mul_(model_.score_scale()) : queries;
 }
 

@@ -4,7 +4,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
@@ -26,13 +25,6 @@ const float* row_of(const Tensor& matrix, int64_t row) { return matrix.const_dat
 float* row_to(const Tensor& matrix, int64_t row) { return matrix.data_ptr<float>() + row * matrix.size(1); }
 
 Tensor rows_like(const Tensor& like, int64_t rows, int64_t size) { return at::empty({rows, size}, like.options()); }
-
-// What backward needs, one row an input.
-struct Trace {
-  Tensor gates;        // [inputs, 3·hidden] r, z, n after their nonlinearity
-  Tensor recurrent_n;  // [inputs, hidden] W_hn h
-  Tensor states;       // [inputs, hidden] h'
-};
 
 // Rows of the packed batch that one time step handles.
 struct Step {
@@ -70,7 +62,7 @@ class Forward {
       uses_tensor_kernels(input) ? pointwise_of_tensors(step) : pointwise_in_host(step);
     }
   }
-  const Trace& trace() const { return trace_; }
+  const GruTrace& trace() const { return trace_; }
 
  private:
   void multiply_input(const Step& step) {
@@ -102,13 +94,8 @@ class Forward {
   const Tensor& input_;
   const RepeatedProduct with_input_weight_, with_weight_;
   int64_t multiplied_ = 0;  // rows of the gates that have their input product
-  Trace trace_;
+  GruTrace trace_;
   Tensor recurrent_;  // of a step [rows, 3·hidden]
-};
-
-struct Gradients {
-  Tensor input;  // undefined: not wanted
-  Tensor weight_ih, weight_hh;
 };
 
 // From the last step to the first. What the gradients of input and weights are made of is held for some steps, one row an
@@ -116,7 +103,7 @@ struct Gradients {
 class Backward {
  public:
   Backward(const Tensor& grad_states, const std::vector<Step>& steps, const Tensor& input, bool wants_input,
-           const Tensor& weight_ih, const Tensor& weight_hh, Precision precision, const Trace& trace)
+           const Tensor& weight_ih, const Tensor& weight_hh, Precision precision, const GruTrace& trace)
       : grad_states_(grad_states.contiguous()),
         input_(input),
         precision_(precision),
@@ -136,7 +123,7 @@ class Backward {
       if (held_ >= rows_at_once(input) || !step->has_before) multiply_held(step->first);
     }
   }
-  const Gradients& gradients() const { return sums_; }
+  const GruGradients& gradients() const { return sums_; }
 
  private:
   int64_t place() const { return capacity_ - held_; }  // of the step handled last, in what is held
@@ -180,9 +167,9 @@ class Backward {
   const Tensor grad_states_;
   const Tensor& input_;
   const Precision precision_;
-  const Trace& trace_;
+  const GruTrace& trace_;
   const RepeatedProduct with_input_weight_, with_weight_;
-  Gradients sums_;
+  GruGradients sums_;
   Tensor carried_;  // [rows, hidden] gradient of the state before the step that was handled last
   const int64_t capacity_;
   Tensor grad_input_;      // [capacity, 3·hidden] gradients of the gates before their nonlinearity: of the input product
@@ -191,35 +178,17 @@ class Backward {
   int64_t held_ = 0;       // rows
 };
 
-struct GruLayer : torch::autograd::Function<GruLayer> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& any_input,
-                        const std::vector<int64_t>& step_sizes, const Tensor& weight_ih, const Tensor& weight_hh,
-                        Precision precision) {
-    const Tensor input = any_input.contiguous();
-    const Forward run(input, steps_of(step_sizes), weight_ih, weight_hh, precision);
-    const Trace& trace = run.trace();
-    context->save_for_backward({input, weight_ih, weight_hh, trace.gates, trace.recurrent_n, trace.states});
-    context->saved_data["step_sizes"] = step_sizes;
-    context->saved_data["precision"] = static_cast<int64_t>(precision);
-    return trace.states;
-  }
-
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 const torch::autograd::variable_list& grad_outputs) {
-    const auto saved = context->get_saved_variables();
-    const Trace trace{saved[3], saved[4], saved[5]};
-    const Backward run(grad_outputs[0], steps_of(context->saved_data["step_sizes"].toIntVector()), saved[0],
-                       context->needs_input_grad(0), /*weight_ih=*/saved[1], /*weight_hh=*/saved[2],
-                       static_cast<Precision>(context->saved_data["precision"].toInt()), trace);
-    return {run.gradients().input, Tensor(), run.gradients().weight_ih, run.gradients().weight_hh, Tensor()};
-  }
-};
-
 }  // namespace
 
-Tensor gru_layer(const Tensor& input, const std::vector<int64_t>& step_sizes, const Tensor& weight_ih, const Tensor& weight_hh,
-                 Precision precision) {
-  return GruLayer::apply(input, step_sizes, weight_ih, weight_hh, precision);
+GruTrace gru_forward(const Tensor& input, const std::vector<int64_t>& step_sizes, const Tensor& weight_ih,
+                     const Tensor& weight_hh, Precision precision) {
+  return Forward(input, steps_of(step_sizes), weight_ih, weight_hh, precision).trace();
+}
+
+GruGradients gru_backward(const Tensor& grad_states, const Tensor& input, const std::vector<int64_t>& step_sizes,
+                          const Tensor& weight_ih, const Tensor& weight_hh, const GruTrace& trace, Precision precision,
+                          bool wants_input) {
+  return Backward(grad_states, steps_of(step_sizes), input, wants_input, weight_ih, weight_hh, precision, trace).gradients();
 }
 
 }  // namespace gru4rec

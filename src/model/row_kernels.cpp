@@ -62,6 +62,18 @@ GRU4REC_INLINE float dot_of(const float* a, const float* b, int64_t size) {
   return sum_of(lane);
 }
 
+GRU4REC_INLINE void scaled_to(float factor, const float* __restrict row, float* __restrict out, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) out[i] += factor * row[i];
+}
+
+GRU4REC_INLINE void product_of(const float* __restrict a, const float* __restrict b, float* __restrict out, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) out[i] = a[i] * b[i];
+}
+
+GRU4REC_INLINE void products_to(const float* __restrict a, const float* __restrict b, float* __restrict out, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) out[i] += a[i] * b[i];
+}
+
 GRU4REC_INLINE void dropout_of(const Stream& stream, uint32_t dropped, float kept, float* __restrict out, int64_t size) {
   constexpr int64_t kAtOnce = 128;
   uint64_t bits[kAtOnce / 2];
@@ -81,10 +93,20 @@ static_assert(std::endian::native == std::endian::little);
     all_rows(scores, rows, columns, max, sum);                                                                        \
   }                                                                                                                   \
   __VA_ARGS__ float dot_##name(const float* a, const float* b, int64_t size) { return dot_of(a, b, size); }           \
+  __VA_ARGS__ void add_scaled_##name(float factor, const float* row, float* out, int64_t size) {                      \
+    scaled_to(factor, row, out, size);                                                                                \
+  }                                                                                                                   \
+  __VA_ARGS__ void multiply_##name(const float* a, const float* b, float* out, int64_t size) {                        \
+    product_of(a, b, out, size);                                                                                      \
+  }                                                                                                                   \
+  __VA_ARGS__ void add_products_##name(const float* a, const float* b, float* out, int64_t size) {                    \
+    products_to(a, b, out, size);                                                                                     \
+  }                                                                                                                   \
   __VA_ARGS__ void dropout_row_##name(const Stream& stream, uint32_t dropped, float kept, float* out, int64_t size) { \
     dropout_of(stream, dropped, kept, out, size);                                                                     \
   }                                                                                                                   \
-  constexpr RowKernels name{#name, exp_rows_##name, dot_##name, dropout_row_##name};
+  constexpr RowKernels name{#name,           exp_rows_##name,     dot_##name,        add_scaled_##name,               \
+                            multiply_##name, add_products_##name, dropout_row_##name};
 
 GRU4REC_KERNELS(avx512, GRU4REC_AVX512)
 GRU4REC_KERNELS(avx2, GRU4REC_AVX2)
@@ -113,6 +135,26 @@ void exp_rows(const at::Tensor& scores, at::Tensor& max, at::Tensor& sum) {
 float dot(const float* a, const float* b, int64_t size) {
   static const RowKernels chosen = row_kernels().front();
   return chosen.dot(a, b, size);
+}
+
+void add_scaled(float factor, const float* row, float* out, int64_t size) {
+  static const RowKernels chosen = row_kernels().front();
+  chosen.add_scaled(factor, row, out, size);
+}
+
+void add_to(const at::Tensor& sum, const at::Tensor& values) {
+  if (uses_tensor_kernels(sum)) return void(sum.add_(values));
+  add_scaled(1.0f, values.const_data_ptr<float>(), sum.data_ptr<float>(), sum.numel());
+}
+
+void multiply(const float* a, const float* b, float* out, int64_t size) {
+  static const RowKernels chosen = row_kernels().front();
+  chosen.multiply(a, b, out, size);
+}
+
+void add_products(const float* a, const float* b, float* out, int64_t size) {
+  static const RowKernels chosen = row_kernels().front();
+  chosen.add_products(a, b, out, size);
 }
 
 void dropout_row(const Stream& stream, uint32_t dropped, float kept, float* out, int64_t size) {

@@ -12,6 +12,7 @@
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/products.h"
 #include "gru4rec/model/row_kernels.h"
+#include "gru4rec/model/tensor_views.h"
 
 namespace gru4rec {
 
@@ -111,8 +112,8 @@ class Bf16TileProducts : public TileProducts {
     Memory& operands = memory();
     bf16::Value* right = operands.items.reserve(bf16::padded(items.size(0)) * bf16::padded(size()));
     bf16::right_of_transposed(matrix(items), right);
-    const auto each = [&] { return at::empty({rows()}, at::kFloat); };
-    BlockStatistics statistics{each(), each(), each()};
+    const Tensor all = at::empty({3 * rows()}, at::kFloat);
+    BlockStatistics statistics{rows_at(all, 0, rows()), rows_at(all, rows(), rows()), rows_at(all, 2 * rows(), rows())};
     const bool other = bf16::exponentials({.queries = own_queries(),
                                            .items = right,
                                            .rows = rows(),

@@ -1,7 +1,6 @@
 #include "gru4rec/train/debug_checks.h"
 
 #include <fmt/ranges.h>
-#include <torch/csrc/autograd/anomaly_mode.h>
 
 #include <cmath>
 
@@ -12,7 +11,7 @@ namespace gru4rec {
 namespace {
 
 void require_finite(const std::string& name, const at::Tensor& tensor) {
-  const at::Tensor values = tensor.detach().contiguous();
+  const at::Tensor values = tensor.contiguous();
   const float* value = values.const_data_ptr<float>();
   for (int64_t i = 0; i < values.numel(); ++i) {
     if (std::isfinite(value[i])) continue;
@@ -25,15 +24,8 @@ void require_finite(const std::string& name, const at::Tensor& tensor) {
 
 }  // namespace
 
-TensorWatch::TensorWatch(Gru4Rec& model) : model_(model) {
-  torch::autograd::AnomalyMode::set_enabled(true, /*check_nan=*/true);
-  model_.set_probe(require_finite);
-}
-
-TensorWatch::~TensorWatch() {
-  model_.set_probe({});
-  torch::autograd::AnomalyMode::set_enabled(false);
-}
+TensorWatch::TensorWatch(Gru4Rec& model) : model_(model) { model_.set_probe(require_finite); }
+TensorWatch::~TensorWatch() { model_.set_probe({}); }
 
 void print_norms(const Gru4Rec& model, std::span<const float> gradient_sum, const GradientRows& rows, int64_t count,
                  int64_t step) {

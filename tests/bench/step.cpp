@@ -229,13 +229,13 @@ void softmax(benchmark::State& state, const Shape& shape) {
 void gru(benchmark::State& state, const Shape& shape) {
   const Batch batch = batch_of(shape);
   const int64_t h = shape.hidden;
-  const auto parameter = [](const at::IntArrayRef sizes) { return at::randn(sizes).mul_(0.1).set_requires_grad(true); };
-  const Tensor input = parameter({shape.targets, shape.embedding});
-  const Tensor w_ih = parameter({3 * h, shape.embedding}), w_hh = parameter({3 * h, h});
+  const auto random = [](const at::IntArrayRef sizes) { return at::randn(sizes).mul_(0.1); };
+  const Tensor input = random({shape.targets, shape.embedding});
+  const Tensor w_ih = random({3 * h, shape.embedding}), w_hh = random({3 * h, h});
   const Tensor grad = at::randn({shape.targets, h});
   for (auto _ : state) {
-    gru_layer(input, batch.step_sizes, w_ih, w_hh, precision()).backward(grad);
-    for (const Tensor& tensor : {input, w_ih, w_hh}) tensor.mutable_grad().reset();
+    const GruTrace trace = gru_forward(input, batch.step_sizes, w_ih, w_hh, precision());
+    benchmark::DoNotOptimize(gru_backward(grad, input, batch.step_sizes, w_ih, w_hh, trace, precision()).weight_hh);
   }
   count_targets(state, shape);
 }

@@ -13,7 +13,6 @@
 #include <ATen/ops/zeros_like.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/csrc/autograd/variable.h>
 
 #include <cmath>
 #include <limits>
@@ -98,11 +97,10 @@ TEST_P(OnDevice, ALayerAndItsGradientsAreThoseOfTheLoops) {
                  w_hh = uniform({3 * kHidden, kHidden}, 3);
     const Tensor weights = uniform({inputs, kHidden}, 4);
     const auto run = [&](auto&& place) {  // states, gradients of input and weights
-      const auto leaf = [&](const Tensor& values) { return place(values.clone()).set_requires_grad(true); };
-      const Tensor a = leaf(x), b = leaf(w_ih), c = leaf(w_hh);
-      const Tensor states = gru_layer(a, step_sizes, b, c);
-      states.backward(place(weights));
-      return std::vector<Tensor>{states.detach(), a.grad(), b.grad(), c.grad()};
+      const Tensor a = place(x), b = place(w_ih), c = place(w_hh);
+      const GruTrace trace = gru_forward(a, step_sizes, b, c);
+      const GruGradients gradients = gru_backward(place(weights), a, step_sizes, b, c, trace);
+      return std::vector<Tensor>{trace.states, gradients.input, gradients.weight_ih, gradients.weight_hh};
     };
     const std::vector<Tensor> expected = run([](const Tensor& values) { return values; });
     const std::vector<Tensor> got = there([&] { return run([&](const Tensor& values) { return upload(values); }); });

@@ -55,9 +55,8 @@ TEST_P(GruLayer, EqualsTorchForwardAndBackward) {
   const Tensor x = uniform({inputs, in}, 1), w_ih = uniform({3 * hidden, in}, 2), w_hh = uniform({3 * hidden, hidden}, 3);
   const Tensor weights = uniform({inputs, hidden}, 4);
 
-  const Tensor x1 = leaf(x), w_ih1 = leaf(w_ih), w_hh1 = leaf(w_hh);
-  const Tensor ours = gru_layer(x1, step_sizes, w_ih1, w_hh1);
-  (ours * weights).sum().backward();
+  const GruTrace ours = gru_forward(x, step_sizes, w_ih, w_hh);
+  const GruGradients gradients = gru_backward(weights, x, step_sizes, w_ih, w_hh, ours);
 
   const Tensor x2 = leaf(x), w_ih2 = leaf(w_ih), w_hh2 = leaf(w_hh);
   const auto [theirs, last] =
@@ -65,11 +64,15 @@ TEST_P(GruLayer, EqualsTorchForwardAndBackward) {
               /*num_layers=*/1, /*dropout=*/0.0, /*train=*/true, /*bidirectional=*/false);
   (theirs * weights).sum().backward();
 
-  EXPECT_LT(largest_difference(ours, theirs), 1e-6);
-  EXPECT_LT(largest_difference(x1.grad(), x2.grad()), 1e-6);
+  EXPECT_LT(largest_difference(ours.states, theirs), 1e-6);
+  EXPECT_LT(largest_difference(gradients.input, x2.grad()), 1e-6);
   const double bound = 2e-6 * std::sqrt(std::max(1.0, static_cast<double>(inputs) / 19));  // of a sum over so many inputs
-  EXPECT_LT(largest_difference(w_ih1.grad(), w_ih2.grad()), bound);
-  EXPECT_LT(largest_difference(w_hh1.grad(), w_hh2.grad()), bound);
+  EXPECT_LT(largest_difference(gradients.weight_ih, w_ih2.grad()), bound);
+  EXPECT_LT(largest_difference(gradients.weight_hh, w_hh2.grad()), bound);
+  const GruGradients of_weights =
+      gru_backward(weights, x, step_sizes, w_ih, w_hh, ours, Precision::fp32, /*wants_input=*/false);
+  EXPECT_FALSE(of_weights.input.defined());
+  EXPECT_TRUE(at::equal(of_weights.weight_hh, gradients.weight_hh));
 }
 
 // Rounded by at most 1/512 of themselves, the operands move states and gradients a little, but do move them.
@@ -78,11 +81,9 @@ TEST_P(GruLayer, InBf16IsNearTheSameInFp32) {
   const Tensor x = uniform({inputs, in}, 1), w_ih = uniform({3 * hidden, in}, 2, 0.2);
   const Tensor w_hh = uniform({3 * hidden, hidden}, 3, 0.2), weights = uniform({inputs, hidden}, 4);
   const auto results = [&](Precision precision) {
-    std::vector<Tensor> leaves;
-    for (const Tensor& values : {x, w_ih, w_hh}) leaves.push_back(values.clone().set_requires_grad(true));
-    const Tensor states = gru_layer(leaves[0], step_sizes, leaves[1], leaves[2], precision);
-    (states * weights).sum().backward();
-    return std::vector<Tensor>{states.detach(), leaves[0].grad(), leaves[1].grad(), leaves[2].grad()};
+    const GruTrace trace = gru_forward(x, step_sizes, w_ih, w_hh, precision);
+    const GruGradients gradients = gru_backward(weights, x, step_sizes, w_ih, w_hh, trace, precision);
+    return std::vector<Tensor>{trace.states, gradients.input, gradients.weight_ih, gradients.weight_hh};
   };
   const std::vector<Tensor> fp32 = results(Precision::fp32), bf16 = results(Precision::bf16);
   for (size_t i = 0; i < fp32.size(); ++i) {

@@ -76,7 +76,7 @@ class SoftmaxOwner {
 
  private:
   std::vector<RowRange> tiles_of(int64_t block) const;
-  at::Tensor items(const RowRange& tile) const { return table_.narrow(0, tile.first, tile.size()); }
+  at::Tensor items(const RowRange& tile) const;
   at::Tensor kept(size_t number, const RowRange& tile) const;  // where the exponentials of the owner's tile `number` are
 
   at::Tensor table_;

@@ -90,10 +90,7 @@ class Gru4Rec {
   bool computes_apart() const;      // from the memory of the host
   at::Tensor working_copy() const;  // the flat buffer where the model computes: itself, or a copy made now
   at::Tensor parameter(const std::string& name, const at::Tensor& flat) const;  // view of `flat`
-  at::Tensor embed(const Batch& batch, const at::Tensor& flat) const;           // [inputs, E]
-  // masks[layer] multiplies the states of that layer; undefined or missing: no dropout.
-  at::Tensor encode(const Batch& batch, const at::Tensor& embedded, const std::vector<at::Tensor>& weights,
-                    const std::vector<at::Tensor>& masks, Precision precision) const;
+  at::Tensor embed(const Batch& batch, const at::Tensor& flat, const at::Tensor& mask = {}) const;  // [inputs, E], times the mask
   // The loss of a batch; adds its gradient to `gradient`, which is where `flat` is.
   double add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const at::Tensor& flat,
                       const at::Tensor& gradient, const GradientRows& rows, const RowsDone& done) const;
@@ -104,8 +101,9 @@ class Gru4Rec {
   bool table_is_constant(const at::Tensor& gradient) const;  // the gradient has no part for the table, which is constant
   double score_scale() const;
   std::vector<at::Tensor> state_masks(const Batch& batch, const StepKey& key) const;  // by layer
-  std::vector<at::Tensor> encoder_weights(const at::Tensor& flat) const;              // views, in the order of the layout
+  std::vector<at::Tensor> encoder_weights(const at::Tensor& flat) const;  // views, in the order of the layout; or of a gradient
   void probe(const std::string& name, const at::Tensor& tensor) const;
+  Probe shown() const;  // probe(), or nothing
 
   ModelShape shape_;
   ParameterLayout layout_;

@@ -23,6 +23,15 @@ void exp_rows(const at::Tensor& scores, at::Tensor& max, at::Tensor& sum);
 // Σ a[i] b[i]. Local.
 float dot(const float* a, const float* b, int64_t size);
 
+// out[i] += factor · row[i], the product rounded before it is added. `row` and `out` do not overlap. Local.
+void add_scaled(float factor, const float* row, float* out, int64_t size);
+// out[i] = a[i] · b[i], or += , the product rounded before it is added. Local.
+void multiply(const float* a, const float* b, float* out, int64_t size);
+void add_products(const float* a, const float* b, float* out, int64_t size);
+
+// sum += values, for contiguous tensors of any device. Local.
+void add_to(const at::Tensor& sum, const at::Tensor& values);
+
 // One row of a dropout mask: out[i] = 0 where 32 random bits are below `dropped`, else `kept`. Element 2i has the low bits of
 // stream.bits(i), element 2i + 1 the high ones. Local.
 void dropout_row(const Stream& stream, uint32_t dropped, float kept, float* out, int64_t size);
@@ -32,6 +41,9 @@ struct RowKernels {
   const char* name;
   void (*exp_rows)(float* scores, int64_t rows, int64_t columns, float* max, float* sum);
   float (*dot)(const float* a, const float* b, int64_t size);
+  void (*add_scaled)(float factor, const float* row, float* out, int64_t size);
+  void (*multiply)(const float* a, const float* b, float* out, int64_t size);
+  void (*add_products)(const float* a, const float* b, float* out, int64_t size);
   void (*dropout_row)(const Stream& stream, uint32_t dropped, float kept, float* out, int64_t size);
 };
 const std::vector<RowKernels>& row_kernels();

@@ -1,6 +1,5 @@
-// What --debug adds to a run: finite checks on every tensor with the name of the module that made it, autograd's anomaly
-// detection, and the norms of each parameter and gradient at each step. It changes no number: a debug run has the bits of any
-// other.
+// What --debug adds to a run: finite checks on every tensor and gradient between modules, with the name of the module that made
+// it, and the norms of each parameter and gradient at each step. It changes no number: a debug run has the bits of any other.
 #pragma once
 
 #include <span>
@@ -10,7 +9,7 @@
 namespace gru4rec {
 
 // Checks a model's tensors for the life of the object: one with a NaN or infinite element throws UserError with its name, shape
-// and first bad element. Local; anomaly detection is of the whole process.
+// and first bad element. Local.
 class TensorWatch {
  public:
   explicit TensorWatch(Gru4Rec& model);

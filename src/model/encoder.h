@@ -1,0 +1,57 @@
+// The part of the model between item embeddings and queries: GRU layers, dropout of their states, the rows of the targets and
+// the dense layer. The backward pass is written out: a graph that is built and walked for each step would cost more than the
+// small operations in it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "gru4rec/base/options.h"
+#include "gru4rec/data/batch.h"
+#include "gru4rec/model/gru_layer.h"
+#include "gru4rec/model/parameters.h"
+
+namespace gru4rec {
+
+class Encoder {
+ public:
+  using Probe = std::function<void(const std::string& name, const at::Tensor& tensor)>;
+
+  // weights  views in the order of the layout, but for the table and the scale of scores
+  // masks    [layers] multiply the states of a layer; undefined or missing: no dropout
+  // probe    is shown every tensor by its name, if there is one
+  // Shape and batch must outlive it.
+  Encoder(const ModelShape& shape, const Batch& batch, std::vector<at::Tensor> weights, std::vector<at::Tensor> masks,
+          Precision precision, Probe probe = {});
+
+  // embedded [inputs, E] → queries [targets, E] (without a dense layer [targets, hidden]); remembers what add_gradients()
+  // needs.
+  at::Tensor queries(const at::Tensor& embedded);
+
+  // Adds to `gradients`, which are as the weights, and returns that of the embedded inputs if it is wanted.
+  at::Tensor add_gradients(const at::Tensor& grad_queries, const std::vector<at::Tensor>& gradients, bool wants_embedded) const;
+
+ private:
+  struct Layer {
+    at::Tensor input;
+    GruTrace trace;
+  };
+
+  bool has_mask(size_t layer) const { return layer < masks_.size() && masks_[layer].defined(); }
+  void probe(const std::string& name, const at::Tensor& tensor) const;
+  at::Tensor rows_of_targets(const at::Tensor& states) const;
+  at::Tensor gradient_of_states(const at::Tensor& grad_of_targets) const;
+
+  const ModelShape& shape_;
+  const Batch& batch_;
+  const std::vector<at::Tensor> weights_, masks_;
+  const Precision precision_;
+  const Probe probe_;
+  std::vector<Layer> layers_;
+  at::Tensor target_states_;  // [targets, hidden]
+};
+
+}  // namespace gru4rec
