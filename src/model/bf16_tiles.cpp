@@ -33,7 +33,7 @@ constexpr int64_t kPanelStride = 2 * kUnit;  // values of one pair of depths in 
 int64_t left_at(int64_t i, int64_t at, int64_t k) { return i / kLanes * kLanes * padded(k) + at * kLanes + i % kLanes * kUnit; }
 
 // A panel of a right operand [k, n].
-int64_t panel_at(int64_t panel, int64_t k) { return panel * padded(k) * kUnit; }
+int64_t panel_at(int64_t panel, int64_t k) { return panel * panel_values(k); }
 
 struct alignas(64) TileConfiguration {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -230,6 +230,8 @@ GRU4REC_BF16 void fill_left_transposed(const Matrix& a, const float* factor, Val
   const int64_t depth = padded(a.rows);
   for (int64_t at = 0; at < padded(a.columns); at += kLanes)
     for (int64_t i = 0; i < depth; i += kLanes) {
+      for (int64_t k = i + kLanes; k < std::min(i + 2 * kLanes, a.rows); ++k)
+        _mm_prefetch(a.values + k * a.stride + at, _MM_HINT_T0);
       __m512i values[16];
       for (int64_t k = 0; k < kLanes; ++k) {
         const __m512 row = load(a, i + k, at);
@@ -267,8 +269,9 @@ GRU4REC_BF16 void fill_right_transposed(const Matrix& a, Value* out) {
   }
 }
 
-// One panel of the right operand [rows, columns] that has the values of a left one: the columns from `at` on.
-GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out) {
+// One panel of a right operand of `rows` rows; row_of(i) is where the kUnit values of row i are.
+template <typename RowOf>
+GRU4REC_BF16 GRU4REC_INLINE void fill_panel(int64_t rows, const RowOf& row_of, Value* out) {
   alignas(64) uint16_t order[2][32];
   for (uint16_t j = 0; j < 16; ++j)
     for (uint16_t half = 0; half < 2; ++half) {
@@ -276,12 +279,42 @@ GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t co
       order[half][2 * j + 1] = static_cast<uint16_t>(32 + 16 * half + j);
     }
   const __m512i low = _mm512_load_si512(order[0]), high = _mm512_load_si512(order[1]);
-  for (int64_t i = 0; i < padded(rows); i += 2, out += kPanelStride) {
-    const Value* row = left + left_at(i, at, columns);
-    const __m512i even = _mm512_loadu_si512(row), odd = _mm512_loadu_si512(row + kUnit);
+  constexpr int64_t kAhead = 2 * kLanes;  // rows: they lie too far apart for the processor to see a pattern
+  int64_t i = 0;
+  for (; i + 1 < rows; i += 2, out += kPanelStride) {
+    for (int64_t next = i + kAhead; next < std::min(i + kAhead + 2, rows); ++next) _mm_prefetch(row_of(next), _MM_HINT_T0);
+    const __m512i even = _mm512_loadu_si512(row_of(i)), odd = _mm512_loadu_si512(row_of(i + 1));
     _mm512_storeu_si512(out, _mm512_permutex2var_epi16(even, low, odd));
     _mm512_storeu_si512(out + kUnit, _mm512_permutex2var_epi16(even, high, odd));
   }
+  for (const __m512i zeros = _mm512_setzero_si512(); i < padded(rows); i += 2, out += kPanelStride) {
+    const __m512i even = i < rows ? _mm512_loadu_si512(row_of(i)) : zeros;
+    _mm512_storeu_si512(out, _mm512_permutex2var_epi16(even, low, zeros));
+    _mm512_storeu_si512(out + kUnit, _mm512_permutex2var_epi16(even, high, zeros));
+  }
+}
+
+// Of the right operand [rows, columns] that has the values of a left one: the columns from `at` on.
+GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out) {
+  fill_panel(rows, [&](int64_t i) { return left + left_at(i, at, columns); }, out);
+}
+
+GRU4REC_BF16 void fill_rounded(const Matrix& a, Value* out, int64_t stride) {
+  for (int64_t i = 0; i < a.rows; ++i)
+    for (int64_t at = 0; at < a.columns; at += kUnit) _mm512_storeu_si512(out + i * stride + at, pairs_of(a, i, at));
+}
+
+GRU4REC_BF16 void fill_left_of_rows(const Value* from, int64_t stride, int64_t rows, int64_t columns, Value* out, int64_t depth,
+                                    int64_t first) {
+  for (int64_t i = 0; i < padded(rows); ++i)
+    for (int64_t at = 0; at < columns; at += kUnit)
+      _mm512_storeu_si512(out + left_at(i, first + at, depth),
+                          i < rows ? _mm512_loadu_si512(from + i * stride + at) : _mm512_setzero_si512());
+}
+
+GRU4REC_BF16 void fill_right_of_rows(const Value* from, int64_t stride, int64_t rows, int64_t columns, Value* out) {
+  for (int64_t at = 0; at < columns; at += kUnit, out += panel_values(rows))
+    fill_panel(rows, [&](int64_t i) { return from + i * stride + at; }, out);
 }
 
 // out[j][i] += block[i][j] for 16 × 16 values, of which `rows` × `columns` are wanted.
@@ -325,8 +358,22 @@ struct Prefetch {
   }
 };
 
-// The rows of one group of kUnit, columns of the panels [first, last).
-GRU4REC_BF16 void multiply_group(const Product& p, int64_t row, int64_t first_panel, int64_t last_panel) {
+// The same for some rows of a panel that fill_right_of_left() takes next.
+struct PrefetchOfLeft {
+  const Value* left;
+  int64_t columns, at;  // as there
+  int64_t first, last;  // rows
+  GRU4REC_BF16 GRU4REC_INLINE void operator()(int64_t part, int64_t parts) const {
+    const int64_t rows = last - first;
+    for (int64_t i = first + rows * part / parts; i < first + rows * (part + 1) / parts; ++i)
+      _mm_prefetch(left + left_at(i, at, columns), _MM_HINT_T1);
+  }
+};
+
+// The rows of one group of kUnit, columns of the panels [first, last). `meanwhile` goes with transposed results.
+template <typename Meanwhile = Nothing>
+GRU4REC_BF16 void multiply_group(const Product& p, int64_t row, int64_t first_panel, int64_t last_panel,
+                                 const Meanwhile& meanwhile = {}) {
   const int64_t depth = padded(p.k), rows = std::min(kUnit, p.m - row);
   const Value* left = p.left + row * depth;
   alignas(64) float result[kUnit * kUnit];
@@ -351,8 +398,8 @@ GRU4REC_BF16 void multiply_group(const Product& p, int64_t row, int64_t first_pa
         _mm_prefetch(p.out + j * p.stride + row, _MM_HINT_T0);
         _mm_prefetch(p.out + j * p.stride + row + kLanes, _MM_HINT_T0);
       }
-    rows > kLanes ? block<false, false>(left, right, depth, result, kUnit)
-                  : block<false, true>(left, right, depth, result, kUnit);
+    rows > kLanes ? block<false, false>(left, right, depth, result, kUnit, meanwhile)
+                  : block<false, true>(left, right, depth, result, kUnit, meanwhile);
     put(result, p, rows, row, column);
   }
 }
@@ -506,6 +553,13 @@ void left_of(const Matrix& matrix, Value* out) { fill_left(matrix, out); }
 void left_of_transposed(const Matrix& matrix, const float* factor, Value* out) { fill_left_transposed(matrix, factor, out); }
 void right_of(const Matrix& matrix, Value* out) { fill_right(matrix, out); }
 void right_of_transposed(const Matrix& matrix, Value* out) { fill_right_transposed(matrix, out); }
+void round_rows(const Matrix& matrix, Value* out, int64_t stride) { fill_rounded(matrix, out, stride); }
+void left_of_rows(const Value* from, int64_t stride, int64_t rows, int64_t columns, Value* out, int64_t depth, int64_t at) {
+  fill_left_of_rows(from, stride, rows, columns, out, depth, at);
+}
+void right_of_rows(const Value* from, int64_t stride, int64_t rows, int64_t columns, Value* out) {
+  fill_right_of_rows(from, stride, rows, columns, out);
+}
 
 void multiply(const Product& product) {
   const int64_t groups = padded(product.m) / kUnit, panels = padded(product.n) / kUnit;
@@ -533,7 +587,19 @@ void add_item_gradients(const ItemGradients& tile) {
                             .out = tile.out + at * tile.stride,
                             .stride = tile.stride,
                             .store = Store::add_transposed};
-      for (int64_t row = 0; row < tile.depth; row += kUnit) multiply_group(product, row, 0, 1);
+      for (int64_t row = 0; row < tile.depth; row += kUnit) {
+        if (!tile.far || panel + 1 == last) {
+          multiply_group(product, row, 0, 1);
+          continue;
+        }
+        const int64_t row_after = std::min(row + kUnit, tile.depth);
+        multiply_group(product, row, 0, 1,
+                       PrefetchOfLeft{.left = tile.kept,
+                                      .columns = tile.columns,
+                                      .at = at + kUnit,
+                                      .first = tile.rows * row / tile.depth,
+                                      .last = tile.rows * row_after / tile.depth});
+      }
     }
   });
 }

@@ -33,6 +33,7 @@ class Values {
   // At least `count` values, 64-byte aligned; what they were is lost.
   Value* reserve(int64_t count);
   const Value* values() const { return memory_.get(); }
+  Value* values() { return memory_.get(); }
 
  private:
   struct Free {
@@ -57,6 +58,18 @@ void left_of_transposed(const Matrix& matrix, const float* factor, Value* out);
 void right_of(const Matrix& matrix, Value* out);
 // out [padded(columns), padded(rows)], a right operand: the transposed matrix.
 void right_of_transposed(const Matrix& matrix, Value* out);
+// Values of a right operand of depth k from one group of kUnit columns to the next.
+constexpr int64_t panel_values(int64_t k) { return padded(k) * kUnit; }
+
+// Rows of bf16 values, `stride` from one to the next, a multiple of kUnit: what several operands are made of. Columns of an
+// operand are given in values and begin at a multiple of kUnit.
+// out: the matrix, rounded to nearest, ties to even, with zeros up to padded(columns).
+void round_rows(const Matrix& matrix, Value* out, int64_t stride);
+// The columns [at, at + columns) of a left operand [padded(rows), depth], from as many columns of the rows.
+void left_of_rows(const Value* from, int64_t stride, int64_t rows, int64_t columns, Value* out, int64_t depth, int64_t at);
+// out [padded(rows), padded(columns)], a right operand.
+void right_of_rows(const Value* from, int64_t stride, int64_t rows, int64_t columns, Value* out);
+
 // Where a product goes.
 enum class Store { replace, add, add_transposed };
 
@@ -94,6 +107,7 @@ bool exponentials(const Exponentials& tile);
 struct ItemGradients {
   const Value* queries;  // left operand [depth, rows], multiplied by their factors
   const Value* kept;     // left operand [rows, columns], as exponentials() left it
+  bool far;              // kept is in no cache: it is asked for ahead
   int64_t rows, columns, depth;
   float* out;  // [columns, depth], rows `stride` apart
   int64_t stride;

@@ -66,14 +66,17 @@ struct TargetGradients {
     const int64_t rows = queries.size(0), size = queries.size(1);
     const int64_t* label = labels.const_data_ptr<int64_t>();
     const float* weight = weights.const_data_ptr<float>();
+    const float *items = table.const_data_ptr<float>(), *query = queries.const_data_ptr<float>();
+    float *out = grad_query.data_ptr<float>(), *item_grads = grad_table.defined() ? grad_table.data_ptr<float>() : nullptr;
+    constexpr int64_t kRowsAhead = 4;
     for (int64_t i = 0; i < rows; ++i) {
+      if (i + kRowsAhead < rows) {
+        fetch(items + label[i + kRowsAhead] * size, size);
+        if (item_grads) fetch(item_grads + label[i + kRowsAhead] * size, size);
+      }
       if (label[i] < owned.first || label[i] >= owned.last) continue;
-      float* item_grad = grad_table.defined() ? grad_table.data_ptr<float>() + label[i] * size : nullptr;
-      float* out = grad_query.data_ptr<float>() + i * size;
-      const float* item = table.const_data_ptr<float>() + label[i] * size;
-      const float* query = queries.const_data_ptr<float>() + i * size;
-      add_scaled(-weight[i], item, out, size);
-      if (item_grad) add_scaled(-weight[i], query, item_grad, size);
+      add_scaled(-weight[i], items + label[i] * size, out + i * size, size);
+      if (item_grads) add_scaled(-weight[i], query + i * size, item_grads + label[i] * size, size);
     }
   }
 };

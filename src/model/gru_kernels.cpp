@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "gru4rec/model/row_kernels.h"
 #include "vector_math.h"
 
 namespace gru4rec {
@@ -59,13 +60,21 @@ GRU4REC_INLINE void backward_row(int64_t hidden, const float* __restrict gates, 
   }
 }
 
+constexpr int64_t kRowsAhead = 4;  // of what the forward pass left, which is far away by now
+
 template <bool kFirst>
 GRU4REC_INLINE void backward_rows(const GruBackwardStep& s) {
-  for (int64_t i = 0; i < s.rows; ++i)
+  for (int64_t i = 0; i < s.rows; ++i) {
+    if (const int64_t next = i + kRowsAhead; next < s.rows + s.rows_to_come) {
+      fetch(s.gates + 3 * next * s.hidden, 3 * s.hidden);
+      fetch(s.recurrent_n + next * s.hidden, s.hidden);
+      fetch(s.grad + next * s.hidden, s.hidden);
+    }
     backward_row<kFirst>(s.hidden, s.gates + 3 * i * s.hidden, s.recurrent_n + i * s.hidden,
                          kFirst ? nullptr : s.before + i * s.hidden, s.grad + i * s.hidden, s.carried + i * s.hidden,
                          i < s.carried_rows, s.grad_input + 3 * i * s.hidden, s.grad_recurrent + 3 * i * s.hidden,
                          s.kept_before + i * s.hidden);
+  }
 }
 
 GRU4REC_INLINE void backward_step(const GruBackwardStep& s) { s.before ? backward_rows<false>(s) : backward_rows<true>(s); }
@@ -117,7 +126,8 @@ void gru_backward_step(const GruBackwardStep& step) {
                      .carried_rows = step.carried_rows - first,
                      .grad_input = step.grad_input + 3 * h,
                      .grad_recurrent = step.grad_recurrent + 3 * h,
-                     .kept_before = step.kept_before + h});
+                     .kept_before = step.kept_before + h,
+                     .rows_to_come = step.rows - last + step.rows_to_come});
   });
 }
 

@@ -6,7 +6,9 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <optional>
 
+#include "gate_gradients.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/gru_kernels.h"
 #include "gru4rec/model/products.h"
@@ -108,18 +110,21 @@ class Backward {
         input_(input),
         precision_(precision),
         trace_(trace),
-        with_input_weight_(weight_ih, precision),
-        with_weight_(weight_hh, precision),
         sums_{wants_input ? at::empty_like(input) : Tensor(), at::zeros_like(weight_ih), at::zeros_like(weight_hh)},
         carried_(rows_like(input, steps.empty() ? 0 : steps.front().rows, weight_hh.size(1))),
         capacity_(std::min(input.size(0), rows_at_once(input) + carried_.size(0))),
-        grad_input_(rows_like(input, capacity_, weight_hh.size(0))),
-        grad_recurrent_(rows_like(input, capacity_, weight_hh.size(0))),
         before_(rows_like(input, capacity_, weight_hh.size(1))) {
+    if (GateGradients::are_for(input, precision)) {
+      in_tiles_.emplace(weight_ih, weight_hh, capacity_);
+    } else {
+      with_input_weight_.emplace(weight_ih, precision);
+      with_weight_.emplace(weight_hh, precision);
+      grad_input_ = rows_like(input, capacity_, weight_hh.size(0));
+      grad_recurrent_ = rows_like(input, capacity_, weight_hh.size(0));
+    }
     for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
       held_ += step->rows;
-      uses_tensor_kernels(input) ? pointwise_of_tensors(*step) : pointwise_in_host(*step);
-      if (step->has_before) with_weight_(carried_, 0, grad_recurrent_, place(), step->rows, /*add=*/true);
+      take(*step);
       if (held_ >= rows_at_once(input) || !step->has_before) multiply_held(step->first);
     }
   }
@@ -127,6 +132,12 @@ class Backward {
 
  private:
   int64_t place() const { return capacity_ - held_; }  // of the step handled last, in what is held
+
+  void take(const Step& step) {
+    if (in_tiles_) return in_tiles_->take(in_host(step), place());
+    uses_tensor_kernels(input_) ? pointwise_of_tensors(step) : pointwise_in_host(step);
+    if (step.has_before) (*with_weight_)(carried_, 0, grad_recurrent_, place(), step.rows, /*add=*/true);
+  }
 
   void pointwise_of_tensors(const Step& step) {
     const auto rows = [&](const Tensor& all) { return all.narrow(0, step.first, step.rows); };
@@ -143,24 +154,37 @@ class Backward {
   }
 
   void pointwise_in_host(const Step& step) {
-    gru_backward_step({.rows = step.rows,
-                       .hidden = trace_.states.size(1),
-                       .gates = row_of(trace_.gates, step.first),
-                       .recurrent_n = row_of(trace_.recurrent_n, step.first),
-                       .before = step.has_before ? row_of(trace_.states, step.before) : nullptr,
-                       .grad = row_of(grad_states_, step.first),
-                       .carried = row_to(carried_, 0),
-                       .carried_rows = step.carried_rows,
-                       .grad_input = row_to(grad_input_, place()),
-                       .grad_recurrent = row_to(grad_recurrent_, place()),
-                       .kept_before = row_to(before_, place())});
+    GruBackwardStep all = in_host(step);
+    all.grad_input = row_to(grad_input_, place());
+    all.grad_recurrent = row_to(grad_recurrent_, place());
+    gru_backward_step(all);
+  }
+
+  // But for where the gradients of gates go.
+  GruBackwardStep in_host(const Step& step) const {
+    return {.rows = step.rows,
+            .hidden = trace_.states.size(1),
+            .gates = row_of(trace_.gates, step.first),
+            .recurrent_n = row_of(trace_.recurrent_n, step.first),
+            .before = step.has_before ? row_of(trace_.states, step.before) : nullptr,
+            .grad = row_of(grad_states_, step.first),
+            .carried = row_to(carried_, 0),
+            .carried_rows = step.carried_rows,
+            .grad_input = nullptr,
+            .grad_recurrent = nullptr,
+            .kept_before = row_to(before_, place())};
   }
 
   // The rows of inputs from `first` on are held.
   void multiply_held(int64_t first) {
-    if (sums_.input.defined()) with_input_weight_(sums_.input, first, grad_input_, place(), held_);
-    add_product_of_rows(sums_.weight_ih, grad_input_, place(), input_, first, held_, precision_);
-    add_product_of_rows(sums_.weight_hh, grad_recurrent_, place(), before_, place(), held_, precision_);
+    if (in_tiles_) {
+      float* grad_input = sums_.input.defined() ? row_to(sums_.input, first) : nullptr;
+      in_tiles_->multiply(place(), held_, row_of(input_, first), row_of(before_, place()), grad_input, sums_);
+    } else {
+      if (sums_.input.defined()) (*with_input_weight_)(sums_.input, first, grad_input_, place(), held_);
+      add_product_of_rows(sums_.weight_ih, grad_input_, place(), input_, first, held_, precision_);
+      add_product_of_rows(sums_.weight_hh, grad_recurrent_, place(), before_, place(), held_, precision_);
+    }
     held_ = 0;
   }
 
@@ -168,14 +192,15 @@ class Backward {
   const Tensor& input_;
   const Precision precision_;
   const GruTrace& trace_;
-  const RepeatedProduct with_input_weight_, with_weight_;
   GruGradients sums_;
   Tensor carried_;  // [rows, hidden] gradient of the state before the step that was handled last
   const int64_t capacity_;
+  Tensor before_;                          // [capacity, hidden] the state before the input
+  int64_t held_ = 0;                       // rows
+  std::optional<GateGradients> in_tiles_;  // what follows is not there with it
+  std::optional<RepeatedProduct> with_input_weight_, with_weight_;
   Tensor grad_input_;      // [capacity, 3·hidden] gradients of the gates before their nonlinearity: of the input product
   Tensor grad_recurrent_;  // [capacity, 3·hidden] of the recurrent product; differs in the n part by the factor r
-  Tensor before_;          // [capacity, hidden] the state before the input
-  int64_t held_ = 0;       // rows
 };
 
 }  // namespace

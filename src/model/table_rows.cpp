@@ -15,6 +15,12 @@ namespace gru4rec {
 
 using at::Tensor;
 
+namespace {
+
+constexpr int64_t kRowsAhead = 4;  // that are asked for
+
+}  // namespace
+
 Tensor rows_of_ids(const Tensor& table, const Tensor& ids, const Tensor& factors) {
   if (uses_tensor_kernels(table)) {
     Tensor rows = table.index_select(0, ids);
@@ -27,6 +33,7 @@ Tensor rows_of_ids(const Tensor& table, const Tensor& ids, const Tensor& factors
   const int64_t* id = ids.const_data_ptr<int64_t>();
   float* out = rows.data_ptr<float>();
   for (int64_t i = 0; i < ids.size(0); ++i) {
+    if (i + kRowsAhead < ids.size(0)) fetch(first + id[i + kRowsAhead] * size, size);
     const float* row = first + id[i] * size;
     factor ? multiply(row, factor + i * size, out + i * size, size) : void(std::copy_n(row, size, out + i * size));
   }
@@ -43,6 +50,7 @@ void add_rows(const Tensor& rows, const Tensor& ids, Tensor& table, const Tensor
   const int64_t* id = ids.const_data_ptr<int64_t>();
   float* first = table.data_ptr<float>();
   for (int64_t i = 0; i < plain.size(0); ++i) {
+    if (i + kRowsAhead < plain.size(0)) fetch(first + id[i + kRowsAhead] * size, size);
     float* out = first + id[i] * size;
     factor ? add_products(row + i * size, factor + i * size, out, size) : add_scaled(1.0f, row + i * size, out, size);
   }

@@ -96,6 +96,8 @@ class RoundedProducts : public TensorProducts {
   void make_scores(const Tensor& items, Tensor& scores) override { bf16_product(scores, queries_, items.t()); }
 };
 
+constexpr size_t kBytesInCaches = size_t{8} << 20;  // of the exponentials of all tiles
+
 // The same where the processor multiplies bf16 (bf16_tiles.h). Scores never leave the cache: a group of rows is made, and its
 // exponentials are kept in bf16, as the next products take them.
 class Bf16TileProducts : public TileProducts {
@@ -154,6 +156,7 @@ class Bf16TileProducts : public TileProducts {
     }
     bf16::add_item_gradients({.queries = operands.scaled.values(),
                               .kept = kept.const_data_ptr<bf16::Value>(),
+                              .far = kept.storage().nbytes() > kBytesInCaches,
                               .rows = rows(),
                               .columns = grad_items.size(0),
                               .depth = size(),

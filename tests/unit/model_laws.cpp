@@ -7,12 +7,15 @@
 
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "gru4rec/data/negatives.h"
 #include "gru4rec/data/plan.h"
 #include "gru4rec/model/full_softmax.h"
 #include "gru4rec/model/gru4rec.h"
+#include "gru4rec/model/gru_kernels.h"
 #include "gru4rec/model/gru_layer.h"
+#include "gru4rec/model/products.h"
 #include "support/temporary_folder.h"
 #include "support/training_example.h"
 
@@ -73,6 +76,45 @@ TEST_P(GruLayer, EqualsTorchForwardAndBackward) {
       gru_backward(weights, x, step_sizes, w_ih, w_hh, ours, Precision::fp32, /*wants_input=*/false);
   EXPECT_FALSE(of_weights.input.defined());
   EXPECT_TRUE(at::equal(of_weights.weight_hh, gradients.weight_hh));
+}
+
+// In bf16 the gradients are those of products of rounded gradients of gates, made here step by step and all rows at once: apart
+// from the order of sums, which moves a rounding here and there, nothing may be between them.
+TEST_P(GruLayer, InBf16TheGradientsAreProductsOfWhatThePointwisePartGives) {
+  for (const auto& [in, hidden] : {std::pair<int64_t, int64_t>{37, 40}, {32, 64}, {70, 5}}) {
+    const Tensor x = uniform({inputs, in}, 1), w_ih = uniform({3 * hidden, in}, 2, 0.2);
+    const Tensor w_hh = uniform({3 * hidden, hidden}, 3, 0.2), grad = uniform({inputs, hidden}, 4);
+    const GruTrace trace = gru_forward(x, step_sizes, w_ih, w_hh, Precision::bf16);
+    const GruGradients got = gru_backward(grad, x, step_sizes, w_ih, w_hh, trace, Precision::bf16);
+
+    const Tensor of_input = at::empty({inputs, 3 * hidden}), of_recurrent = at::empty({inputs, 3 * hidden});
+    const Tensor before = at::empty({inputs, hidden}), carried = at::zeros({step_sizes.front(), hidden});
+    int64_t first = inputs, behind = 0;
+    for (size_t i = step_sizes.size(); i-- > 0; behind = step_sizes[i]) {
+      first -= step_sizes[i];
+      const auto rows = [&](const Tensor& all) { return all.data_ptr<float>() + first * all.size(1); };
+      const Tensor states_before = i > 0 ? trace.states.narrow(0, first - step_sizes[i - 1], step_sizes[i]) : Tensor();
+      gru_backward_step({.rows = step_sizes[i],
+                         .hidden = hidden,
+                         .gates = rows(trace.gates),
+                         .recurrent_n = rows(trace.recurrent_n),
+                         .before = i > 0 ? states_before.const_data_ptr<float>() : nullptr,
+                         .grad = rows(grad),
+                         .carried = carried.data_ptr<float>(),
+                         .carried_rows = behind,
+                         .grad_input = rows(of_input),
+                         .grad_recurrent = rows(of_recurrent),
+                         .kept_before = rows(before)});
+      if (i > 0)
+        carried.narrow(0, 0, step_sizes[i]) += product(of_recurrent.narrow(0, first, step_sizes[i]), w_hh, Precision::bf16);
+    }
+    const auto expect_near = [&](const Tensor& value, const Tensor& expected) {
+      EXPECT_LT(largest_difference(value, expected), 1e-3 * expected.abs().max().item<double>()) << hidden;
+    };
+    expect_near(got.input, product(of_input, w_ih, Precision::bf16));
+    expect_near(got.weight_ih, product(of_input.t(), x, Precision::bf16));
+    expect_near(got.weight_hh, product(of_recurrent.t(), before, Precision::bf16));
+  }
 }
 
 // Rounded by at most 1/512 of themselves, the operands move states and gradients a little, but do move them.

@@ -94,6 +94,32 @@ TEST(RowKernels, EveryInstructionSetGivesTheSameBits) {
   }
 }
 
+// A product and its sum are rounded one after the other, never together, so that who writes the same loop has the same bits.
+TEST(RowKernels, ProductsAreRoundedBeforeTheyAreAdded) {
+  for (const int64_t size : {0, 1, 15, 16, 17, 64, 333}) {
+    const std::vector<float> a = uniform_values(size, 2, 1), b = uniform_values(size, 2, 2), c = uniform_values(size, 2, 3);
+    const auto of_each = [&](const auto& value) {
+      std::vector<float> values(size);
+      for (int64_t i = 0; i < size; ++i) values[i] = value(i);
+      return values;
+    };
+    const auto product = [](float x, float y) {
+      const volatile float rounded = x * y;
+      return rounded;
+    };
+    for (const RowKernels& kernels : row_kernels()) {
+      std::vector<float> got = c;
+      kernels.add_scaled(-1.7f, a.data(), got.data(), size);
+      EXPECT_EQ(got, of_each([&](int64_t i) { return c[i] + product(-1.7f, a[i]); })) << kernels.name;
+      kernels.multiply(a.data(), b.data(), got.data(), size);
+      EXPECT_EQ(got, of_each([&](int64_t i) { return product(a[i], b[i]); })) << kernels.name;
+      got = c;
+      kernels.add_products(a.data(), b.data(), got.data(), size);
+      EXPECT_EQ(got, of_each([&](int64_t i) { return c[i] + product(a[i], b[i]); })) << kernels.name;
+    }
+  }
+}
+
 TEST(RowKernels, DotIsTheSumOfProducts) {
   for (const int64_t size : {0, 1, 15, 16, 17, 128, 1000}) {
     const std::vector<float> a = uniform_values(size, 2, 1), b = uniform_values(size, 2, 2);

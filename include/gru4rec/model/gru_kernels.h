@@ -29,6 +29,7 @@ struct GruBackwardStep {
   float* grad_input;      // [rows, 3·hidden] out: of W_i x
   float* grad_recurrent;  // [rows, 3·hidden] out: of W_h h
   float* kept_before;     // [rows, hidden] out: h, beside the gradients that are multiplied by it
+  int64_t rows_to_come = 0;  // behind these, of gates, recurrent_n and grad: of a call that follows
 };
 
 void gru_forward_step(const GruForwardStep& step);

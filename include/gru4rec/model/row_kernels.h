@@ -29,6 +29,12 @@ void add_scaled(float factor, const float* row, float* out, int64_t size);
 void multiply(const float* a, const float* b, float* out, int64_t size);
 void add_products(const float* a, const float* b, float* out, int64_t size);
 
+// Asks for `count` values that are used a little later and lie where the processor does not foresee it.
+inline void fetch(const float* values, int64_t count) {
+  constexpr int64_t kOfACacheLine = 16;
+  for (int64_t i = 0; i < count; i += kOfACacheLine) __builtin_prefetch(values + i);
+}
+
 // sum += values, for contiguous tensors of any device. Local.
 void add_to(const at::Tensor& sum, const at::Tensor& values);
 
