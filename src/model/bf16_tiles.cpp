@@ -269,8 +269,13 @@ GRU4REC_BF16 void fill_right_transposed(const Matrix& a, Value* out) {
   }
 }
 
+template <bool kFar>
+GRU4REC_BF16 GRU4REC_INLINE void store(Value* out, __m512i values) {
+  kFar ? _mm512_stream_si512(reinterpret_cast<__m512i*>(out), values) : _mm512_storeu_si512(out, values);
+}
+
 // One panel of a right operand of `rows` rows; row_of(i) is where the kUnit values of row i are.
-template <typename RowOf>
+template <bool kFar = false, typename RowOf>
 GRU4REC_BF16 GRU4REC_INLINE void fill_panel(int64_t rows, const RowOf& row_of, Value* out) {
   alignas(64) uint16_t order[2][32];
   for (uint16_t j = 0; j < 16; ++j)
@@ -284,19 +289,22 @@ GRU4REC_BF16 GRU4REC_INLINE void fill_panel(int64_t rows, const RowOf& row_of, V
   for (; i + 1 < rows; i += 2, out += kPanelStride) {
     for (int64_t next = i + kAhead; next < std::min(i + kAhead + 2, rows); ++next) _mm_prefetch(row_of(next), _MM_HINT_T0);
     const __m512i even = _mm512_loadu_si512(row_of(i)), odd = _mm512_loadu_si512(row_of(i + 1));
-    _mm512_storeu_si512(out, _mm512_permutex2var_epi16(even, low, odd));
-    _mm512_storeu_si512(out + kUnit, _mm512_permutex2var_epi16(even, high, odd));
+    store<kFar>(out, _mm512_permutex2var_epi16(even, low, odd));
+    store<kFar>(out + kUnit, _mm512_permutex2var_epi16(even, high, odd));
   }
   for (const __m512i zeros = _mm512_setzero_si512(); i < padded(rows); i += 2, out += kPanelStride) {
     const __m512i even = i < rows ? _mm512_loadu_si512(row_of(i)) : zeros;
-    _mm512_storeu_si512(out, _mm512_permutex2var_epi16(even, low, zeros));
-    _mm512_storeu_si512(out + kUnit, _mm512_permutex2var_epi16(even, high, zeros));
+    store<kFar>(out, _mm512_permutex2var_epi16(even, low, zeros));
+    store<kFar>(out + kUnit, _mm512_permutex2var_epi16(even, high, zeros));
   }
 }
 
 // Of the right operand [rows, columns] that has the values of a left one: the columns from `at` on.
-GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out) {
-  fill_panel(rows, [&](int64_t i) { return left + left_at(i, at, columns); }, out);
+GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out, bool far = false) {
+  const auto row_of = [&](int64_t i) { return left + left_at(i, at, columns); };
+  if (!far) return fill_panel(rows, row_of, out);
+  fill_panel<true>(rows, row_of, out);
+  _mm_sfence();
 }
 
 GRU4REC_BF16 void fill_rounded(const Matrix& a, Value* out, int64_t stride) {
@@ -358,22 +366,8 @@ struct Prefetch {
   }
 };
 
-// The same for some rows of a panel that fill_right_of_left() takes next.
-struct PrefetchOfLeft {
-  const Value* left;
-  int64_t columns, at;  // as there
-  int64_t first, last;  // rows
-  GRU4REC_BF16 GRU4REC_INLINE void operator()(int64_t part, int64_t parts) const {
-    const int64_t rows = last - first;
-    for (int64_t i = first + rows * part / parts; i < first + rows * (part + 1) / parts; ++i)
-      _mm_prefetch(left + left_at(i, at, columns), _MM_HINT_T1);
-  }
-};
-
-// The rows of one group of kUnit, columns of the panels [first, last). `meanwhile` goes with transposed results.
-template <typename Meanwhile = Nothing>
-GRU4REC_BF16 void multiply_group(const Product& p, int64_t row, int64_t first_panel, int64_t last_panel,
-                                 const Meanwhile& meanwhile = {}) {
+// The rows of one group of kUnit, columns of the panels [first, last).
+GRU4REC_BF16 void multiply_group(const Product& p, int64_t row, int64_t first_panel, int64_t last_panel) {
   const int64_t depth = padded(p.k), rows = std::min(kUnit, p.m - row);
   const Value* left = p.left + row * depth;
   alignas(64) float result[kUnit * kUnit];
@@ -398,8 +392,8 @@ GRU4REC_BF16 void multiply_group(const Product& p, int64_t row, int64_t first_pa
         _mm_prefetch(p.out + j * p.stride + row, _MM_HINT_T0);
         _mm_prefetch(p.out + j * p.stride + row + kLanes, _MM_HINT_T0);
       }
-    rows > kLanes ? block<false, false>(left, right, depth, result, kUnit, meanwhile)
-                  : block<false, true>(left, right, depth, result, kUnit, meanwhile);
+    rows > kLanes ? block<false, false>(left, right, depth, result, kUnit)
+                  : block<false, true>(left, right, depth, result, kUnit);
     put(result, p, rows, row, column);
   }
 }
@@ -570,15 +564,24 @@ void multiply(const Product& product) {
   });
 }
 
+void right_of_left(const Value* left, int64_t rows, int64_t columns, Value* out, bool far) {
+  const int64_t panels = padded(columns) / kUnit;
+  at::parallel_for(0, panels, 1 + 524288 / panel_values(rows), [&](int64_t first, int64_t last) {
+    for (int64_t panel = first; panel < last; ++panel)
+      fill_right_of_left(left, rows, columns, panel * kUnit, out + panel_at(panel, rows), far);
+  });
+}
+
 void add_item_gradients(const ItemGradients& tile) {
   const int64_t panels = padded(tile.columns) / kUnit, depth = padded(tile.rows);
   at::parallel_for(0, panels, 1 + 524288 / (kUnit * depth), [&](int64_t first, int64_t last) {
     const Tiles tiles;
     thread_local Values memory;
-    Value* right = memory.reserve(depth * kUnit);
+    Value* of_made = tile.kept ? nullptr : memory.reserve(depth * kUnit);
     for (int64_t panel = first; panel < last; ++panel) {
       const int64_t at = panel * kUnit;
-      fill_right_of_left(tile.kept, tile.rows, tile.columns, at, right);
+      if (!tile.kept) fill_right_of_left(tile.made, tile.rows, tile.columns, at, of_made);
+      const Value* right = tile.kept ? tile.kept + panel_at(panel, tile.rows) : of_made;
       const Product product{.left = tile.queries,
                             .right = right,
                             .m = tile.depth,
@@ -587,19 +590,7 @@ void add_item_gradients(const ItemGradients& tile) {
                             .out = tile.out + at * tile.stride,
                             .stride = tile.stride,
                             .store = Store::add_transposed};
-      for (int64_t row = 0; row < tile.depth; row += kUnit) {
-        if (!tile.far || panel + 1 == last) {
-          multiply_group(product, row, 0, 1);
-          continue;
-        }
-        const int64_t row_after = std::min(row + kUnit, tile.depth);
-        multiply_group(product, row, 0, 1,
-                       PrefetchOfLeft{.left = tile.kept,
-                                      .columns = tile.columns,
-                                      .at = at + kUnit,
-                                      .first = tile.rows * row / tile.depth,
-                                      .last = tile.rows * row_after / tile.depth});
-      }
+      for (int64_t row = 0; row < tile.depth; row += kUnit) multiply_group(product, row, 0, 1);
     }
   });
 }

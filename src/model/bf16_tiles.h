@@ -103,11 +103,15 @@ struct Exponentials {
 // score far below it counts for nothing beside those it came from.
 bool exponentials(const Exponentials& tile);
 
+// out, a right operand [rows, columns] with depth rows, from what exponentials() left: as add_item_gradients() takes it. `far`:
+// it is not wanted before much else has been in the caches, and goes past them to memory. out is 64-byte aligned.
+void right_of_left(const Value* left, int64_t rows, int64_t columns, Value* out, bool far);
+
 // What a tile adds to the gradients of its items: out[j][e] += Σ_i kept[i][j] · queries[e][i].
 struct ItemGradients {
   const Value* queries;  // left operand [depth, rows], multiplied by their factors
-  const Value* kept;     // left operand [rows, columns], as exponentials() left it
-  bool far;              // kept is in no cache: it is asked for ahead
+  const Value* kept;     // right operand, as right_of_left() left it; or else
+  const Value* made;     // left operand [rows, columns], as exponentials() left it
   int64_t rows, columns, depth;
   float* out;  // [columns, depth], rows `stride` apart
   int64_t stride;

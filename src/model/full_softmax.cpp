@@ -121,7 +121,9 @@ int64_t softmax_buffer_bytes(int64_t table_rows, int64_t embedding_size, Precisi
   const SoftmaxSchedule schedule = softmax_schedule(table_rows, precision);
   const int64_t kept = schedule.stored ? table_rows : kTileRows, width = precision == Precision::bf16 ? 2 : 4;
   const int64_t products = 1 + (schedule.stored && precision == Precision::bf16 ? block_count(table_rows) : 0);
-  return chunks * schedule.chunk_rows * (width * kept + 4 * (1 + products) * embedding_size);
+  const int64_t in_cache = schedule.stored && precision == Precision::bf16 ? kTileRows : 0;
+  return chunks * schedule.chunk_rows * (width * kept + 4 * (1 + products) * embedding_size) +
+         schedule.chunk_rows * width * in_cache;
 }
 
 SoftmaxOwner::SoftmaxOwner(const Tensor& table, BlockRange blocks, const SoftmaxOptions& options, size_t number)
@@ -153,6 +155,13 @@ Tensor SoftmaxOwner::kept(size_t number, const RowRange& tile) const {
                  {products_->kept_values(tile.size())});
 }
 
+Tensor SoftmaxOwner::in_cache(const RowRange& tile) const {
+  constexpr size_t kOfAllOwners = SIZE_MAX;
+  const Tensor all =
+      exponentials_buffer(kOfAllOwners, products_->kept_values(kTileRows), products_->kept_type(), queries_.device());
+  return view_at(all, 0, {products_->kept_values(tile.size())});
+}
+
 std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, const Tensor& labels, bool rows_soon) {
   queries_ = queries;
   labels_ = labels;
@@ -167,7 +176,7 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
     std::vector<BlockStatistics> tiles;
     for (const RowRange& tile : tiles_of(block)) {
       const Tensor near = tiles.empty() ? Tensor() : tiles.back().max;
-      const Tensor exponentials = kept(number++, tile);
+      const Tensor place = kept(number++, tile), exponentials = multiplied_ ? in_cache(tile) : place;
       tiles.push_back(products_->exponentials(items(tile), labels, tile.first, near, exponentials));
       if (!options_.schedule.stored) continue;
       tile_max_.push_back(tiles.back().max);
@@ -175,6 +184,7 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
       const bool same = tiles.back().max.is_same(near);
       if (!same) item_products_.push_back(at::empty_like(queries));
       products_->multiply_items(items(tile), exponentials, same, item_products_.back());
+      products_->keep(exponentials, tile.size(), place);
     }
     blocks.push_back(combined(tiles));
   }
@@ -204,7 +214,7 @@ Tensor SoftmaxOwner::gradient(int64_t block, const Tensor& log_sum_exp, const Te
     }
     if (!multiplied_) products_->multiply_items(items(tile), exponentials, same, product);
     if (grad_table.defined())
-      products_->add_item_gradients(exponentials, factor, same, rows_at(grad_table, tile.first, tile.size()));
+      products_->add_item_gradients(exponentials, multiplied_, factor, same, rows_at(grad_table, tile.first, tile.size()));
   }
   add_product();
   TargetGradients{queries_, table_, labels_, weights, rows_of(block)}.subtract(grad_query, grad_table);

@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "bf16_tiles.h"
+#include "gru4rec/base/error.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/products.h"
 #include "gru4rec/model/row_kernels.h"
@@ -68,7 +69,7 @@ class Fp32Products : public TensorProducts {
   void multiply_items(const Tensor& items, const Tensor& kept, bool add, Tensor& product) override {
     add ? product.addmm_(matrix(kept, items), items) : at::mm_out(product, matrix(kept, items), items);
   }
-  void add_item_gradients(const Tensor& kept, const Tensor& factor, bool same_factor, Tensor grad_items) override {
+  void add_item_gradients(const Tensor& kept, bool, const Tensor& factor, bool same_factor, Tensor grad_items) override {
     if (!same_factor) at::mul_out(scaled_, queries_, factor.unsqueeze(1));
     grad_items.addmm_(matrix(kept, grad_items).t(), scaled_);
   }
@@ -88,7 +89,7 @@ class RoundedProducts : public TensorProducts {
   void multiply_items(const Tensor& items, const Tensor& kept, bool add, Tensor& product) override {
     bf16_product(product, matrix(kept, items), items, add);
   }
-  void add_item_gradients(const Tensor& kept, const Tensor& factor, bool, Tensor grad_items) override {
+  void add_item_gradients(const Tensor& kept, bool, const Tensor& factor, bool, Tensor grad_items) override {
     bf16_product(grad_items, matrix(kept, grad_items).t(), at::mul(queries_, factor.unsqueeze(1)), /*add=*/true);
   }
 
@@ -133,6 +134,10 @@ class Bf16TileProducts : public TileProducts {
   }
 
   bool shares_maxima() const override { return true; }
+  void keep(const Tensor& exponentials, int64_t items, const Tensor& kept) override {
+    bf16::right_of_left(exponentials.const_data_ptr<bf16::Value>(), rows(), items, kept.data_ptr<bf16::Value>(),
+                        /*far=*/kept.storage().nbytes() > kBytesInCaches);
+  }
 
   void multiply_items(const Tensor& items, const Tensor& kept, bool add, Tensor& product) override {
     Memory& operands = memory();
@@ -148,15 +153,16 @@ class Bf16TileProducts : public TileProducts {
                     .store = add ? bf16::Store::add : bf16::Store::replace});
   }
 
-  void add_item_gradients(const Tensor& kept, const Tensor& factor, bool same_factor, Tensor grad_items) override {
+  void add_item_gradients(const Tensor& exponentials, bool from_keep, const Tensor& factor, bool same_factor,
+                          Tensor grad_items) override {
     Memory& operands = memory();
     if (!same_factor || operands.scaled_of != this) {
       bf16::left_of_transposed(matrix(queries_), factor.const_data_ptr<float>(), operands.scaled.reserve(query_values()));
       operands.scaled_of = this;
     }
     bf16::add_item_gradients({.queries = operands.scaled.values(),
-                              .kept = kept.const_data_ptr<bf16::Value>(),
-                              .far = kept.storage().nbytes() > kBytesInCaches,
+                              .kept = from_keep ? exponentials.const_data_ptr<bf16::Value>() : nullptr,
+                              .made = from_keep ? nullptr : exponentials.const_data_ptr<bf16::Value>(),
                               .rows = rows(),
                               .columns = grad_items.size(0),
                               .depth = size(),
@@ -187,6 +193,10 @@ class Bf16TileProducts : public TileProducts {
 };
 
 }  // namespace
+
+void TileProducts::keep(const Tensor&, int64_t, const Tensor&) {
+  throw BugError("exponentials were to be kept in a form that these products do not have");
+}
 
 std::unique_ptr<TileProducts> tile_products(const Tensor& queries, Precision precision) {
   if (precision != Precision::bf16) return std::make_unique<Fp32Products>(queries);

@@ -78,6 +78,7 @@ class SoftmaxOwner {
   std::vector<RowRange> tiles_of(int64_t block) const;
   at::Tensor items(const RowRange& tile) const;
   at::Tensor kept(size_t number, const RowRange& tile) const;  // where the exponentials of the owner's tile `number` are
+  at::Tensor in_cache(const RowRange& tile) const;             // as large, of all tiles in turn
 
   at::Tensor table_;
   BlockRange blocks_;
