@@ -27,9 +27,9 @@ class Encoder {
   Encoder(const ModelShape& shape, const Batch& batch, std::vector<at::Tensor> weights, std::vector<at::Tensor> masks,
           Precision precision, Probe probe = {});
 
-  // embedded [inputs, E] → queries [targets, E] (without a dense layer [targets, hidden]); remembers what add_gradients()
-  // needs.
-  at::Tensor queries(const at::Tensor& embedded);
+  // embedded [inputs, E] → queries [targets, E], without a dense layer [targets, hidden]. for_gradients: remembers what
+  // add_gradients() needs, the traces of all layers.
+  at::Tensor queries(const at::Tensor& embedded, bool for_gradients);
 
   // Adds to `gradients`, which are as the weights, and returns that of the embedded inputs if it is wanted.
   at::Tensor add_gradients(const at::Tensor& grad_queries, const std::vector<at::Tensor>& gradients, bool wants_embedded) const;
@@ -41,8 +41,9 @@ class Encoder {
   };
 
   bool has_mask(size_t layer) const { return layer < masks_.size() && masks_[layer].defined(); }
-  void probe(const std::string& name, const at::Tensor& tensor) const;
-  at::Tensor rows_of_targets(const at::Tensor& states) const;
+  void probe(const char* name, const at::Tensor& tensor) const;
+  void probe_layer(const char* name, size_t layer, const at::Tensor& tensor) const;  // a name with {} for the number
+  at::Tensor rows_of_targets(const at::Tensor& states);
   at::Tensor gradient_of_states(const at::Tensor& grad_of_targets) const;
 
   const ModelShape& shape_;
@@ -51,6 +52,7 @@ class Encoder {
   const Precision precision_;
   const Probe probe_;
   std::vector<Layer> layers_;
+  at::Tensor target_rows_;    // where the model computes; undefined: each row once, in order
   at::Tensor target_states_;  // [targets, hidden]
 };
 

@@ -32,7 +32,8 @@ constexpr int64_t kTileRows = 256;
 constexpr int64_t kStoredBytes = int64_t{64} << 20;
 constexpr int64_t kFewestRows = 256;  // of a chunk: fewer would fetch each tile too often
 constexpr int64_t kMostRows = 1024;
-constexpr int64_t kMostTogether = 4;  // chunks
+constexpr int64_t kMostTogether = 4;                  // chunks
+constexpr int64_t kBytesInCaches = int64_t{8} << 20;  // of the exponentials of all tiles
 
 // Memory that outlives a step: given back to the system and faulted in again, it would cost as much as much of the arithmetic.
 // At least `values`, the same for the same owner and thread.
@@ -69,12 +70,13 @@ struct TargetGradients {
     const float *items = table.const_data_ptr<float>(), *query = queries.const_data_ptr<float>();
     float *out = grad_query.data_ptr<float>(), *item_grads = grad_table.defined() ? grad_table.data_ptr<float>() : nullptr;
     constexpr int64_t kRowsAhead = 4;
+    const auto is_owned = [&](int64_t i) { return label[i] >= owned.first && label[i] < owned.last; };
     for (int64_t i = 0; i < rows; ++i) {
-      if (i + kRowsAhead < rows) {
+      if (i + kRowsAhead < rows && is_owned(i + kRowsAhead)) {
         fetch(items + label[i + kRowsAhead] * size, size);
         if (item_grads) fetch(item_grads + label[i + kRowsAhead] * size, size);
       }
-      if (label[i] < owned.first || label[i] >= owned.last) continue;
+      if (!is_owned(i)) continue;
       add_scaled(-weight[i], items + label[i] * size, out + i * size, size);
       if (item_grads) add_scaled(-weight[i], query + i * size, item_grads + label[i] * size, size);
     }
@@ -170,6 +172,9 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
   tile_max_.clear();
   item_products_.clear();
   next_tile_ = next_product_ = 0;
+  const int64_t kept_bytes = static_cast<int64_t>(tile_count_) * products_->kept_values(kTileRows) *
+                             static_cast<int64_t>(c10::elementSize(products_->kept_type()));
+  const bool far = kept_bytes > kBytesInCaches;
   size_t number = 0;
   std::vector<BlockStatistics> blocks;
   for (int64_t block = blocks_.first; block < blocks_.last; ++block) {
@@ -184,7 +189,7 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
       const bool same = tiles.back().max.is_same(near);
       if (!same) item_products_.push_back(at::empty_like(queries));
       products_->multiply_items(items(tile), exponentials, same, item_products_.back());
-      products_->keep(exponentials, tile.size(), place);
+      products_->keep(exponentials, tile.size(), far, place);
     }
     blocks.push_back(combined(tiles));
   }

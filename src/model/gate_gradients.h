@@ -14,11 +14,14 @@ namespace gru4rec {
 // Local; one at a time on a thread, whose memory it takes.
 class GateGradients {
  public:
-  // Whether products of this precision on tensors like this one are made here.
-  static bool are_for(const at::Tensor& like, Precision precision);
+  // Whether products of this precision on tensors like this one are made here. Gates of other sizes than a multiple of
+  // bf16::kUnit would have to be padded one by one, which costs more than it saves.
+  static bool are_for(const at::Tensor& like, int64_t hidden, Precision precision);
 
   // capacity  rows that are held at most
   GateGradients(const at::Tensor& weight_ih, const at::Tensor& weight_hh, int64_t capacity);
+  GateGradients(const GateGradients&) = delete;
+  GateGradients& operator=(const GateGradients&) = delete;
 
   // The pointwise part of `step`, whose gradients of gates are held from row `place` on (grad_input and grad_recurrent of the
   // step are not used), and their product with W_hh, which is added to step.carried.
@@ -30,10 +33,9 @@ class GateGradients {
                 const GruGradients& sums) const;
 
  private:
-  // Columns of a held row: r, z, n and n ∘ r, each with zeros up to a multiple of bf16::kUnit.
-  int64_t columns() const { return 4 * gate_; }
+  int64_t columns() const { return 4 * hidden_; }  // of a held row: r, z, n and n ∘ r
 
-  int64_t in_, hidden_, gate_;
+  int64_t in_, hidden_;
 };
 
 }  // namespace gru4rec

@@ -208,7 +208,7 @@ double Gru4Rec::add_gradient(const Batch& batch, const StepKey& key, const Outpu
   if (mask.defined()) probe("emb_dropout", embedded);
   const bool constant_table = table_is_constant(gradient);
   Encoder encoder(shape_, batch, encoder_weights(flat), state_masks(batch, key), precision_, shown());
-  const Tensor queries = encoder.queries(embedded);
+  const Tensor queries = encoder.queries(embedded, /*for_gradients=*/true);
 
   const SoftmaxLoss loss = output_loss(loss_of, queries, flat, batch, key, gradient, rows.output(), done);
   if (done && !constant_table) done(rows.output() ? rows.output()->size() : shape_.table_rows());
@@ -236,7 +236,7 @@ Scorer::Scorer(const Gru4Rec& model) : model_(model), flat_(model.working_copy()
 Tensor Scorer::queries(const Batch& batch) const {
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   Encoder encoder(model_.shape(), batch, model_.encoder_weights(flat_), {}, Precision::fp32, model_.shown());
-  const Tensor queries = encoder.queries(model_.embed(batch, flat_));
+  const Tensor queries = encoder.queries(model_.embed(batch, flat_), /*for_gradients=*/false);
   return model_.shape().cosine ? UnitRows(queries).unit.mul_(model_.score_scale()) : queries;
 }
 

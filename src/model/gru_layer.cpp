@@ -114,7 +114,7 @@ class Backward {
         carried_(rows_like(input, steps.empty() ? 0 : steps.front().rows, weight_hh.size(1))),
         capacity_(std::min(input.size(0), rows_at_once(input) + carried_.size(0))),
         before_(rows_like(input, capacity_, weight_hh.size(1))) {
-    if (GateGradients::are_for(input, precision)) {
+    if (GateGradients::are_for(input, weight_hh.size(1), precision)) {
       in_tiles_.emplace(weight_ih, weight_hh, capacity_);
     } else {
       with_input_weight_.emplace(weight_ih, precision);

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "gru4rec/base/error.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/tensor_kernels.h"
 #include "vector_math.h"
@@ -144,6 +145,8 @@ void add_scaled(float factor, const float* row, float* out, int64_t size) {
 
 void add_to(const at::Tensor& sum, const at::Tensor& values) {
   if (uses_tensor_kernels(sum)) return void(sum.add_(values));
+  if (values.numel() != sum.numel() || !values.is_contiguous() || !sum.is_contiguous())
+    throw BugError("{} values were to be added to {}, and both have to be contiguous", values.numel(), sum.numel());
   add_scaled(1.0f, values.const_data_ptr<float>(), sum.data_ptr<float>(), sum.numel());
 }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "gru4rec/base/error.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/row_kernels.h"
 #include "gru4rec/model/tensor_kernels.h"
@@ -18,6 +19,13 @@ using at::Tensor;
 namespace {
 
 constexpr int64_t kRowsAhead = 4;  // that are asked for
+
+// Where row `id` begins.
+template <typename Float>
+Float* row_of(Float* table, int64_t rows, int64_t size, int64_t id) {
+  if (id < 0 || id >= rows) throw BugError("row {} of a table of {} rows was asked for", id, rows);
+  return table + id * size;
+}
 
 }  // namespace
 
@@ -34,7 +42,7 @@ Tensor rows_of_ids(const Tensor& table, const Tensor& ids, const Tensor& factors
   float* out = rows.data_ptr<float>();
   for (int64_t i = 0; i < ids.size(0); ++i) {
     if (i + kRowsAhead < ids.size(0)) fetch(first + id[i + kRowsAhead] * size, size);
-    const float* row = first + id[i] * size;
+    const float* row = row_of(first, table.size(0), size, id[i]);
     factor ? multiply(row, factor + i * size, out + i * size, size) : void(std::copy_n(row, size, out + i * size));
   }
   return rows;
@@ -51,7 +59,7 @@ void add_rows(const Tensor& rows, const Tensor& ids, Tensor& table, const Tensor
   float* first = table.data_ptr<float>();
   for (int64_t i = 0; i < plain.size(0); ++i) {
     if (i + kRowsAhead < plain.size(0)) fetch(first + id[i + kRowsAhead] * size, size);
-    float* out = first + id[i] * size;
+    float* out = row_of(first, table.size(0), size, id[i]);
     factor ? add_products(row + i * size, factor + i * size, out, size) : add_scaled(1.0f, row + i * size, out, size);
   }
 }

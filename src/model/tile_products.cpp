@@ -97,8 +97,6 @@ class RoundedProducts : public TensorProducts {
   void make_scores(const Tensor& items, Tensor& scores) override { bf16_product(scores, queries_, items.t()); }
 };
 
-constexpr size_t kBytesInCaches = size_t{8} << 20;  // of the exponentials of all tiles
-
 // The same where the processor multiplies bf16 (bf16_tiles.h). Scores never leave the cache: a group of rows is made, and its
 // exponentials are kept in bf16, as the next products take them.
 class Bf16TileProducts : public TileProducts {
@@ -134,9 +132,8 @@ class Bf16TileProducts : public TileProducts {
   }
 
   bool shares_maxima() const override { return true; }
-  void keep(const Tensor& exponentials, int64_t items, const Tensor& kept) override {
-    bf16::right_of_left(exponentials.const_data_ptr<bf16::Value>(), rows(), items, kept.data_ptr<bf16::Value>(),
-                        /*far=*/kept.storage().nbytes() > kBytesInCaches);
+  void keep(const Tensor& exponentials, int64_t items, bool far, const Tensor& kept) override {
+    bf16::right_of_left(exponentials.const_data_ptr<bf16::Value>(), rows(), items, kept.data_ptr<bf16::Value>(), far);
   }
 
   void multiply_items(const Tensor& items, const Tensor& kept, bool add, Tensor& product) override {
@@ -194,7 +191,7 @@ class Bf16TileProducts : public TileProducts {
 
 }  // namespace
 
-void TileProducts::keep(const Tensor&, int64_t, const Tensor&) {
+void TileProducts::keep(const Tensor&, int64_t, bool, const Tensor&) {
   throw BugError("exponentials were to be kept in a form that these products do not have");
 }
 

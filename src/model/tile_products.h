@@ -25,8 +25,8 @@ class TileProducts {
   // Whether tiles often have the maximum of the one before them. Only who does is asked to keep() exponentials.
   virtual bool shares_maxima() const { return false; }
   // What exponentials() left of a tile of `items`, in memory that is used again, goes to `kept`, as large, in the form that
-  // add_item_gradients() likes best.
-  virtual void keep(const at::Tensor& exponentials, int64_t items, const at::Tensor& kept);
+  // add_item_gradients() likes best. far: not all that is kept has room in caches.
+  virtual void keep(const at::Tensor& exponentials, int64_t items, bool far, const at::Tensor& kept);
   // product [rows, E] = exponentials · items, or += if `add`.
   virtual void multiply_items(const at::Tensor& items, const at::Tensor& kept, bool add, at::Tensor& product) = 0;
   // Adds Gᵀ · queries to grad_items [tile, E], where the gradient of the scores is G = diag(factor) · exponentials, with factor

@@ -5,6 +5,7 @@
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/model/device.h"
+#include "gru4rec/model/row_kernels.h"
 #include "gru4rec/model/table_rows.h"
 #include "gru4rec/model/tensor_views.h"
 #include "support/uniform_values.h"
@@ -48,6 +49,16 @@ TEST_P(RowsOfIds, AreAddedOneAfterTheOther) {
     add_rows(rows, ids, by_tensors, times);
     EXPECT_TRUE(at::allclose(by_tensors, expected, 1e-5, 1e-6));
   }
+}
+
+TEST(TableRows, AreThoseOfTheTable) {
+  Tensor table = uniform({6, 3}, 1);
+  for (const int64_t id : {int64_t{-1}, int64_t{6}}) {
+    EXPECT_THROW(rows_of_ids(table, at::tensor({int64_t{2}, id})), BugError);
+    EXPECT_THROW(add_rows(uniform({2, 3}, 2), at::tensor({int64_t{2}, id}), table), BugError);
+  }
+  EXPECT_THROW(add_to(table, uniform({5, 3}, 2)), BugError);
+  EXPECT_THROW(add_to(table, uniform({3, 6}, 2).t()), BugError);
 }
 
 TEST(Views, AreTheMemoryTheyAreOf) {

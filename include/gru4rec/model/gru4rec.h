@@ -90,7 +90,8 @@ class Gru4Rec {
   bool computes_apart() const;      // from the memory of the host
   at::Tensor working_copy() const;  // the flat buffer where the model computes: itself, or a copy made now
   at::Tensor parameter(const std::string& name, const at::Tensor& flat) const;  // view of `flat`
-  at::Tensor embed(const Batch& batch, const at::Tensor& flat, const at::Tensor& mask = {}) const;  // [inputs, E], times the mask
+  at::Tensor embed(const Batch& batch, const at::Tensor& flat,
+                   const at::Tensor& mask = {}) const;  // [inputs, E], times the mask
   // The loss of a batch; adds its gradient to `gradient`, which is where `flat` is.
   double add_gradient(const Batch& batch, const StepKey& key, const OutputLoss& loss_of, const at::Tensor& flat,
                       const at::Tensor& gradient, const GradientRows& rows, const RowsDone& done) const;

@@ -26,9 +26,9 @@ struct GruBackwardStep {
   float* carried;            // [rows, hidden] the same from the step behind, in its first carried_rows; becomes the part of the
                              // gradient of `before` that does not go through W_h: grad ∘ z
   int64_t carried_rows;
-  float* grad_input;      // [rows, 3·hidden] out: of W_i x
-  float* grad_recurrent;  // [rows, 3·hidden] out: of W_h h
-  float* kept_before;     // [rows, hidden] out: h, beside the gradients that are multiplied by it
+  float* grad_input;         // [rows, 3·hidden] out: of W_i x
+  float* grad_recurrent;     // [rows, 3·hidden] out: of W_h h
+  float* kept_before;        // [rows, hidden] out: h, beside the gradients that are multiplied by it
   int64_t rows_to_come = 0;  // behind these, of gates, recurrent_n and grad: of a call that follows
 };
 

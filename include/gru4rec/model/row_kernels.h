@@ -25,7 +25,7 @@ float dot(const float* a, const float* b, int64_t size);
 
 // out[i] += factor · row[i], the product rounded before it is added. `row` and `out` do not overlap. Local.
 void add_scaled(float factor, const float* row, float* out, int64_t size);
-// out[i] = a[i] · b[i], or += , the product rounded before it is added. Local.
+// out[i] = a[i] · b[i], or += , the product rounded before it is added. `out` overlaps neither. Local.
 void multiply(const float* a, const float* b, float* out, int64_t size);
 void add_products(const float* a, const float* b, float* out, int64_t size);
 
