@@ -60,7 +60,8 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   estimate.gradients =
       (sum_buffers(static_cast<int>(start.replicas), own.first, own.last) * length + partials * slice) * kFloat;
   // Embedded inputs, mask and their gradient, queries and their gradient; per layer gates, the recurrent part of n, and states,
-  // their mask, what it leaves, and the gradients of both. Of one layer the two gradients of gates, and the state before.
+  // their mask, what it leaves, and the gradients of both. Of one layer the two gradients of gates
+  // (in bf16 these, rounded, as the products take them), and the state before.
   estimate.activations = share * kFloat * (4 * options.embedding_size + (9 * options.num_layers + 7) * options.hidden_size);
   if (rank == 0 && options.checkpoint_in_background) estimate.copy = estimate.parameters;
   // Of a step, and of an evaluation.

@@ -300,7 +300,8 @@ GRU4REC_BF16 GRU4REC_INLINE void fill_panel(int64_t rows, const RowOf& row_of, V
 }
 
 // Of the right operand [rows, columns] that has the values of a left one: the columns from `at` on.
-GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out, bool far = false) {
+GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out,
+                                     bool far = false) {
   const auto row_of = [&](int64_t i) { return left + left_at(i, at, columns); };
   if (!far) return fill_panel(rows, row_of, out);
   fill_panel<true>(rows, row_of, out);
@@ -517,6 +518,9 @@ GRU4REC_BF16 bool exponentials_of_group(const Exponentials& tile, int64_t first)
   return other;
 }
 
+// How many parts of a product a thread is woken for, if one takes so many multiplications.
+int64_t at_least(int64_t multiplications) { return 1 + (int64_t{1} << 21) / multiplications; }
+
 }  // namespace
 
 Multiplier multiplier() {
@@ -558,7 +562,7 @@ void right_of_rows(const Value* from, int64_t stride, int64_t rows, int64_t colu
 void multiply(const Product& product) {
   const int64_t groups = padded(product.m) / kUnit, panels = padded(product.n) / kUnit;
   // A panel is used by all rows while it is in cache.
-  at::parallel_for(0, groups, 1 + 262144 / (kUnit * padded(product.n)), [&](int64_t first, int64_t last) {
+  at::parallel_for(0, groups, at_least(kUnit * padded(product.n) * padded(product.k)), [&](int64_t first, int64_t last) {
     const Tiles tiles;
     for (int64_t group = first; group < last; ++group) multiply_group(product, group * kUnit, 0, panels);
   });
@@ -566,7 +570,7 @@ void multiply(const Product& product) {
 
 void right_of_left(const Value* left, int64_t rows, int64_t columns, Value* out, bool far) {
   const int64_t panels = padded(columns) / kUnit;
-  at::parallel_for(0, panels, 1 + 524288 / panel_values(rows), [&](int64_t first, int64_t last) {
+  at::parallel_for(0, panels, 2, [&](int64_t first, int64_t last) {
     for (int64_t panel = first; panel < last; ++panel)
       fill_right_of_left(left, rows, columns, panel * kUnit, out + panel_at(panel, rows), far);
   });
@@ -574,7 +578,7 @@ void right_of_left(const Value* left, int64_t rows, int64_t columns, Value* out,
 
 void add_item_gradients(const ItemGradients& tile) {
   const int64_t panels = padded(tile.columns) / kUnit, depth = padded(tile.rows);
-  at::parallel_for(0, panels, 1 + 524288 / (kUnit * depth), [&](int64_t first, int64_t last) {
+  at::parallel_for(0, panels, at_least(kUnit * depth * padded(tile.depth)), [&](int64_t first, int64_t last) {
     const Tiles tiles;
     thread_local Values memory;
     Value* of_made = tile.kept ? nullptr : memory.reserve(depth * kUnit);

@@ -104,7 +104,8 @@ struct Exponentials {
 bool exponentials(const Exponentials& tile);
 
 // out, a right operand [rows, columns] with depth rows, from what exponentials() left: as add_item_gradients() takes it. `far`:
-// it is not wanted before much else has been in the caches, and goes past them to memory. out is 64-byte aligned.
+// it is not wanted before much else has been in the caches, and is written past them (non-temporal stores). out is 64-byte
+// aligned.
 void right_of_left(const Value* left, int64_t rows, int64_t columns, Value* out, bool far);
 
 // What a tile adds to the gradients of its items: out[j][e] += Σ_i kept[i][j] · queries[e][i].

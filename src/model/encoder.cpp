@@ -11,6 +11,7 @@
 
 #include <utility>
 
+#include "gru4rec/base/error.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/row_kernels.h"
 #include "gru4rec/model/table_rows.h"
@@ -88,6 +89,9 @@ Tensor Encoder::gradient_of_states(const Tensor& grad_of_targets) const {
 }
 
 Tensor Encoder::add_gradients(const Tensor& grad_queries, const std::vector<Tensor>& gradients, bool wants_embedded) const {
+  if (layers_.size() != static_cast<size_t>(shape_.num_layers))
+    throw BugError("gradients were asked of an encoder that kept the traces of {} of {} layers", layers_.size(),
+                   shape_.num_layers);
   Tensor grad = grad_queries;
   if (shape_.dense_layer) {
     const Tensor of_bias = grad.sum(0), of_weight = at::mm(grad.t(), target_states_);

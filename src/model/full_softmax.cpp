@@ -33,7 +33,7 @@ constexpr int64_t kStoredBytes = int64_t{64} << 20;
 constexpr int64_t kFewestRows = 256;  // of a chunk: fewer would fetch each tile too often
 constexpr int64_t kMostRows = 1024;
 constexpr int64_t kMostTogether = 4;                  // chunks
-constexpr int64_t kBytesInCaches = int64_t{8} << 20;  // of the exponentials of all tiles
+constexpr int64_t kBytesInCaches = int64_t{8} << 20;  // of the exponentials of an owner's tiles
 
 // Memory that outlives a step: given back to the system and faulted in again, it would cost as much as much of the arithmetic.
 // At least `values`, the same for the same owner and thread.
@@ -164,7 +164,8 @@ Tensor SoftmaxOwner::in_cache(const RowRange& tile) const {
   return view_at(all, 0, {products_->kept_values(tile.size())});
 }
 
-std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, const Tensor& labels, bool rows_soon) {
+std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, const Tensor& labels, bool wants_table,
+                                                      bool rows_soon) {
   queries_ = queries;
   labels_ = labels;
   products_ = tile_products(queries, options_.precision);
@@ -181,7 +182,8 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
     std::vector<BlockStatistics> tiles;
     for (const RowRange& tile : tiles_of(block)) {
       const Tensor near = tiles.empty() ? Tensor() : tiles.back().max;
-      const Tensor place = kept(number++, tile), exponentials = multiplied_ ? in_cache(tile) : place;
+      const Tensor place = multiplied_ && !wants_table ? Tensor() : kept(number++, tile);
+      const Tensor exponentials = multiplied_ ? in_cache(tile) : place;
       tiles.push_back(products_->exponentials(items(tile), labels, tile.first, near, exponentials));
       if (!options_.schedule.stored) continue;
       tile_max_.push_back(tiles.back().max);
@@ -189,7 +191,7 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
       const bool same = tiles.back().max.is_same(near);
       if (!same) item_products_.push_back(at::empty_like(queries));
       products_->multiply_items(items(tile), exponentials, same, item_products_.back());
-      products_->keep(exponentials, tile.size(), far, place);
+      if (wants_table) products_->keep(exponentials, tile.size(), far, place);
     }
     blocks.push_back(combined(tiles));
   }
@@ -206,7 +208,7 @@ Tensor SoftmaxOwner::gradient(int64_t block, const Tensor& log_sum_exp, const Te
     grad_query = grad_query.defined() ? grad_query.addcmul_(product, of_row) : at::mul(product, of_row);
   };
   for (const RowRange& tile : tiles_of(block)) {
-    const Tensor exponentials = kept(next_tile_, tile);
+    const Tensor exponentials = multiplied_ && !grad_table.defined() ? Tensor() : kept(next_tile_, tile);
     const Tensor max_before = max;
     max = options_.schedule.stored ? tile_max_[next_tile_]
                                    : products_->exponentials(items(tile), labels_, tile.first, max_before, exponentials).max;
@@ -267,8 +269,8 @@ SoftmaxLoss softmax_cross_entropy(const Tensor& queries, const Tensor& table, co
     for (size_t i = 0; i < owners.size(); ++i) {
       const BlockRange own{owners[i], i + 1 < owners.size() ? owners[i + 1] : blocks};
       chunk.owners.emplace_back(table, own, options, chunks.size() * owners.size() + i);
-      for (BlockStatistics& block :
-           chunk.owners.back().statistics(rows_at(queries, first, rows), rows_at(labels, first, rows), held))
+      for (BlockStatistics& block : chunk.owners.back().statistics(rows_at(queries, first, rows), rows_at(labels, first, rows),
+                                                                   grad_table.defined(), held))
         statistics.push_back(block);
     }
     const BlockStatistics all = combined(statistics);

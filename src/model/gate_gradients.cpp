@@ -1,3 +1,5 @@
+#include "gate_gradients.h"
+
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -7,7 +9,6 @@
 #include "gru4rec/base/error.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/model/products.h"
-#include "gate_gradients.h"
 
 namespace gru4rec {
 

@@ -47,6 +47,18 @@ class Watch : public ::testing::Test {
 
 TEST_F(Watch, AFiniteStepIsSilent) { EXPECT_EQ(complaint(), ""); }
 
+TEST_F(Watch, AStepShowsEveryTensorAndGradientInItsOrder) {
+  std::vector<std::string> names;
+  model_.set_probe([&](const std::string& name, const at::Tensor&) { names.push_back(name); });
+  std::vector<float> gradient(static_cast<size_t>(model_.layout().gradient_floats()));
+  model_.forward_backward(testing::packed_batch({3, 2, 2}, 30), {9, 0}, gradient);
+  EXPECT_THAT(names, ::testing::ElementsAre("item_embedding", "emb_dropout", "gru_layers.0", "gru_layers.1", "dense",
+                                            "loss.grad_queries", "dense.bias.grad", "dense.weight.grad", "dense.grad",
+                                            "gru_layers.weight_ih_l1.grad", "gru_layers.weight_hh_l1.grad", "gru_layers.1.grad",
+                                            "gru_layers.weight_ih_l0.grad", "gru_layers.weight_hh_l0.grad", "gru_layers.0.grad",
+                                            "item_embedding.grad"));
+}
+
 TEST_F(Watch, TheFirstModuleWhoseOutputIsNotFiniteIsNamed) {
   weight("gru_layers.weight_hh_l1")[2] = kNan;
   EXPECT_THAT(complaint(), StartsWith("gru_layers.1 is not finite: element "));

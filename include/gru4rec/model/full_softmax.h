@@ -64,7 +64,9 @@ class SoftmaxOwner {
   // queries [rows, E]; labels [rows] table rows, int64. One entry a block, in block order; remembers what gradient() needs.
   // rows_soon: all products with the items are left to gradient(), so that the first rows of the table's gradient are final
   // early. Else some are made here, while exponentials are in cache. The bits are the same.
-  std::vector<BlockStatistics> statistics(const at::Tensor& queries, const at::Tensor& labels, bool rows_soon = false);
+  // wants_table: gradient() will be asked for that of the table.
+  std::vector<BlockStatistics> statistics(const at::Tensor& queries, const at::Tensor& labels, bool wants_table,
+                                          bool rows_soon = false);
 
   // After statistics() of the same chunk, for each owned block in order. log_sum_exp [rows] over *all* blocks; weights [rows]
   // of the targets, fp32. Adds the block's part to grad_table (same shape as table; undefined: none is wanted) and returns that
@@ -78,7 +80,7 @@ class SoftmaxOwner {
   std::vector<RowRange> tiles_of(int64_t block) const;
   at::Tensor items(const RowRange& tile) const;
   at::Tensor kept(size_t number, const RowRange& tile) const;  // where the exponentials of the owner's tile `number` are
-  at::Tensor in_cache(const RowRange& tile) const;             // as large, of all tiles in turn
+  at::Tensor in_cache(const RowRange& tile) const;  // for one tile's, which all tiles and owners of this thread use in turn
 
   at::Tensor table_;
   BlockRange blocks_;

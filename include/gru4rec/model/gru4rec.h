@@ -41,7 +41,8 @@ struct LossSum {
 // Local; one thread. Holds parameters, no gradients and no optimizer state.
 class Gru4Rec {
  public:
-  // Called with each intermediate tensor and its name ("gru_layers.0", "dense", …): debug mode checks and prints through it.
+  // Called with each tensor between modules and its name ("gru_layers.0", "dense", …), and with each gradient ("dense.grad",
+  // "dense.weight.grad", …): debug mode checks through it.
   using Probe = std::function<void(const std::string& name, const at::Tensor& tensor)>;
 
   // Parameters are zero until initialise() or a checkpoint fills them. `device`: where it computes.

@@ -1,11 +1,11 @@
-// Rows of the item table by their ids.
+// Rows of a matrix by their ids: of the item table, or of states. On the processor an id beyond the matrix throws BugError.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 namespace gru4rec {
 
-// [n, E]: row ids[i] of `table` [items + 1, E], multiplied by row i of `factors` [n, E] if those are defined. ids int64 [n].
+// [n, E]: row ids[i] of `table` [rows, E], multiplied by row i of `factors` [n, E] if those are defined. ids int64 [n].
 // All are contiguous, fp32, on one device. Local.
 at::Tensor rows_of_ids(const at::Tensor& table, const at::Tensor& ids, const at::Tensor& factors = {});
 

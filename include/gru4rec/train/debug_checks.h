@@ -1,5 +1,5 @@
-// What --debug adds to a run: finite checks on every tensor and gradient between modules, with the name of the module that made
-// it, and the norms of each parameter and gradient at each step. It changes no number: a debug run has the bits of any other.
+// What --debug adds to a run: finite checks on every tensor and gradient between modules and on the gradients of weights, by
+// name, and the norms of each parameter and gradient at each step. It changes no number: a debug run has the bits of any other.
 #pragma once
 
 #include <span>
