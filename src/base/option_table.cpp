@@ -324,8 +324,8 @@ void add_runs(std::vector<OptionRow>& rows) {
       "contradicts. Has no part in a resumed run.");
   add("resume", Origin::ours, flag(&O::resume), "Goes on from the newest intact checkpoint of checkpoint_dir.");
   add("debug", Origin::ours, flag(&O::debug),
-      "One process that replays a run of any number of replicas bit for bit, with finite checks on every tensor and gradient "
-      "between modules and norms of each parameter at every step. Slow.");
+      "One process that replays a run of any number of replicas bit for bit, with finite checks on every tensor between "
+      "modules and every gradient, and norms of each parameter at every step. Slow.");
 }
 
 void add_surroundings(std::vector<OptionRow>& rows) {

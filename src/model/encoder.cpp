@@ -34,7 +34,7 @@ bool every_row_once(const Batch& batch) {
 }  // namespace
 
 Encoder::Encoder(const ModelShape& shape, const Batch& batch, std::vector<Tensor> weights, std::vector<Tensor> masks,
-                 Precision precision, Probe probe)
+                 Precision precision, Gru4Rec::Probe probe)
     : shape_(shape),
       batch_(batch),
       weights_(std::move(weights)),

@@ -5,27 +5,21 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <functional>
-#include <string>
 #include <vector>
 
-#include "gru4rec/base/options.h"
-#include "gru4rec/data/batch.h"
+#include "gru4rec/model/gru4rec.h"
 #include "gru4rec/model/gru_layer.h"
-#include "gru4rec/model/parameters.h"
 
 namespace gru4rec {
 
 class Encoder {
  public:
-  using Probe = std::function<void(const std::string& name, const at::Tensor& tensor)>;
-
   // weights  views in the order of the layout, but for the table and the scale of scores
   // masks    [layers] multiply the states of a layer; undefined or missing: no dropout
   // probe    is shown every tensor by its name, if there is one
   // Shape and batch must outlive it.
   Encoder(const ModelShape& shape, const Batch& batch, std::vector<at::Tensor> weights, std::vector<at::Tensor> masks,
-          Precision precision, Probe probe = {});
+          Precision precision, Gru4Rec::Probe probe);
 
   // embedded [inputs, E] → queries [targets, E], without a dense layer [targets, hidden]. for_gradients: remembers what
   // add_gradients() needs, the traces of all layers.
@@ -50,7 +44,7 @@ class Encoder {
   const Batch& batch_;
   const std::vector<at::Tensor> weights_, masks_;
   const Precision precision_;
-  const Probe probe_;
+  const Gru4Rec::Probe probe_;
   std::vector<Layer> layers_;
   at::Tensor target_rows_;    // where the model computes; undefined: each row once, in order
   at::Tensor target_states_;  // [targets, hidden]

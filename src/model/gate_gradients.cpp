@@ -33,22 +33,6 @@ void lay_out(const Tensor& weight, bf16::Values& out) {
   bf16::right_of({weight.const_data_ptr<float>(), rows, columns, columns}, out.reserve(rows * bf16::padded(columns)));
 }
 
-GruBackwardStep rows_of(const GruBackwardStep& step, int64_t first, int64_t rows) {
-  const int64_t h = first * step.hidden;
-  return {.rows = rows,
-          .hidden = step.hidden,
-          .gates = step.gates + 3 * h,
-          .recurrent_n = step.recurrent_n + h,
-          .before = step.before ? step.before + h : nullptr,
-          .grad = step.grad + h,
-          .carried = step.carried + h,
-          .carried_rows = step.carried_rows - first,
-          .grad_input = step.grad_input,
-          .grad_recurrent = step.grad_recurrent,
-          .kept_before = step.kept_before + h,
-          .rows_to_come = step.rows - first - rows};
-}
-
 }  // namespace
 
 bool GateGradients::are_for(const Tensor& like, int64_t hidden, Precision precision) {
@@ -73,7 +57,7 @@ void GateGradients::take(const GruBackwardStep& step, int64_t place) {
     gradients.resize(static_cast<size_t>(6 * kRowsInNearestCache * hidden_));
     float *of_input = gradients.data(), *of_recurrent = of_input + 3 * kRowsInNearestCache * hidden_;
     for (int64_t at = first; at < last; at += kRowsInNearestCache) {
-      GruBackwardStep part = rows_of(step, at, std::min(kRowsInNearestCache, last - at));
+      GruBackwardStep part = step.part(at, std::min(kRowsInNearestCache, last - at));
       part.grad_input = of_input;
       part.grad_recurrent = of_recurrent;
       gru_backward_step(part);

@@ -3,7 +3,6 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/index_select.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/tensor.h>
@@ -143,7 +142,7 @@ double Gru4Rec::score_scale() const {
 SoftmaxLoss Gru4Rec::output_loss(const OutputLoss& loss_of, const Tensor& queries, const Tensor& flat, const Batch& batch,
                                  const StepKey& key, const Tensor& gradient, const RowSet* rows, const RowsDone& done) const {
   Tensor table = parameter(layout_.table().name, flat);
-  if (rows) table = table.index_select(0, uploaded(int64_tensor(rows->ids()), device_));
+  if (rows) table = rows_of_ids(table, uploaded(int64_tensor(rows->ids()), device_));
   Tensor table_grad;  // stays undefined where the table is constant
   if (!table_is_constant(gradient)) table_grad = rows_of(gradient, layout_.table_output_gradient(), layout_.table(), rows);
   if (!shape_.cosine || loss_of.makes_cosines()) return loss_of(queries, table, batch, key, table_grad, rows, done);

@@ -112,22 +112,26 @@ void gru_forward_step(const GruForwardStep& step) {
   });
 }
 
+GruBackwardStep GruBackwardStep::part(int64_t at, int64_t count) const {
+  const int64_t h = at * hidden;
+  return {.rows = count,
+          .hidden = hidden,
+          .gates = gates + 3 * h,
+          .recurrent_n = recurrent_n + h,
+          .before = before ? before + h : nullptr,
+          .grad = grad + h,
+          .carried = carried + h,
+          .carried_rows = carried_rows - at,
+          .grad_input = grad_input ? grad_input + 3 * h : nullptr,
+          .grad_recurrent = grad_recurrent ? grad_recurrent + 3 * h : nullptr,
+          .kept_before = kept_before + h,
+          .rows_to_come = rows - at - count + rows_to_come};
+}
+
 void gru_backward_step(const GruBackwardStep& step) {
   static const GruKernels chosen = gru_kernels().front();
   at::parallel_for(0, step.rows, rows_of_a_thread(step.hidden), [&](int64_t first, int64_t last) {
-    const int64_t h = first * step.hidden;
-    chosen.backward({.rows = last - first,
-                     .hidden = step.hidden,
-                     .gates = step.gates + 3 * h,
-                     .recurrent_n = step.recurrent_n + h,
-                     .before = step.before ? step.before + h : nullptr,
-                     .grad = step.grad + h,
-                     .carried = step.carried + h,
-                     .carried_rows = step.carried_rows - first,
-                     .grad_input = step.grad_input + 3 * h,
-                     .grad_recurrent = step.grad_recurrent + 3 * h,
-                     .kept_before = step.kept_before + h,
-                     .rows_to_come = step.rows - last + step.rows_to_come});
+    chosen.backward(step.part(first, last - first));
   });
 }
 

@@ -30,6 +30,9 @@ struct GruBackwardStep {
   float* grad_recurrent;     // [rows, 3·hidden] out: of W_h h
   float* kept_before;        // [rows, hidden] out: h, beside the gradients that are multiplied by it
   int64_t rows_to_come = 0;  // behind these, of gates, recurrent_n and grad: of a call that follows
+
+  // The rows [at, at + count) of it.
+  GruBackwardStep part(int64_t at, int64_t count) const;
 };
 
 void gru_forward_step(const GruForwardStep& step);
