@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cctype>
 #include <cstdlib>
 #include <cstring>
@@ -269,43 +270,49 @@ GRU4REC_BF16 void fill_right_transposed(const Matrix& a, Value* out) {
   }
 }
 
-template <bool kFar>
-GRU4REC_BF16 GRU4REC_INLINE void store(Value* out, __m512i values) {
-  kFar ? _mm512_stream_si512(reinterpret_cast<__m512i*>(out), values) : _mm512_storeu_si512(out, values);
+// Which values of two rows a pair of rows of a panel has: those of the first 16 columns, and those of the others.
+struct alignas(64) PairOrder {
+  uint16_t low[32], high[32];
+};
+constexpr PairOrder kPairOrder = [] {
+  PairOrder order{};
+  for (uint16_t j = 0; j < 16; ++j) {
+    order.low[2 * j] = j, order.low[2 * j + 1] = static_cast<uint16_t>(32 + j);
+    order.high[2 * j] = static_cast<uint16_t>(16 + j), order.high[2 * j + 1] = static_cast<uint16_t>(48 + j);
+  }
+  return order;
+}();
+
+// kUnit values of each of two rows, to a panel. `far`: past the caches, with a store that only _mm_sfence() puts in order.
+GRU4REC_BF16 GRU4REC_INLINE void put_pair(__m512i even, __m512i odd, Value* out, bool far) {
+  const __m512i low = _mm512_permutex2var_epi16(even, _mm512_load_si512(kPairOrder.low), odd);
+  const __m512i high = _mm512_permutex2var_epi16(even, _mm512_load_si512(kPairOrder.high), odd);
+  if (far) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(out), low);
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(out + kUnit), high);
+  } else {
+    _mm512_storeu_si512(out, low);
+    _mm512_storeu_si512(out + kUnit, high);
+  }
 }
 
 // One panel of a right operand of `rows` rows; row_of(i) is where the kUnit values of row i are.
-template <bool kFar = false, typename RowOf>
-GRU4REC_BF16 GRU4REC_INLINE void fill_panel(int64_t rows, const RowOf& row_of, Value* out) {
-  alignas(64) uint16_t order[2][32];
-  for (uint16_t j = 0; j < 16; ++j)
-    for (uint16_t half = 0; half < 2; ++half) {
-      order[half][2 * j] = static_cast<uint16_t>(16 * half + j);
-      order[half][2 * j + 1] = static_cast<uint16_t>(32 + 16 * half + j);
-    }
-  const __m512i low = _mm512_load_si512(order[0]), high = _mm512_load_si512(order[1]);
+template <typename RowOf>
+GRU4REC_BF16 GRU4REC_INLINE void fill_panel(int64_t rows, const RowOf& row_of, Value* out, bool far = false) {
   constexpr int64_t kAhead = 2 * kLanes;  // rows: they lie too far apart for the processor to see a pattern
   int64_t i = 0;
   for (; i + 1 < rows; i += 2, out += kPanelStride) {
     for (int64_t next = i + kAhead; next < std::min(i + kAhead + 2, rows); ++next) _mm_prefetch(row_of(next), _MM_HINT_T0);
-    const __m512i even = _mm512_loadu_si512(row_of(i)), odd = _mm512_loadu_si512(row_of(i + 1));
-    store<kFar>(out, _mm512_permutex2var_epi16(even, low, odd));
-    store<kFar>(out + kUnit, _mm512_permutex2var_epi16(even, high, odd));
+    put_pair(_mm512_loadu_si512(row_of(i)), _mm512_loadu_si512(row_of(i + 1)), out, far);
   }
-  for (const __m512i zeros = _mm512_setzero_si512(); i < padded(rows); i += 2, out += kPanelStride) {
-    const __m512i even = i < rows ? _mm512_loadu_si512(row_of(i)) : zeros;
-    store<kFar>(out, _mm512_permutex2var_epi16(even, low, zeros));
-    store<kFar>(out + kUnit, _mm512_permutex2var_epi16(even, high, zeros));
-  }
+  for (const __m512i zeros = _mm512_setzero_si512(); i < padded(rows); i += 2, out += kPanelStride)
+    put_pair(i < rows ? _mm512_loadu_si512(row_of(i)) : zeros, zeros, out, far);
 }
 
 // Of the right operand [rows, columns] that has the values of a left one: the columns from `at` on.
-GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out,
-                                     bool far = false) {
-  const auto row_of = [&](int64_t i) { return left + left_at(i, at, columns); };
-  if (!far) return fill_panel(rows, row_of, out);
-  fill_panel<true>(rows, row_of, out);
-  _mm_sfence();
+GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out) {
+  fill_panel(
+      rows, [&](int64_t i) { return left + left_at(i, at, columns); }, out);
 }
 
 GRU4REC_BF16 void fill_rounded(const Matrix& a, Value* out, int64_t stride) {
@@ -323,7 +330,8 @@ GRU4REC_BF16 void fill_left_of_rows(const Value* from, int64_t stride, int64_t r
 
 GRU4REC_BF16 void fill_right_of_rows(const Value* from, int64_t stride, int64_t rows, int64_t columns, Value* out) {
   for (int64_t at = 0; at < columns; at += kUnit, out += panel_values(rows))
-    fill_panel(rows, [&](int64_t i) { return from + i * stride + at; }, out);
+    fill_panel(
+        rows, [&](int64_t i) { return from + i * stride + at; }, out);
 }
 
 // out[j][i] += block[i][j] for 16 × 16 values, of which `rows` × `columns` are wanted.
@@ -357,13 +365,13 @@ GRU4REC_BF16 void put(const float* from, const Product& p, int64_t rows, int64_t
   }
 }
 
-// Fetches what the next blocks take while this one multiplies: large operands come from far.
+// Fetches what the next blocks take while this one multiplies, into the second cache: large operands come from far.
 struct Prefetch {
   const Value* from;
   int64_t values;
   GRU4REC_BF16 GRU4REC_INLINE void operator()(int64_t part, int64_t parts) const {
     for (int64_t at = values * part / parts / kUnit; at < values * (part + 1) / parts / kUnit; ++at)
-      _mm_prefetch(from + at * kUnit, _MM_HINT_T0);
+      _mm_prefetch(from + at * kUnit, _MM_HINT_T1);
   }
 };
 
@@ -393,7 +401,9 @@ GRU4REC_BF16 void multiply_group(const Product& p, int64_t row, int64_t first_pa
         _mm_prefetch(p.out + j * p.stride + row, _MM_HINT_T0);
         _mm_prefetch(p.out + j * p.stride + row + kLanes, _MM_HINT_T0);
       }
-    rows > kLanes ? block<false, false>(left, right, depth, result, kUnit)
+    const int64_t of_group = kUnit * depth / (padded(p.m) / kUnit);
+    const Prefetch ahead{p.ahead ? p.ahead + row / kUnit * of_group : nullptr, p.ahead ? of_group : 0};
+    rows > kLanes ? block<false, false>(left, right, depth, result, kUnit, ahead)
                   : block<false, true>(left, right, depth, result, kUnit);
     put(result, p, rows, row, column);
   }
@@ -418,13 +428,13 @@ GRU4REC_BF16 GRU4REC_INLINE __m512 exp_of(__m512 x) {
   return _mm512_scalef_ps(p, n);
 }
 
-// exp(score - max) of kUnit columns from `score` on, of which `columns` are there, as bf16 to `out`; their sum by lane.
-GRU4REC_BF16 GRU4REC_INLINE __m512 exponentials_of_unit(const float* score, int64_t columns, __m512 max, Value* out) {
+// exp(score - max) of kUnit columns from `score` on, of which `columns` are there, as bf16; to `sum` their sum by lane.
+GRU4REC_BF16 GRU4REC_INLINE __m512i exponentials_of_unit(const float* score, int64_t columns, __m512 max, __m512& sum) {
   const __mmask16 low = lanes(columns), high = lanes(columns - kLanes);
   const __m512 first = _mm512_maskz_mov_ps(low, exp_of(_mm512_sub_ps(_mm512_loadu_ps(score), max)));
   const __m512 second = _mm512_maskz_mov_ps(high, exp_of(_mm512_sub_ps(_mm512_loadu_ps(score + kLanes), max)));
-  _mm512_storeu_si512(out, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first)));
-  return _mm512_add_ps(first, second);
+  sum = _mm512_add_ps(sum, _mm512_add_ps(first, second));
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
 }
 
 GRU4REC_BF16 float largest_of(const float* score, int64_t columns) {
@@ -439,26 +449,35 @@ GRU4REC_BF16 float largest_of(const float* score, int64_t columns) {
 GRU4REC_BF16 float exponentials_of_row(const float* score, int64_t columns, float max, Value* out) {
   __m512 sum = _mm512_setzero_ps();
   for (int64_t j = 0; j < columns; j += kUnit)
-    sum = _mm512_add_ps(sum, exponentials_of_unit(score + j, columns - j, all(max), out + j * kLanes));
+    _mm512_storeu_si512(out + j * kLanes, exponentials_of_unit(score + j, columns - j, all(max), sum));
   return _mm512_reduce_add_ps(sum);
 }
 
 // The exponentials of one panel of a group of kUnit rows, some rows at a time.
 struct PanelExponentials {
-  const float* scores;  // of the panel's first column
-  int64_t stride, columns;
-  const float* max;    // [kUnit]
-  float* sums;         // [kUnit, kLanes]
-  Value* out;          // the panel in the first row of a left operand
-  int64_t next_group;  // values from there to the same place kLanes rows further
+  const float* scores;  // [kUnit, kUnit]
+  int64_t columns;      // of the panel that are there
+  const float* max;     // [kUnit]
+  float* sums;          // [kUnit, kLanes]
+  Value* out;           // the panel in the first row of a left operand
+  int64_t next_group;   // values from there to the same place kLanes rows further
+  Value* laid_out;      // the first row of a panel of a right operand, or null
+  bool far;
 
   GRU4REC_BF16 GRU4REC_INLINE void operator()(int64_t part, int64_t parts) const {
-    for (int64_t i = kUnit * part / parts; i < kUnit * (part + 1) / parts; ++i) {
-      float* sum = sums + i * kLanes;
-      Value* to = out + i / kLanes * next_group + i % kLanes * kUnit;
-      _mm512_store_ps(sum,
-                      _mm512_add_ps(_mm512_load_ps(sum), exponentials_of_unit(scores + i * stride, columns, all(max[i]), to)));
+    for (int64_t pair = kUnit / 2 * part / parts; pair < kUnit / 2 * (part + 1) / parts; ++pair) {
+      const __m512i even = row(2 * pair), odd = row(2 * pair + 1);
+      if (laid_out) put_pair(even, odd, laid_out + pair * kPanelStride, far);
     }
+  }
+
+ private:
+  GRU4REC_BF16 GRU4REC_INLINE __m512i row(int64_t i) const {
+    __m512 sum = _mm512_load_ps(sums + i * kLanes);
+    const __m512i values = exponentials_of_unit(scores + i * kUnit, columns, all(max[i]), sum);
+    _mm512_store_ps(sums + i * kLanes, sum);
+    _mm512_storeu_si512(out + i / kLanes * next_group + i % kLanes * kUnit, values);
+    return values;
   }
 };
 
@@ -473,48 +492,94 @@ float* score_memory(int64_t columns) {
   return memory.get();
 }
 
-// Scores of a group, and their exponentials with tile.near subtracted; the sums of those.
-GRU4REC_BF16 void exponentials_meanwhile(const Exponentials& tile, int64_t first, float* scores, float* sum) {
-  const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns), depth = padded(tile.depth);
-  alignas(64) float sums[kUnit * kLanes] = {}, near[kUnit] = {};
-  std::copy_n(tile.near + first, rows, near);
-  const auto of_panel = [&](int64_t at) {
-    return PanelExponentials{scores + at,     columns, tile.columns - at, near, sums, tile.out + left_at(first, at, columns),
-                             kLanes * columns};
-  };
-  const Value* left = tile.queries + first * depth;
-  block<false, false>(left, tile.items, depth, scores, columns);
-  for (int64_t at = kUnit; at < columns; at += kUnit)
-    block<false, false>(left, tile.items + panel_at(at / kUnit, tile.depth), depth, scores + at, columns, of_panel(at - kUnit));
-  of_panel(columns - kUnit)(0, 1);
-  for (int64_t i = 0; i < rows; ++i) sum[i] = _mm512_reduce_add_ps(_mm512_load_ps(sums + i * kLanes));
+// Where row `first` of the panel from column `at` on is in tile.laid_out.
+Value* laid_out_at(const Exponentials& tile, int64_t first, int64_t at) {
+  return tile.laid_out ? tile.laid_out + panel_at(at / kUnit, tile.rows) + first * kUnit : nullptr;
 }
 
-GRU4REC_BF16 bool exponentials_of_group(const Exponentials& tile, int64_t first) {
+// The scores of the labels that are among the kUnit columns from `at` on. label [kUnit]: columns, or -1.
+GRU4REC_BF16 void take_scores(const int32_t* label, int64_t at, const float* scores, float* target) {
+  const __m512i first = _mm512_set1_epi32(static_cast<int32_t>(at)), width = _mm512_set1_epi32(kUnit);
+  for (int64_t half = 0; half < kUnit; half += kLanes) {
+    const __m512i place = _mm512_sub_epi32(_mm512_load_si512(label + half), first);
+    for (uint32_t here = _mm512_cmplt_epu32_mask(place, width); here; here &= here - 1) {
+      const int64_t i = half + std::countr_zero(here);
+      target[i] = scores[i * kUnit + label[i] - at];
+    }
+  }
+}
+
+// Scores of a group, and their exponentials with tile.near subtracted; the sums of those, and the scores of the labels. Scores
+// of two panels at a time are held: more would not stay in the nearest cache beside what they become.
+GRU4REC_BF16 void exponentials_meanwhile(const Exponentials& tile, int64_t first) {
+  const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns), depth = padded(tile.depth);
+  alignas(64) float sums[kUnit * kLanes] = {}, near[kUnit] = {}, scores[2][kUnit * kUnit];
+  alignas(64) int32_t label[kUnit];  // the column, or -1
+  std::copy_n(tile.near + first, rows, near);
+  for (int64_t i = 0; i < kUnit; ++i) {
+    const int64_t column = i < rows ? tile.labels[first + i] - tile.first_item : -1;
+    label[i] = column < tile.columns ? static_cast<int32_t>(std::max<int64_t>(column, -1)) : -1;
+    if (i < rows) tile.target[first + i] = 0.0f;
+  }
+  float* target = tile.target + first;
+  const auto scores_at = [&](int64_t at) { return scores[at / kUnit % 2]; };
+  const auto of_panel = [&](int64_t at) {
+    return PanelExponentials{.scores = scores_at(at),
+                             .columns = tile.columns - at,
+                             .max = near,
+                             .sums = sums,
+                             .out = tile.out + left_at(first, at, columns),
+                             .next_group = kLanes * columns,
+                             .laid_out = laid_out_at(tile, first, at),
+                             .far = tile.far};
+  };
+  const Value* left = tile.queries + first * depth;
+  block<false, false>(left, tile.items, depth, scores_at(0), kUnit);
+  take_scores(label, 0, scores_at(0), target);
+  for (int64_t at = kUnit; at < columns; at += kUnit) {
+    block<false, false>(left, tile.items + panel_at(at / kUnit, tile.depth), depth, scores_at(at), kUnit, of_panel(at - kUnit));
+    take_scores(label, at, scores_at(at), target);
+  }
+  of_panel(columns - kUnit)(0, 1);
+  for (int64_t i = 0; i < rows; ++i) tile.sum[first + i] = _mm512_reduce_add_ps(_mm512_load_ps(sums + i * kLanes));
+}
+
+// The same with the largest score subtracted, of those rows whose sum with tile.near is too large, or of all without it.
+GRU4REC_BF16 void exponentials_of_rows(const Exponentials& tile, int64_t first) {
   const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns), depth = padded(tile.depth);
   float* scores = score_memory(columns);
-  if (tile.near)
-    exponentials_meanwhile(tile, first, scores, tile.sum + first);
-  else
-    for (int64_t at = 0; at < columns; at += kUnit)
-      block<false, false>(tile.queries + first * depth, tile.items + panel_at(at / kUnit, tile.depth), depth, scores + at,
-                          columns);
-  bool other = false;
+  for (int64_t at = 0; at < columns; at += kUnit)
+    block<false, false>(tile.queries + first * depth, tile.items + panel_at(at / kUnit, tile.depth), depth, scores + at,
+                        columns);
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t row = first + i, label = tile.labels[row] - tile.first_item;
     const float* score = scores + i * columns;
+    if (tile.near && tile.sum[row] <= kLargestSum) continue;
     tile.target[row] = label >= 0 && label < tile.columns ? score[label] : 0.0f;
-    if (tile.near && tile.sum[row] <= kLargestSum) {
-      tile.max[row] = tile.near[row];
-      continue;
-    }
-    other = true;
     tile.max[row] = largest_of(score, tile.columns);
     tile.sum[row] = exponentials_of_row(score, tile.columns, tile.max[row], tile.out + left_at(row, 0, columns));
   }
+}
+
+// Whether a row has another maximum than tile.near.
+GRU4REC_BF16 bool exponentials_of_group(const Exponentials& tile, int64_t first) {
+  const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns);
+  bool other = !tile.near;
+  if (tile.near) {
+    exponentials_meanwhile(tile, first);
+    for (int64_t row = first; row < first + rows; ++row) {
+      tile.max[row] = tile.near[row];
+      other = other || !(tile.sum[row] <= kLargestSum);  // or it is NaN
+    }
+  }
+  if (other) exponentials_of_rows(tile, first);
   for (int64_t i = rows; i < kUnit; ++i)
     for (int64_t at = 0; at < columns; at += kUnit)
       std::memset(tile.out + left_at(first + i, at, columns), 0, kUnit * sizeof(Value));
+  if (tile.laid_out && (other || rows < kUnit))
+    for (int64_t at = 0; at < columns; at += kUnit)
+      fill_panel(
+          rows, [&](int64_t i) { return tile.out + left_at(first + i, at, columns); }, laid_out_at(tile, first, at), tile.far);
   return other;
 }
 
@@ -568,24 +633,16 @@ void multiply(const Product& product) {
   });
 }
 
-void right_of_left(const Value* left, int64_t rows, int64_t columns, Value* out, bool far) {
-  const int64_t panels = padded(columns) / kUnit;
-  at::parallel_for(0, panels, 2, [&](int64_t first, int64_t last) {
-    for (int64_t panel = first; panel < last; ++panel)
-      fill_right_of_left(left, rows, columns, panel * kUnit, out + panel_at(panel, rows), far);
-  });
-}
-
 void add_item_gradients(const ItemGradients& tile) {
   const int64_t panels = padded(tile.columns) / kUnit, depth = padded(tile.rows);
   at::parallel_for(0, panels, at_least(kUnit * depth * padded(tile.depth)), [&](int64_t first, int64_t last) {
     const Tiles tiles;
     thread_local Values memory;
-    Value* of_made = tile.kept ? nullptr : memory.reserve(depth * kUnit);
+    Value* of_made = tile.laid_out ? nullptr : memory.reserve(depth * kUnit);
     for (int64_t panel = first; panel < last; ++panel) {
       const int64_t at = panel * kUnit;
-      if (!tile.kept) fill_right_of_left(tile.made, tile.rows, tile.columns, at, of_made);
-      const Value* right = tile.kept ? tile.kept + panel_at(panel, tile.rows) : of_made;
+      if (!tile.laid_out) fill_right_of_left(tile.made, tile.rows, tile.columns, at, of_made);
+      const Value* right = tile.laid_out ? tile.laid_out + panel_at(panel, tile.rows) : of_made;
       const Product product{.left = tile.queries,
                             .right = right,
                             .m = tile.depth,
@@ -593,7 +650,8 @@ void add_item_gradients(const ItemGradients& tile) {
                             .k = tile.rows,
                             .out = tile.out + at * tile.stride,
                             .stride = tile.stride,
-                            .store = Store::add_transposed};
+                            .store = Store::add_transposed,
+                            .ahead = tile.laid_out ? right + panel_values(tile.rows) : nullptr};
       for (int64_t row = 0; row < tile.depth; row += kUnit) multiply_group(product, row, 0, 1);
     }
   });
@@ -605,6 +663,7 @@ bool exponentials(const Exponentials& tile) {
     const Tiles tiles;
     for (int64_t group = first; group < last; ++group)
       if (exponentials_of_group(tile, group * kUnit)) other = true;
+    if (tile.far) _mm_sfence();
   });
   return other;
 }

@@ -81,6 +81,7 @@ struct Product {
   float* out;
   int64_t stride;  // of out
   Store store = Store::replace;
+  const Value* ahead = nullptr;  // with add_transposed: panel_values(k) values that are soon wanted, if they are there
 };
 // By the threads of this rank, as all that follows.
 void multiply(const Product& product);
@@ -94,6 +95,8 @@ struct Exponentials {
   int64_t first_item;     // table row of the tile's first column
   const float* near;      // [rows] what to subtract where it is near enough to the largest score; or null
   Value* out;             // left operand [padded(rows), padded(columns)]: exp(score - max), rounded
+  Value* laid_out;        // the same as a right operand, for add_item_gradients(), 64-byte aligned; or null
+  bool far;               // laid_out is not wanted before much else was in the caches: it goes past them (non-temporal stores)
   float* max;             // [rows] near[i] where the exponentials are small enough with it, else the largest score
   float* sum;             // [rows] of the exponentials, before they are rounded
   float* target;          // [rows] the score of the label, else 0
@@ -103,16 +106,11 @@ struct Exponentials {
 // score far below it counts for nothing beside those it came from.
 bool exponentials(const Exponentials& tile);
 
-// out, a right operand [rows, columns] with depth rows, from what exponentials() left: as add_item_gradients() takes it. `far`:
-// it is not wanted before much else has been in the caches, and is written past them (non-temporal stores). out is 64-byte
-// aligned.
-void right_of_left(const Value* left, int64_t rows, int64_t columns, Value* out, bool far);
-
-// What a tile adds to the gradients of its items: out[j][e] += Σ_i kept[i][j] · queries[e][i].
+// What a tile adds to the gradients of its items: out[j][e] += Σ_i exponentials[i][j] · queries[e][i].
 struct ItemGradients {
-  const Value* queries;  // left operand [depth, rows], multiplied by their factors
-  const Value* kept;     // right operand, as right_of_left() left it; or else
-  const Value* made;     // left operand [rows, columns], as exponentials() left it
+  const Value* queries;   // left operand [depth, rows], multiplied by their factors
+  const Value* laid_out;  // right operand; or else
+  const Value* made;      // left operand [rows, columns]; both as exponentials() left them
   int64_t rows, columns, depth;
   float* out;  // [columns, depth], rows `stride` apart
   int64_t stride;

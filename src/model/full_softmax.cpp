@@ -184,14 +184,14 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
       const Tensor near = tiles.empty() ? Tensor() : tiles.back().max;
       const Tensor place = multiplied_ && !wants_table ? Tensor() : kept(number++, tile);
       const Tensor exponentials = multiplied_ ? in_cache(tile) : place;
-      tiles.push_back(products_->exponentials(items(tile), labels, tile.first, near, exponentials));
+      const LaidOut laid_out{multiplied_ ? place : Tensor(), far};
+      tiles.push_back(products_->exponentials(items(tile), labels, tile.first, near, exponentials, laid_out));
       if (!options_.schedule.stored) continue;
       tile_max_.push_back(tiles.back().max);
       if (!multiplied_) continue;
       const bool same = tiles.back().max.is_same(near);
       if (!same) item_products_.push_back(at::empty_like(queries));
       products_->multiply_items(items(tile), exponentials, same, item_products_.back());
-      if (wants_table) products_->keep(exponentials, tile.size(), far, place);
     }
     blocks.push_back(combined(tiles));
   }
@@ -210,8 +210,9 @@ Tensor SoftmaxOwner::gradient(int64_t block, const Tensor& log_sum_exp, const Te
   for (const RowRange& tile : tiles_of(block)) {
     const Tensor exponentials = multiplied_ && !grad_table.defined() ? Tensor() : kept(next_tile_, tile);
     const Tensor max_before = max;
-    max = options_.schedule.stored ? tile_max_[next_tile_]
-                                   : products_->exponentials(items(tile), labels_, tile.first, max_before, exponentials).max;
+    max = options_.schedule.stored
+              ? tile_max_[next_tile_]
+              : products_->exponentials(items(tile), labels_, tile.first, max_before, exponentials, {}).max;
     ++next_tile_;
     const bool same = max.is_same(max_before);
     if (!same) {

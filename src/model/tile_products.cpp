@@ -43,8 +43,9 @@ class TensorProducts : public TileProducts {
  public:
   explicit TensorProducts(const Tensor& queries) : TileProducts(queries) {}
 
-  BlockStatistics exponentials(const Tensor& items, const Tensor& labels, int64_t first_item, const Tensor&,
-                               const Tensor& kept) override {
+  BlockStatistics exponentials(const Tensor& items, const Tensor& labels, int64_t first_item, const Tensor&, const Tensor& kept,
+                               const LaidOut& laid_out) override {
+    if (laid_out.values.defined()) throw BugError("exponentials were to be laid out in a form that these products do not have");
     const Tensor place = matrix(kept, items);
     const bool in_place = kept_type() == at::kFloat;
     Tensor scores = in_place ? place : at::empty_like(place, at::kFloat);
@@ -109,7 +110,7 @@ class Bf16TileProducts : public TileProducts {
   int64_t kept_values(int64_t items) const override { return bf16::padded(rows()) * bf16::padded(items); }
 
   BlockStatistics exponentials(const Tensor& items, const Tensor& labels, int64_t first_item, const Tensor& near,
-                               const Tensor& kept) override {
+                               const Tensor& kept, const LaidOut& laid_out) override {
     Memory& operands = memory();
     bf16::Value* right = operands.items.reserve(bf16::padded(items.size(0)) * bf16::padded(size()));
     bf16::right_of_transposed(matrix(items), right);
@@ -124,6 +125,8 @@ class Bf16TileProducts : public TileProducts {
                                            .first_item = first_item,
                                            .near = near.defined() ? near.const_data_ptr<float>() : nullptr,
                                            .out = kept.data_ptr<bf16::Value>(),
+                                           .laid_out = values_of(laid_out),
+                                           .far = laid_out.far,
                                            .max = statistics.max.data_ptr<float>(),
                                            .sum = statistics.sum_exp.data_ptr<float>(),
                                            .target = statistics.target.data_ptr<float>()});
@@ -132,9 +135,6 @@ class Bf16TileProducts : public TileProducts {
   }
 
   bool shares_maxima() const override { return true; }
-  void keep(const Tensor& exponentials, int64_t items, bool far, const Tensor& kept) override {
-    bf16::right_of_left(exponentials.const_data_ptr<bf16::Value>(), rows(), items, kept.data_ptr<bf16::Value>(), far);
-  }
 
   void multiply_items(const Tensor& items, const Tensor& kept, bool add, Tensor& product) override {
     Memory& operands = memory();
@@ -150,7 +150,7 @@ class Bf16TileProducts : public TileProducts {
                     .store = add ? bf16::Store::add : bf16::Store::replace});
   }
 
-  void add_item_gradients(const Tensor& exponentials, bool from_keep, const Tensor& factor, bool same_factor,
+  void add_item_gradients(const Tensor& exponentials, bool laid_out, const Tensor& factor, bool same_factor,
                           Tensor grad_items) override {
     Memory& operands = memory();
     if (!same_factor || operands.scaled_of != this) {
@@ -158,8 +158,8 @@ class Bf16TileProducts : public TileProducts {
       operands.scaled_of = this;
     }
     bf16::add_item_gradients({.queries = operands.scaled.values(),
-                              .kept = from_keep ? exponentials.const_data_ptr<bf16::Value>() : nullptr,
-                              .made = from_keep ? nullptr : exponentials.const_data_ptr<bf16::Value>(),
+                              .laid_out = laid_out ? exponentials.const_data_ptr<bf16::Value>() : nullptr,
+                              .made = laid_out ? nullptr : exponentials.const_data_ptr<bf16::Value>(),
                               .rows = rows(),
                               .columns = grad_items.size(0),
                               .depth = size(),
@@ -183,6 +183,9 @@ class Bf16TileProducts : public TileProducts {
     operands.queries_of = this;
     return operands.queries.values();
   }
+  static bf16::Value* values_of(const LaidOut& laid_out) {
+    return laid_out.values.defined() ? laid_out.values.data_ptr<bf16::Value>() : nullptr;
+  }
   int64_t query_values() const { return bf16::padded(rows()) * bf16::padded(size()); }
   int64_t rows() const { return queries_.size(0); }
   int64_t size() const { return queries_.size(1); }
@@ -190,10 +193,6 @@ class Bf16TileProducts : public TileProducts {
 };
 
 }  // namespace
-
-void TileProducts::keep(const Tensor&, int64_t, bool, const Tensor&) {
-  throw BugError("exponentials were to be kept in a form that these products do not have");
-}
 
 std::unique_ptr<TileProducts> tile_products(const Tensor& queries, Precision precision) {
   if (precision != Precision::bf16) return std::make_unique<Fp32Products>(queries);

@@ -10,6 +10,12 @@
 
 namespace gru4rec {
 
+// Where exponentials also go, in the form that add_item_gradients() likes best.
+struct LaidOut {
+  at::Tensor values;  // a vector of kept_values(tile); undefined: nowhere
+  bool far = false;   // they have no room in caches until they are wanted
+};
+
 class TileProducts {
  public:
   virtual ~TileProducts() = default;
@@ -21,17 +27,14 @@ class TileProducts {
   // max). labels [rows] table rows, the first of the tile being `first_item`. `near` [rows] is the maximum of the tile before
   // it in the block, undefined for the first: it may be taken, and then the very same tensor is the statistics' maximum.
   virtual BlockStatistics exponentials(const at::Tensor& items, const at::Tensor& labels, int64_t first_item,
-                                       const at::Tensor& near, const at::Tensor& kept) = 0;
-  // Whether tiles often have the maximum of the one before them. Only who does is asked to keep() exponentials.
+                                       const at::Tensor& near, const at::Tensor& kept, const LaidOut& laid_out) = 0;
+  // Whether tiles often have the maximum of the one before them. Only who does is asked to lay exponentials out.
   virtual bool shares_maxima() const { return false; }
-  // What exponentials() left of a tile of `items`, in memory that is used again, goes to `kept`, as large, in the form that
-  // add_item_gradients() likes best. far: not all that is kept has room in caches.
-  virtual void keep(const at::Tensor& exponentials, int64_t items, bool far, const at::Tensor& kept);
   // product [rows, E] = exponentials · items, or += if `add`.
   virtual void multiply_items(const at::Tensor& items, const at::Tensor& kept, bool add, at::Tensor& product) = 0;
   // Adds Gᵀ · queries to grad_items [tile, E], where the gradient of the scores is G = diag(factor) · exponentials, with factor
-  // [rows]. `same_factor`: as in the call before. exponentials: from exponentials(), or, with from_keep, from keep().
-  virtual void add_item_gradients(const at::Tensor& exponentials, bool from_keep, const at::Tensor& factor, bool same_factor,
+  // [rows]. `same_factor`: as in the call before. exponentials: as kept, or laid out.
+  virtual void add_item_gradients(const at::Tensor& exponentials, bool laid_out, const at::Tensor& factor, bool same_factor,
                                   at::Tensor grad_items) = 0;
 
  protected:
