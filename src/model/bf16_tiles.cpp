@@ -277,8 +277,10 @@ struct alignas(64) PairOrder {
 constexpr PairOrder kPairOrder = [] {
   PairOrder order{};
   for (uint16_t j = 0; j < 16; ++j) {
-    order.low[2 * j] = j, order.low[2 * j + 1] = static_cast<uint16_t>(32 + j);
-    order.high[2 * j] = static_cast<uint16_t>(16 + j), order.high[2 * j + 1] = static_cast<uint16_t>(48 + j);
+    order.low[2 * j] = j;
+    order.low[2 * j + 1] = static_cast<uint16_t>(32 + j);
+    order.high[2 * j] = static_cast<uint16_t>(16 + j);
+    order.high[2 * j + 1] = static_cast<uint16_t>(48 + j);
   }
   return order;
 }();
@@ -310,9 +312,10 @@ GRU4REC_BF16 GRU4REC_INLINE void fill_panel(int64_t rows, const RowOf& row_of, V
 }
 
 // Of the right operand [rows, columns] that has the values of a left one: the columns from `at` on.
-GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out) {
-  fill_panel(
-      rows, [&](int64_t i) { return left + left_at(i, at, columns); }, out);
+GRU4REC_BF16 void fill_right_of_left(const Value* left, int64_t rows, int64_t columns, int64_t at, Value* out,
+                                     bool far = false) {
+  const auto row_of = [&](int64_t i) { return left + left_at(i, at, columns); };
+  fill_panel(rows, row_of, out, far);
 }
 
 GRU4REC_BF16 void fill_rounded(const Matrix& a, Value* out, int64_t stride) {
@@ -329,9 +332,10 @@ GRU4REC_BF16 void fill_left_of_rows(const Value* from, int64_t stride, int64_t r
 }
 
 GRU4REC_BF16 void fill_right_of_rows(const Value* from, int64_t stride, int64_t rows, int64_t columns, Value* out) {
-  for (int64_t at = 0; at < columns; at += kUnit, out += panel_values(rows))
-    fill_panel(
-        rows, [&](int64_t i) { return from + i * stride + at; }, out);
+  for (int64_t at = 0; at < columns; at += kUnit, out += panel_values(rows)) {
+    const auto row_of = [&](int64_t i) { return from + i * stride + at; };
+    fill_panel(rows, row_of, out);
+  }
 }
 
 // out[j][i] += block[i][j] for 16 × 16 values, of which `rows` × `columns` are wanted.
@@ -404,7 +408,7 @@ GRU4REC_BF16 void multiply_group(const Product& p, int64_t row, int64_t first_pa
     const int64_t of_group = kUnit * depth / (padded(p.m) / kUnit);
     const Prefetch ahead{p.ahead ? p.ahead + row / kUnit * of_group : nullptr, p.ahead ? of_group : 0};
     rows > kLanes ? block<false, false>(left, right, depth, result, kUnit, ahead)
-                  : block<false, true>(left, right, depth, result, kUnit);
+                  : block<false, true>(left, right, depth, result, kUnit, ahead);
     put(result, p, rows, row, column);
   }
 }
@@ -494,7 +498,13 @@ float* score_memory(int64_t columns) {
 
 // Where row `first` of the panel from column `at` on is in tile.laid_out.
 Value* laid_out_at(const Exponentials& tile, int64_t first, int64_t at) {
-  return tile.laid_out ? tile.laid_out + panel_at(at / kUnit, tile.rows) + first * kUnit : nullptr;
+  return tile.laid_out + panel_at(at / kUnit, tile.rows) + first * kUnit;
+}
+
+// Of the label of a row, or -1 where the tile does not have it.
+int64_t column_of_label(const Exponentials& tile, int64_t row) {
+  const int64_t column = tile.labels[row] - tile.first_item;
+  return column >= 0 && column < tile.columns ? column : -1;
 }
 
 // The scores of the labels that are among the kUnit columns from `at` on. label [kUnit]: columns, or -1.
@@ -510,15 +520,15 @@ GRU4REC_BF16 void take_scores(const int32_t* label, int64_t at, const float* sco
 }
 
 // Scores of a group, and their exponentials with tile.near subtracted; the sums of those, and the scores of the labels. Scores
-// of two panels at a time are held: more would not stay in the nearest cache beside what they become.
+// of two panels at a time are held: more would not stay in the nearest cache beside what they become. Only whole groups are
+// laid out.
 GRU4REC_BF16 void exponentials_meanwhile(const Exponentials& tile, int64_t first) {
   const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns), depth = padded(tile.depth);
   alignas(64) float sums[kUnit * kLanes] = {}, near[kUnit] = {}, scores[2][kUnit * kUnit];
   alignas(64) int32_t label[kUnit];  // the column, or -1
   std::copy_n(tile.near + first, rows, near);
   for (int64_t i = 0; i < kUnit; ++i) {
-    const int64_t column = i < rows ? tile.labels[first + i] - tile.first_item : -1;
-    label[i] = column < tile.columns ? static_cast<int32_t>(std::max<int64_t>(column, -1)) : -1;
+    label[i] = i < rows ? static_cast<int32_t>(column_of_label(tile, first + i)) : -1;
     if (i < rows) tile.target[first + i] = 0.0f;
   }
   float* target = tile.target + first;
@@ -530,7 +540,7 @@ GRU4REC_BF16 void exponentials_meanwhile(const Exponentials& tile, int64_t first
                              .sums = sums,
                              .out = tile.out + left_at(first, at, columns),
                              .next_group = kLanes * columns,
-                             .laid_out = laid_out_at(tile, first, at),
+                             .laid_out = tile.laid_out && rows == kUnit ? laid_out_at(tile, first, at) : nullptr,
                              .far = tile.far};
   };
   const Value* left = tile.queries + first * depth;
@@ -544,24 +554,25 @@ GRU4REC_BF16 void exponentials_meanwhile(const Exponentials& tile, int64_t first
   for (int64_t i = 0; i < rows; ++i) tile.sum[first + i] = _mm512_reduce_add_ps(_mm512_load_ps(sums + i * kLanes));
 }
 
-// The same with the largest score subtracted, of those rows whose sum with tile.near is too large, or of all without it.
-GRU4REC_BF16 void exponentials_of_rows(const Exponentials& tile, int64_t first) {
+// The same with the largest score subtracted, of those rows whose sum with tile.near is too large, or of all without it. Scores
+// are made again where there is tile.near: that is rare. Nothing is laid out.
+GRU4REC_BF16 void exponentials_with_own_maximum(const Exponentials& tile, int64_t first) {
   const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns), depth = padded(tile.depth);
   float* scores = score_memory(columns);
   for (int64_t at = 0; at < columns; at += kUnit)
     block<false, false>(tile.queries + first * depth, tile.items + panel_at(at / kUnit, tile.depth), depth, scores + at,
                         columns);
   for (int64_t i = 0; i < rows; ++i) {
-    const int64_t row = first + i, label = tile.labels[row] - tile.first_item;
+    const int64_t row = first + i, label = column_of_label(tile, row);
     const float* score = scores + i * columns;
     if (tile.near && tile.sum[row] <= kLargestSum) continue;
-    tile.target[row] = label >= 0 && label < tile.columns ? score[label] : 0.0f;
+    tile.target[row] = label >= 0 ? score[label] : 0.0f;
     tile.max[row] = largest_of(score, tile.columns);
     tile.sum[row] = exponentials_of_row(score, tile.columns, tile.max[row], tile.out + left_at(row, 0, columns));
   }
 }
 
-// Whether a row has another maximum than tile.near.
+// All that is made of a group, with the padding of both operands. Whether a row has another maximum than tile.near.
 GRU4REC_BF16 bool exponentials_of_group(const Exponentials& tile, int64_t first) {
   const int64_t rows = std::min(kUnit, tile.rows - first), columns = padded(tile.columns);
   bool other = !tile.near;
@@ -572,14 +583,13 @@ GRU4REC_BF16 bool exponentials_of_group(const Exponentials& tile, int64_t first)
       other = other || !(tile.sum[row] <= kLargestSum);  // or it is NaN
     }
   }
-  if (other) exponentials_of_rows(tile, first);
+  if (other) exponentials_with_own_maximum(tile, first);
   for (int64_t i = rows; i < kUnit; ++i)
     for (int64_t at = 0; at < columns; at += kUnit)
       std::memset(tile.out + left_at(first + i, at, columns), 0, kUnit * sizeof(Value));
   if (tile.laid_out && (other || rows < kUnit))
     for (int64_t at = 0; at < columns; at += kUnit)
-      fill_panel(
-          rows, [&](int64_t i) { return tile.out + left_at(first + i, at, columns); }, laid_out_at(tile, first, at), tile.far);
+      fill_right_of_left(tile.out + left_at(first, 0, columns), rows, columns, at, laid_out_at(tile, first, at), tile.far);
   return other;
 }
 
@@ -663,7 +673,7 @@ bool exponentials(const Exponentials& tile) {
     const Tiles tiles;
     for (int64_t group = first; group < last; ++group)
       if (exponentials_of_group(tile, group * kUnit)) other = true;
-    if (tile.far) _mm_sfence();
+    if (tile.laid_out && tile.far) _mm_sfence();
   });
   return other;
 }

@@ -81,7 +81,8 @@ struct Product {
   float* out;
   int64_t stride;  // of out
   Store store = Store::replace;
-  const Value* ahead = nullptr;  // with add_transposed: panel_values(k) values that are soon wanted, if they are there
+  const Value* ahead = nullptr;  // with add_transposed: panel_values(k) values that are soon wanted, or null. They are only
+                                 // fetched, and may lie beyond what is there.
 };
 // By the threads of this rank, as all that follows.
 void multiply(const Product& product);
@@ -95,7 +96,7 @@ struct Exponentials {
   int64_t first_item;     // table row of the tile's first column
   const float* near;      // [rows] what to subtract where it is near enough to the largest score; or null
   Value* out;             // left operand [padded(rows), padded(columns)]: exp(score - max), rounded
-  Value* laid_out;        // the same as a right operand, for add_item_gradients(), 64-byte aligned; or null
+  Value* laid_out;        // right operand of the same shape, for add_item_gradients(), 64-byte aligned; or null
   bool far;               // laid_out is not wanted before much else was in the caches: it goes past them (non-temporal stores)
   float* max;             // [rows] near[i] where the exponentials are small enough with it, else the largest score
   float* sum;             // [rows] of the exponentials, before they are rounded

@@ -184,7 +184,7 @@ std::vector<BlockStatistics> SoftmaxOwner::statistics(const Tensor& queries, con
       const Tensor near = tiles.empty() ? Tensor() : tiles.back().max;
       const Tensor place = multiplied_ && !wants_table ? Tensor() : kept(number++, tile);
       const Tensor exponentials = multiplied_ ? in_cache(tile) : place;
-      const LaidOut laid_out{multiplied_ ? place : Tensor(), far};
+      const LaidOut laid_out = multiplied_ ? LaidOut{place, far} : LaidOut{};
       tiles.push_back(products_->exponentials(items(tile), labels, tile.first, near, exponentials, laid_out));
       if (!options_.schedule.stored) continue;
       tile_max_.push_back(tiles.back().max);

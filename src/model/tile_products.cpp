@@ -98,8 +98,8 @@ class RoundedProducts : public TensorProducts {
   void make_scores(const Tensor& items, Tensor& scores) override { bf16_product(scores, queries_, items.t()); }
 };
 
-// The same where the processor multiplies bf16 (bf16_tiles.h). Scores never leave the cache: a group of rows is made, and its
-// exponentials are kept in bf16, as the next products take them.
+// The same where the processor multiplies bf16 (bf16_tiles.h). Scores never leave the nearest cache: some are made, and
+// their exponentials are kept in bf16, as one or both of the next products take them.
 class Bf16TileProducts : public TileProducts {
  public:
   explicit Bf16TileProducts(const Tensor& queries) : TileProducts(queries) {
@@ -150,7 +150,7 @@ class Bf16TileProducts : public TileProducts {
                     .store = add ? bf16::Store::add : bf16::Store::replace});
   }
 
-  void add_item_gradients(const Tensor& exponentials, bool laid_out, const Tensor& factor, bool same_factor,
+  void add_item_gradients(const Tensor& exponentials, bool are_laid_out, const Tensor& factor, bool same_factor,
                           Tensor grad_items) override {
     Memory& operands = memory();
     if (!same_factor || operands.scaled_of != this) {
@@ -158,8 +158,8 @@ class Bf16TileProducts : public TileProducts {
       operands.scaled_of = this;
     }
     bf16::add_item_gradients({.queries = operands.scaled.values(),
-                              .laid_out = laid_out ? exponentials.const_data_ptr<bf16::Value>() : nullptr,
-                              .made = laid_out ? nullptr : exponentials.const_data_ptr<bf16::Value>(),
+                              .laid_out = are_laid_out ? exponentials.const_data_ptr<bf16::Value>() : nullptr,
+                              .made = are_laid_out ? nullptr : exponentials.const_data_ptr<bf16::Value>(),
                               .rows = rows(),
                               .columns = grad_items.size(0),
                               .depth = size(),

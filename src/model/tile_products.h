@@ -33,8 +33,8 @@ class TileProducts {
   // product [rows, E] = exponentials · items, or += if `add`.
   virtual void multiply_items(const at::Tensor& items, const at::Tensor& kept, bool add, at::Tensor& product) = 0;
   // Adds Gᵀ · queries to grad_items [tile, E], where the gradient of the scores is G = diag(factor) · exponentials, with factor
-  // [rows]. `same_factor`: as in the call before. exponentials: as kept, or laid out.
-  virtual void add_item_gradients(const at::Tensor& exponentials, bool laid_out, const at::Tensor& factor, bool same_factor,
+  // [rows]. `same_factor`: as in the call before. exponentials: as kept, or, if they are, laid out.
+  virtual void add_item_gradients(const at::Tensor& exponentials, bool are_laid_out, const at::Tensor& factor, bool same_factor,
                                   at::Tensor grad_items) = 0;
 
  protected:
