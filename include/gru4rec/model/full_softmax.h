@@ -40,7 +40,8 @@ struct SoftmaxSchedule {
 SoftmaxSchedule softmax_schedule(int64_t table_rows, Precision precision);
 // The last chunks of `targets` that are held at once where the first rows of the table's gradient are wanted early.
 int64_t chunks_together(const SoftmaxSchedule& schedule, int64_t targets);
-// Bytes that are held at once besides the arguments, at most; for all owners together. `chunks` are held at once.
+// Bytes that are held at once besides the arguments, for all owners together, but for what ends of tiles and maxima that change
+// within a block add. `chunks` are held at once.
 int64_t softmax_buffer_bytes(int64_t table_rows, int64_t embedding_size, Precision precision, int64_t chunks = 1);
 
 struct SoftmaxOptions {
