@@ -348,6 +348,13 @@ void add_surroundings(std::vector<OptionRow>& rows) {
       "of backward runs. Changes no bit of a result. Gains where sending takes about as long as computing; over a fast network "
       "it costs a little. A warning says so where it has no effect: in one process, with reduction native, device cuda or "
       "constant item embeddings.");
+  add("batches_ahead", Origin::ours, kNeutral,
+      choice<BatchesAhead>(
+          &O::batches_ahead,
+          {{"auto", BatchesAhead::automatic}, {"always", BatchesAhead::always}, {"never", BatchesAhead::never}}),
+      "Whether a second thread of each rank packs the batch of the next step, and draws its negatives, while a step computes. "
+      "Changes no bit of a result. auto: where a rank has a core to spare beside num_threads, which is not so where mpirun "
+      "binds each to its cores.");
   add("comm_timeout", Origin::ours, kNeutral, real(&O::comm_timeout, above(0)),
       "Seconds without progress after which a rank is taken for lost and the job ends. Smaller notices sooner, and may take a "
       "slow disk for a dead rank.");

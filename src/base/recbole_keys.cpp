@@ -49,7 +49,7 @@ void add_general(std::vector<RecBoleKey>& keys) {
     keys.push_back({key, kOverall, Treatment::translated, {}, reason, translate});
   };
   ignored("gpu_id", "the ranks of a host take its GPUs in turn; CUDA_VISIBLE_DEVICES says which there are");
-  ignored("worker", "batches are packed by the rank that uses them, without worker processes");
+  ignored("worker", "batches are packed by the rank that uses them, by a second thread where batches_ahead says so");
   ignored("use_gpu", "the option device says what computes");
   translated("state", "sets log_level", set_log_level);
   translated("reproducibility", "True sets deterministic to strict, False to relaxed", set_deterministic);

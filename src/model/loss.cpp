@@ -3,8 +3,11 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include <cmath>
+#include <span>
+#include <vector>
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/data/negatives.h"
@@ -37,6 +40,22 @@ void refuse_rows(const RowSet* rows) {
   if (rows) throw BugError("a loss that moves the whole table was given {} rows of it", rows->size());
 }
 
+// Those of a batch, drawn before or now.
+class Negatives {
+ public:
+  Negatives(const OutputLoss& loss, const Batch& batch, const StepKey& key)
+      : drawn_(batch.negatives.empty() ? loss.draw(batch, key) : std::vector<int64_t>()),
+        items_(batch.negatives.empty() ? drawn_ : batch.negatives) {}
+  std::span<const int64_t> items() const { return items_; }
+  Tensor tensor() const {  // valid as long as these
+    return at::from_blob(const_cast<int64_t*>(items_.data()), {static_cast<int64_t>(items_.size())}, at::kLong);
+  }
+
+ private:
+  const std::vector<int64_t> drawn_;
+  const std::span<const int64_t> items_;
+};
+
 class FullSoftmax : public OutputLoss {
  public:
   FullSoftmax(bool score_padding, Precision precision) : score_padding_(score_padding), precision_(precision) {}
@@ -58,26 +77,28 @@ class Bpr : public OutputLoss {
   Bpr(NegativeSampler sampler, int64_t each) : sampler_(std::move(sampler)), each_(each) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key, Tensor& grad_table,
                          const RowSet* rows, const RowsDone&) const override {
-    const Tensor negatives = at::empty({batch.targets(), each_}, at::kLong);
-    int64_t* out = negatives.data_ptr<int64_t>();
-    each_negative(batch, key, [&](int64_t item) { *out++ = item; });
+    const Negatives drawn(*this, batch, key);
+    const Tensor negatives = drawn.tensor().view({batch.targets(), each_});
     return bpr_loss(queries, table, labels_of(batch, queries, rows), uploaded(places_of(negatives, rows), queries.device()),
                     weights_of(batch, queries), grad_table);
   }
+  // [targets · each]
+  std::vector<int64_t> draw(const Batch& batch, const StepKey& key) const override {
+    std::vector<int64_t> negatives;
+    negatives.reserve(static_cast<size_t>(batch.targets() * each_));
+    for (int64_t i = 0; i < batch.targets(); ++i) {
+      const Stream stream{key.seed, Purpose::negatives, key.epoch, batch.sessions[i], batch.positions[i]};
+      for (int64_t j = 0; j < each_; ++j)
+        negatives.push_back(sampler_.draw_except(stream, static_cast<uint64_t>(j), batch.labels[i]));
+    }
+    return negatives;
+  }
   void name_rows(const Batch& batch, const StepKey& key, RowSet& rows) const override {
     rows.add(batch.labels);
-    each_negative(batch, key, [&](int64_t item) { rows.add(item); });
+    rows.add(Negatives(*this, batch, key).items());
   }
 
  private:
-  template <typename Visit>
-  void each_negative(const Batch& batch, const StepKey& key, const Visit& visit) const {
-    for (int64_t i = 0; i < batch.targets(); ++i) {
-      const Stream stream{key.seed, Purpose::negatives, key.epoch, batch.sessions[i], batch.positions[i]};
-      for (int64_t j = 0; j < each_; ++j) visit(sampler_.draw_except(stream, static_cast<uint64_t>(j), batch.labels[i]));
-    }
-  }
-
   NegativeSampler sampler_;
   int64_t each_;
 };
@@ -88,15 +109,13 @@ class SharedNegatives : public OutputLoss {
   SharedNegatives(const LossOptions& options, NegativeSampler sampler) : options_(options), sampler_(std::move(sampler)) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key, Tensor& grad_table,
                          const RowSet* rows, const RowsDone&) const override {
-    const Tensor drawn = at::empty({options_.n_sample}, at::kLong);
-    const Tensor log_expected = at::empty({options_.n_sample}, at::kFloat);
-    for (int64_t j = 0; j < options_.n_sample; ++j) {
-      const int64_t item = negative(key, j);
-      const double expected = static_cast<double>(options_.n_sample) * sampler_.probability(item);
-      drawn.data_ptr<int64_t>()[j] = item;
-      log_expected.data_ptr<float>()[j] = options_.logq_correction ? static_cast<float>(std::log(expected)) : 0.0f;
+    const Negatives drawn(*this, batch, key);
+    const Tensor log_expected = at::zeros({options_.n_sample}, at::kFloat);
+    for (int64_t j = 0; j < options_.n_sample && options_.logq_correction; ++j) {
+      const double expected = static_cast<double>(options_.n_sample) * sampler_.probability(drawn.items()[j]);
+      log_expected.data_ptr<float>()[j] = static_cast<float>(std::log(expected));
     }
-    const Tensor negatives = uploaded(places_of(drawn, rows), queries.device());
+    const Tensor negatives = uploaded(places_of(drawn.tensor(), rows), queries.device());
     const Tensor correction = uploaded(log_expected, queries.device());
     const Tensor labels = labels_of(batch, queries, rows), weights = weights_of(batch, queries);
     if (options_.type == LossType::bpr_max)
@@ -109,15 +128,18 @@ class SharedNegatives : public OutputLoss {
   bool makes_cosines() const override { return options_.type == LossType::cosine_ranking; }
   void name_rows(const Batch& batch, const StepKey& key, RowSet& rows) const override {
     rows.add(batch.labels);
-    for (int64_t j = 0; j < options_.n_sample; ++j) rows.add(negative(key, j));
+    rows.add(Negatives(*this, batch, key).items());
+  }
+  // [n_sample]
+  std::vector<int64_t> draw(const Batch&, const StepKey& key) const override {
+    const Stream stream{key.seed, Purpose::shared_negatives, static_cast<uint64_t>(key.step)};
+    std::vector<int64_t> negatives;
+    negatives.reserve(static_cast<size_t>(options_.n_sample));
+    for (int64_t j = 0; j < options_.n_sample; ++j) negatives.push_back(sampler_.draw(stream, static_cast<uint64_t>(j)));
+    return negatives;
   }
 
  private:
-  int64_t negative(const StepKey& key, int64_t j) const {
-    const Stream stream{key.seed, Purpose::shared_negatives, static_cast<uint64_t>(key.step)};
-    return sampler_.draw(stream, static_cast<uint64_t>(j));
-  }
-
   LossOptions options_;
   NegativeSampler sampler_;
 };
@@ -136,6 +158,8 @@ class CosineEmbedding : public OutputLoss {
 }  // namespace
 
 bool moves_few_rows(LossType type) { return type != LossType::ce && type != LossType::cosine_embedding; }
+
+std::vector<int64_t> OutputLoss::draw(const Batch&, const StepKey&) const { return {}; }
 
 void OutputLoss::name_rows(const Batch&, const StepKey&, RowSet&) const {
   throw BugError("a loss that moves the whole table was asked which rows it moves");

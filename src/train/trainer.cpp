@@ -19,6 +19,7 @@
 #include "gru4rec/model/products.h"
 #include "gru4rec/model/table_blocks.h"
 #include "gru4rec/train/checkpoint_broadcast.h"
+#include "gru4rec/train/core_to_spare.h"
 #include "gru4rec/train/debug_checks.h"
 #include "gru4rec/train/determinism.h"
 #include "gru4rec/train/recbole_state.h"
@@ -291,7 +292,6 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
       model_(shape_of(options_, store.info()), compute_device(options_.device, comm.local_rank())),
       optimizer_(model_.layout(), optimizer_options(options_)),
       plan_(std::make_unique<EpochPlan>(store, plan_options(options_))),
-      items_(store),
       by_rows_(by_rows(options_, model_.layout())),
       rows_(model_.layout().table().shape[0]),
       sum_device_(comm.carries_device_memory() ? model_.device() : at::Device(at::kCPU)),
@@ -319,6 +319,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
   model_.set_precision(options_.precision);
   if (options_.ema_decay > 0) average_ = std::make_unique<Gru4Rec>(model_.shape(), model_.device());
   load_teacher();
+  open_batches();
   state_.best_histogram = RankHistogram(evaluator_options(options_).max_k);
   if (start.resume_step >= 0)
     restore(start.resume_step, start.grown);
@@ -429,7 +430,7 @@ StepReport Trainer::run_replicas() {
   const StepKey key{options_.seed, state_.epoch, state_.step};
   try {
     checkpoints_.check();
-    for (int replica : layout_.replicas_of(comm_.rank())) shares.push_back(share_of(replica));
+    shares = batches_->take({state_.epoch, state_.batch, state_.step});
     if (by_rows_.input) name_rows(shares, key);
   } catch (const std::exception& error) {
     report.error = explain(error);
@@ -440,11 +441,13 @@ StepReport Trainer::run_replicas() {
   if (failed) return report;
   clock_.enter(Phase::compute);
   try {
-    for (const auto& [replica, segments, batch] : shares) {
-      const std::unique_ptr<OutputLoss> other_loss = loss_of(segments, batch);
+    for (const Share& share : shares) {
+      const int replica = static_cast<int>(share.replica);
+      const Batch& batch = share.batch;
+      const std::unique_ptr<OutputLoss> other_loss = loss_of(share);
       const at::Tensor gradient = tensor_over(gradient_.begin(replica), sum_device_);
       RowsDone done;
-      if (sums_ && replica == shares.back().replica) done = [&](int64_t rows) { send_output(rows, gradient); };
+      if (sums_ && &share == &shares.back()) done = [&](int64_t rows) { send_output(rows, gradient); };
       const LossSum loss = model_.forward_backward(batch, key, gradient, other_loss.get(), rows(), done);
       report.targets += loss.count;
       report.losses.push_back(loss.sum);
@@ -467,6 +470,28 @@ StepReport Trainer::run_replicas() {
   }
   step_seconds_ += now() - start;
   return report;
+}
+
+// Collective.
+void Trainer::open_batches() {
+  const int threads = static_cast<int>(options_.num_threads) + (options_.overlap ? 1 : 0);
+  const bool spare = options_.batches_ahead == BatchesAhead::automatic && core_to_spare(comm_, threads);
+  const bool ahead = spare || options_.batches_ahead == BatchesAhead::always;
+  const auto own = layout_.replicas_of(comm_.rank());
+  BatchOptions batches{.first_replica = static_cast<uint32_t>(own.first),
+                       .last_replica = static_cast<uint32_t>(own.last),
+                       .seed = options_.seed,
+                       .epochs = static_cast<uint64_t>(options_.epochs),
+                       .item_dropout_prob = options_.item_dropout_prob,
+                       .direction = options_.direction,
+                       .backward_too = teacher_.has_value(),
+                       .draw = {}};
+  if (!teacher_)
+    batches.draw = [loss = loss_, seed = options_.seed](const Batch& batch, const StepPlace& place) {
+      return loss->draw(batch, {seed, place.epoch, place.step});
+    };
+  batches_ = std::make_unique<BatchSource>(store_, *plan_, batches, ahead);
+  if (comm_.rank() == 0 && ahead) spdlog::info("batches_ahead: a second thread packs the next step's batch");
 }
 
 void Trainer::start_overlap() {
@@ -574,12 +599,6 @@ void Trainer::complete_state() {
   gather_slices(comm_, optimizer_.second_moment(), {&slices_, 1});
   if (average_) gather_slices(comm_, average_->parameters(), {&slices_, 1});
   state_complete_ = true;
-}
-
-Trainer::Share Trainer::share_of(int replica) {
-  Share share{replica, plan_->share(state_.epoch, state_.batch, static_cast<uint32_t>(replica)), {}};
-  share.batch = pack(share.segments, items_, {options_.item_dropout_prob, options_.seed, state_.epoch}, options_.direction);
-  return share;
 }
 
 // The rows that shares of this rank can move.
@@ -909,15 +928,14 @@ void Trainer::load_teacher() {
 }
 
 // The loss of a batch where it is not the one that the model has: with a teacher.
-std::unique_ptr<OutputLoss> Trainer::loss_of(const std::vector<Segment>& segments, const Batch& batch) {
+std::unique_ptr<OutputLoss> Trainer::loss_of(const Share& share) {
   if (!teacher_) return nullptr;
-  const Batch backward = pack(segments, items_, {}, Direction::backward);
   return std::make_unique<DistilledLoss>(DistillationOptions{.lambda = options_.distill_lambda,
                                                              .temperature = options_.distill_temperature,
                                                              .t_squared = options_.distill_t_squared,
                                                              .score_padding = options_.score_padding,
                                                              .precision = options_.precision},
-                                         view_of_teacher(*teacher_scorer_, batch, backward));
+                                         view_of_teacher(*teacher_scorer_, share.batch, share.backward));
 }
 
 // The state of a run whose store has grown. What was measured on the former data is no measure any more, and a place among the

@@ -200,6 +200,40 @@ TEST_F(Training, OverlapChangesNoBitOfOtherLossesEither) {
   }
 }
 
+// Of each loss, with what depends on the place of a step; over ends of epochs and of a part of a run.
+TEST_F(Training, BatchesMadeAheadChangeNoBit) {
+  Options teacher = options("teacher");
+  teacher.direction = Direction::backward;
+  teacher.epochs = 1;
+  train(teacher, 1);
+  const std::map<std::string, std::function<void(Options&)>> variants = {
+      {"ce", [](Options& o) { o.item_dropout_prob = 0.3; }},
+      {"prefixes", [](Options& o) { o.augmentation = Augmentation::prefixes, o.item_dropout_prob = 0.3; }},
+      {"bpr", [](Options& o) { o.loss_type = LossType::bpr; }},
+      {"sampled", [](Options& o) { o.loss_type = LossType::sampled_softmax, o.n_sample = 20; }},
+      {"taught", [&](Options& o) { o.teacher = teacher.run_dir; }},
+  };
+  for (const auto& [name, change] : variants) {
+    std::vector<std::string> digests;
+    for (const auto& [ahead, ranks] : {std::pair{BatchesAhead::never, 1}, std::pair{BatchesAhead::always, 1},
+                                       std::pair{BatchesAhead::always, 3}, std::pair{BatchesAhead::never, 3}}) {
+      Options o = options(fmt::format("{}{}{}", name, static_cast<int>(ahead), ranks));
+      o.batches_ahead = ahead;
+      change(o);
+      o.epochs = 1;
+      const Logged logged;
+      train(o, ranks);
+      EXPECT_EQ(logged.text().find("a second thread packs the next step's batch") != std::string::npos,
+                ahead == BatchesAhead::always);
+      o.epochs = 2;
+      o.resume = true;
+      train(o, ranks);
+      digests.push_back(newest_digest(o));
+    }
+    EXPECT_THAT(digests, ::testing::Each(digests.front())) << name;
+  }
+}
+
 TEST_F(Training, OverlapMayChangeWhenARunIsResumed) {
   Options whole = options("whole"), parts = options("parts");
   train(whole, 2);

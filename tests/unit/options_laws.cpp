@@ -324,6 +324,7 @@ const std::map<std::string, std::string> kOtherValues = {
     {"device", "CUDA"},
     {"overlap", "yes"},
     {"gpu_sum", "host"},
+    {"batches_ahead", "never"},
     {"comm_timeout", "0.5"},
     {"stop_timeout", "1.25"},
     {"deterministic", "relaxed"},

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gru4rec/train/core_to_spare.h"
 #include "world.h"
 
 namespace gru4rec {
@@ -12,17 +13,23 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// The sentences about ranks of `threads` threads; of each rank its host, and the cores it may use.
-std::vector<std::string> crowded(int threads, const std::vector<std::pair<std::string, std::vector<int>>>& ranks) {
+// Of each rank its host, and the cores it may use.
+struct World {
+  World(std::initializer_list<std::pair<std::string, std::vector<int>>> ranks) {
+    for (const auto& [host, own] : ranks) {
+      infos.push_back({.host = host});
+      cores.push_back({});
+      for (int core : own) CPU_SET(core, &cores.back());
+    }
+  }
   std::vector<RankInfo> infos;
   std::vector<cpu_set_t> cores;
-  for (const auto& [host, own] : ranks) {
-    infos.push_back({.host = host});
-    cores.push_back({});
-    for (int core : own) CPU_SET(core, &cores.back());
-  }
-  return crowded_hosts(infos, cores, threads);
-}
+};
+
+// The sentences about ranks of `threads` threads.
+std::vector<std::string> crowded(int threads, const World& world) { return crowded_hosts(world.infos, world.cores, threads); }
+
+bool spare(int rank, int threads, const World& world) { return core_to_spare(world.infos, world.cores, rank, threads); }
 
 TEST(CrowdedHosts, HaveMoreThreadsThanCoresTogetherOrInOneRank) {
   EXPECT_THAT(crowded(2, {{"a", {0, 1}}}), IsEmpty());
@@ -34,6 +41,19 @@ TEST(CrowdedHosts, HaveMoreThreadsThanCoresTogetherOrInOneRank) {
   EXPECT_THAT(crowded(2, {{"a", {0}}, {"a", {900}}}), ElementsAre(HasSubstr("4 thread(s) in all may use 2")));
   EXPECT_THAT(crowded(2, {{"b", {0, 1, 2, 3}}, {"a", {0}}, {"b", {0}}}),
               ElementsAre(HasSubstr("host b: a rank has more threads"), HasSubstr("host a: 1 rank(s) with 2")));
+}
+
+TEST(CoreToSpare, IsOneThatNoThreadOfTheHostComputesOn) {
+  EXPECT_TRUE(spare(0, 1, {{"a", {0, 1}}}));
+  EXPECT_FALSE(spare(0, 2, {{"a", {0, 1}}}));
+  EXPECT_FALSE(spare(0, 1, {{"a", {0}}})) << "bound to one core";
+  EXPECT_FALSE(spare(0, 1, {{"a", {}}})) << "nobody knows";
+  EXPECT_FALSE(spare(0, 1, {{"a", {0, 1}}, {"a", {0, 1}}})) << "the other rank computes there";
+  EXPECT_FALSE(spare(0, 1, {{"a", {0, 1, 2}}, {"a", {0, 1, 2}}})) << "one is not enough for both";
+  EXPECT_TRUE(spare(1, 1, {{"a", {0, 1, 2, 3}}, {"a", {0, 1, 2, 3}}}));
+  EXPECT_TRUE(spare(0, 1, {{"a", {0, 1}}, {"a", {2, 3}}}));
+  EXPECT_FALSE(spare(1, 1, {{"a", {0, 1, 2}}, {"a", {3}}})) << "bound to one core";
+  EXPECT_TRUE(spare(1, 1, {{"a", {0}}, {"b", {0, 1}}})) << "another host";
 }
 
 }  // namespace

@@ -55,6 +55,10 @@ enum class Reduction { ordered, native };  // of gradients over replicas: in the
 enum class DeviceKind { cpu, cuda };          // that computes
 enum class GpuSum { automatic, host, nccl };  // where gradients are added that GPUs made
 
+// Whether a step's batch is made by a second thread while the one before it computes; automatic: where a rank has a core to
+// spare.
+enum class BatchesAhead { automatic, always, never };
+
 // eval_args: how sessions are divided into train, valid and test.
 struct SplitOptions {
   SplitKind kind = SplitKind::leave_one_out;
@@ -159,8 +163,9 @@ struct Options {
   bool debug = false;
   // Surroundings -------------------------------------------------------------------------------------------------------
   DeviceKind device = DeviceKind::cpu;
-  GpuSum gpu_sum = GpuSum::automatic;    // automatic: nccl where it is there and there is more than one rank
-  bool overlap = false;                  // of the sum of gradients with backward
+  GpuSum gpu_sum = GpuSum::automatic;  // automatic: nccl where it is there and there is more than one rank
+  bool overlap = false;                // of the sum of gradients with backward
+  BatchesAhead batches_ahead = BatchesAhead::automatic;
   double comm_timeout = 600.0;           // seconds without progress after which a rank is taken for lost
   double stop_timeout = 30.0;            // seconds a stopping rank waits for the others before it leaves with 3
   std::string deterministic = "strict";  // strict: same bits on any number of ranks; relaxed: fastest kernels

@@ -11,7 +11,7 @@
 #include "gru4rec/comm/ordered_sum.h"
 #include "gru4rec/comm/replica_layout.h"
 #include "gru4rec/comm/sum_thread.h"
-#include "gru4rec/data/batch.h"
+#include "gru4rec/data/batch_source.h"
 #include "gru4rec/data/plan.h"
 #include "gru4rec/data/row_set.h"
 #include "gru4rec/data/store.h"
@@ -116,16 +116,9 @@ class Trainer {
                                       const std::string& what) const;
   TrainState state_on_grown_data(TrainState state) const;
   void load_teacher();
-  std::unique_ptr<OutputLoss> loss_of(const std::vector<Segment>& segments, const Batch& batch);
+  std::unique_ptr<OutputLoss> loss_of(const Share& share);
   void restore(int64_t step, bool grown);
   CheckpointInfo checkpoint_info() const;
-  // What a replica works on in this step.
-  struct Share {
-    int replica;
-    std::vector<Segment> segments;
-    Batch batch;
-  };
-  Share share_of(int replica);
   void name_rows(const std::vector<Share>& shares, const StepKey& key);
   void agree_on_rows();
   GradientRows rows() const { return {by_rows_.input ? &rows_ : nullptr, by_rows_.output}; }
@@ -135,6 +128,7 @@ class Trainer {
   bool updates_slices() const;
   std::vector<Slices> slices_of_gradient() const;
   void complete_state();
+  void open_batches();
   // With overlap.
   void start_overlap();
   std::string why_no_overlap() const;
@@ -175,8 +169,8 @@ class Trainer {
   uint64_t start_digest_ = 0;    // the same, of the checkpoint it began with
   Optimizer optimizer_;
   std::unique_ptr<EpochPlan> plan_;
-  ItemReader items_;
   std::shared_ptr<const OutputLoss> loss_;
+  std::unique_ptr<BatchSource> batches_;
   const ByRows by_rows_;
   RowSet rows_;                               // of this step; equal on all ranks
   std::vector<int64_t> all_ids_;              // of all ranks, kept for its memory

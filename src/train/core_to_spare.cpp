@@ -1,0 +1,25 @@
+#include "gru4rec/train/core_to_spare.h"
+
+#include <cstddef>
+
+namespace gru4rec {
+
+bool core_to_spare(const std::vector<RankInfo>& ranks, const std::vector<cpu_set_t>& cores, int rank, int threads) {
+  const auto own = static_cast<std::size_t>(rank);
+  cpu_set_t of_host = cores[own];
+  int neighbours = 0;
+  for (std::size_t other = 0; other < ranks.size(); ++other) {
+    if (ranks[other].host != ranks[own].host) continue;
+    CPU_OR(&of_host, &of_host, &cores[other]);
+    ++neighbours;
+  }
+  return CPU_COUNT(&cores[own]) > threads && CPU_COUNT(&of_host) >= neighbours * (threads + 1);
+}
+
+bool core_to_spare(Communicator& comm, int threads) {
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) != 0) CPU_ZERO(&cores);  // a kernel for more than cpu_set_t can name
+  return core_to_spare(comm.ranks(), comm.all_gather(cores), comm.rank(), threads);
+}
+
+}  // namespace gru4rec
