@@ -43,7 +43,7 @@ HOW = re.compile(r"(fresh|trained|after|hosts|gdb|perf|clone)( (--\w+|[A-Z]+=\w+
 STANDS_FOR = {"SEED": "7", "ROW": "--epochs 2"}
 # What the output of a command must have, where its exit code says too little.
 MUST_SAY = {"quickstart.sh": r"\ntest: recall@20 0\.\d+  mrr@20 0\.\d+", "perf report": r"\d%  gru4rec +libtorch_cpu\.so",
-            "bootstrap.py": r"60 users; ours: 5 seed.s., reference: 3", "overlap.sh": ": on ÷ off: min",
+            "bootstrap.py": r"60 users; ours: 5 seed.s., reference: 3", "overlap.sh": ": on ÷ off: min", "batches_ahead.sh": r"\nahead / by itself: min",
             "--only ranks": r"\*\*two ranks ÷ two runs\*\* \|", "--only recbole": r"\*\*gru4rec ÷ RecBole\*\* \|",
             "results.sh": "results.md, results.tsv and plots", "kill_matrix.sh": "6 faults, "}
 COMMAND = re.compile(r"([A-Z_]+=\S+ )*(gru4rec|\.ci/|build/|launch/|tests/|cluster/|mpirun|git|cmake|python|perf|sbatch|export|"
