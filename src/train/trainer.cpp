@@ -478,18 +478,16 @@ void Trainer::open_batches() {
   const bool spare = options_.batches_ahead == BatchesAhead::automatic && core_to_spare(comm_, threads);
   const bool ahead = spare || options_.batches_ahead == BatchesAhead::always;
   const auto own = layout_.replicas_of(comm_.rank());
-  BatchOptions batches{.first_replica = static_cast<uint32_t>(own.first),
-                       .last_replica = static_cast<uint32_t>(own.last),
-                       .seed = options_.seed,
-                       .epochs = static_cast<uint64_t>(options_.epochs),
-                       .item_dropout_prob = options_.item_dropout_prob,
-                       .direction = options_.direction,
-                       .backward_too = teacher_.has_value(),
-                       .draw = {}};
-  if (!teacher_)
-    batches.draw = [loss = loss_, seed = options_.seed](const Batch& batch, const StepPlace& place) {
-      return loss->draw(batch, {seed, place.epoch, place.step});
-    };
+  const BatchOptions batches{.first_replica = static_cast<uint32_t>(own.first),
+                             .last_replica = static_cast<uint32_t>(own.last),
+                             .seed = options_.seed,
+                             .epochs = static_cast<uint64_t>(options_.epochs),
+                             .item_dropout_prob = options_.item_dropout_prob,
+                             .direction = options_.direction,
+                             .backward_too = teacher_.has_value(),
+                             .draw = [loss = loss_, seed = options_.seed](const Batch& batch, const StepPlace& place) {
+                               return loss->draw(batch, {seed, place.epoch, place.step});
+                             }};
   batches_ = std::make_unique<BatchSource>(store_, *plan_, batches, ahead);
   if (comm_.rank() == 0 && ahead) spdlog::info("batches_ahead: a second thread packs the next step's batch");
 }
