@@ -21,6 +21,7 @@ namespace {
 
 constexpr uint64_t kFloat = sizeof(float);
 constexpr uint64_t kWindowEvents = PlanOptions{}.block_events * PlanOptions{}.window_blocks;
+constexpr uint64_t kPackedBytes = 64;                                       // of an input and its target in a batch
 constexpr uint64_t kSegmentBytes = sizeof(Segment) + 2 * sizeof(uint32_t);  // with its place in the order and its batch
 
 // Of a gradient, at most. `targets`: of a step.
@@ -81,8 +82,17 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   }
   // Cosine scores: the table at unit length, its gradient, and two intermediate results; of the table only in evaluation.
   if (shape.cosine) estimate.activations += (makes_cosines ? 1 : 4) * static_cast<uint64_t>(layout.table_floats()) * kFloat;
+  // The shares of a step, packed and with their negatives, and those of the next one.
+  uint64_t drawn = 0;  // of all shares of this rank
+  const auto shares = static_cast<uint64_t>(own.last - own.first);
+  if (options.loss_type == LossType::bpr)
+    drawn = shares * share * static_cast<uint64_t>(options.train_neg_sample_args.sample_num);
+  else if (moves_few_rows(options.loss_type))
+    drawn = shares * static_cast<uint64_t>(options.n_sample);
+  const uint64_t packed = shares * share * kPackedBytes * (options.teacher.empty() ? 1 : 2) + drawn * sizeof(int64_t);
   estimate.data = std::min(store.events, kWindowEvents) * kSegmentBytes +
-                  std::min(store.events * sizeof(uint32_t), ItemReader::kCacheBytes);
+                  std::min(store.events * sizeof(uint32_t), ItemReader::kCacheBytes) +
+                  packed * (options.batches_ahead == BatchesAhead::never ? 1 : 2);
   return estimate;
 }
 

@@ -1,12 +1,17 @@
 #include "gru4rec/data/batch_source.h"
 
+#include <system_error>
 #include <utility>
 
 namespace gru4rec {
 
 BatchSource::BatchSource(const Store& store, EpochPlan plan, const BatchOptions& options, bool ahead)
     : plan_(std::move(plan)), items_(store), options_(options) {
-  if (ahead) thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  if (!ahead) return;
+  try {
+    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  } catch (const std::system_error&) {  // no more threads are to be had: it does without
+  }
 }
 
 std::vector<Share> BatchSource::make(const StepPlace& place) {
@@ -30,9 +35,9 @@ std::vector<Share> BatchSource::take(const StepPlace& place) {
   Made made;
   if (thread_.joinable()) made = take_what_was_made();
   if (made.place != place) made = {place, make(place), nullptr};
+  if (made.error) std::rethrow_exception(made.error);
   if (thread_.joinable())
     if (const StepPlace next = after(place); next.epoch < options_.epochs) order(next);
-  if (made.error) std::rethrow_exception(made.error);
   return std::move(made.shares);
 }
 

@@ -40,12 +40,15 @@ void refuse_rows(const RowSet* rows) {
   if (rows) throw BugError("a loss that moves the whole table was given {} rows of it", rows->size());
 }
 
-// Those of a batch, drawn before or now.
+// Those of a batch, so many, drawn before or now.
 class Negatives {
  public:
-  Negatives(const OutputLoss& loss, const Batch& batch, const StepKey& key)
+  Negatives(const OutputLoss& loss, const Batch& batch, const StepKey& key, int64_t count)
       : drawn_(batch.negatives.empty() ? loss.draw(batch, key) : std::vector<int64_t>()),
-        items_(batch.negatives.empty() ? drawn_ : batch.negatives) {}
+        items_(batch.negatives.empty() ? drawn_ : batch.negatives) {
+    if (static_cast<int64_t>(items_.size()) != count)
+      throw BugError("a batch has {} negatives, its loss wanted {}", items_.size(), count);
+  }
   std::span<const int64_t> items() const { return items_; }
   Tensor tensor() const {  // valid as long as these
     return at::from_blob(const_cast<int64_t*>(items_.data()), {static_cast<int64_t>(items_.size())}, at::kLong);
@@ -77,7 +80,7 @@ class Bpr : public OutputLoss {
   Bpr(NegativeSampler sampler, int64_t each) : sampler_(std::move(sampler)), each_(each) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key, Tensor& grad_table,
                          const RowSet* rows, const RowsDone&) const override {
-    const Negatives drawn(*this, batch, key);
+    const Negatives drawn(*this, batch, key, batch.targets() * each_);
     const Tensor negatives = drawn.tensor().view({batch.targets(), each_});
     return bpr_loss(queries, table, labels_of(batch, queries, rows), uploaded(places_of(negatives, rows), queries.device()),
                     weights_of(batch, queries), grad_table);
@@ -95,7 +98,7 @@ class Bpr : public OutputLoss {
   }
   void name_rows(const Batch& batch, const StepKey& key, RowSet& rows) const override {
     rows.add(batch.labels);
-    rows.add(Negatives(*this, batch, key).items());
+    rows.add(Negatives(*this, batch, key, batch.targets() * each_).items());
   }
 
  private:
@@ -109,7 +112,7 @@ class SharedNegatives : public OutputLoss {
   SharedNegatives(const LossOptions& options, NegativeSampler sampler) : options_(options), sampler_(std::move(sampler)) {}
   SoftmaxLoss operator()(const Tensor& queries, const Tensor& table, const Batch& batch, const StepKey& key, Tensor& grad_table,
                          const RowSet* rows, const RowsDone&) const override {
-    const Negatives drawn(*this, batch, key);
+    const Negatives drawn(*this, batch, key, options_.n_sample);
     const Tensor log_expected = at::zeros({options_.n_sample}, at::kFloat);
     for (int64_t j = 0; j < options_.n_sample && options_.logq_correction; ++j) {
       const double expected = static_cast<double>(options_.n_sample) * sampler_.probability(drawn.items()[j]);
@@ -128,7 +131,7 @@ class SharedNegatives : public OutputLoss {
   bool makes_cosines() const override { return options_.type == LossType::cosine_ranking; }
   void name_rows(const Batch& batch, const StepKey& key, RowSet& rows) const override {
     rows.add(batch.labels);
-    rows.add(Negatives(*this, batch, key).items());
+    rows.add(Negatives(*this, batch, key, options_.n_sample).items());
   }
   // [n_sample]
   std::vector<int64_t> draw(const Batch&, const StepKey& key) const override {

@@ -474,7 +474,7 @@ StepReport Trainer::run_replicas() {
 
 // Collective.
 void Trainer::open_batches() {
-  const int threads = static_cast<int>(options_.num_threads) + (options_.overlap ? 1 : 0);
+  const int threads = static_cast<int>(options_.num_threads) + (options_.overlap && why_no_overlap().empty() ? 1 : 0);
   const bool spare = options_.batches_ahead == BatchesAhead::automatic && core_to_spare(comm_, threads);
   const bool ahead = spare || options_.batches_ahead == BatchesAhead::always;
   const auto own = layout_.replicas_of(comm_.rank());
@@ -489,7 +489,8 @@ void Trainer::open_batches() {
                                return loss->draw(batch, {seed, place.epoch, place.step});
                              }};
   batches_ = std::make_unique<BatchSource>(store_, *plan_, batches, ahead);
-  if (comm_.rank() == 0 && ahead) spdlog::info("batches_ahead: a second thread packs the next step's batch");
+  if (comm_.rank() == 0 && batches_->makes_ahead())
+    spdlog::info("batches_ahead: a second thread of rank 0 packs the next step's batch");
 }
 
 void Trainer::start_overlap() {

@@ -19,7 +19,7 @@ work=$(mktemp -d)
 trap '"$hosts" down; rm -rf "$work"' EXIT
 "$hosts" up 2
 "$hosts" hostfile >"$work/hosts"
-options=(--config "$config" --replicas 2 --epochs 1 --eval_step 0 --adapt_fraction 0 --show_progress false "$@")
+options=(--config "$config" --replicas 2 --epochs 1 --eval_step 0 --batches_ahead never --adapt_fraction 0 --show_progress false "$@")
 
 # Puts all threads of the ranks on core 0, but for the second threads, which are the last to begin, on core 1.
 keep_apart() { # keep_apart OVERLAP

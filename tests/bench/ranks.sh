@@ -13,7 +13,7 @@ program=$(find_program)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export OMP_NUM_THREADS=1
-options=(--config "$config" --replicas 2 --epochs 8 --eval_step 0 --show_progress false "$@")
+options=(--config "$config" --replicas 2 --epochs 8 --eval_step 0 --batches_ahead never --show_progress false "$@")
 
 rate() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["events_per_second"])' "$1/result.json"; }
 together() { # both ranks of one run

@@ -630,7 +630,7 @@ class Checkpoints:
     name, peer = "checkpoints", None
     items = 1_300_000
     options = ["--embedding_size", 64, "--hidden_size", 128, "--score", "dot", "--train_batch_size", 2048, "--recent_fraction", "1/800",
-               "--epochs", 5, "--keep_checkpoints", 1, "--num_threads", 1]
+               "--epochs", 5, "--keep_checkpoints", 1, "--num_threads", 1, "--batches_ahead", "never"]
 
     def measure(self, bench):
         items = 20_000 if bench.quick else self.items

@@ -2,6 +2,7 @@
 // share.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
 
@@ -18,6 +19,7 @@
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/hash.h"
 #include "gru4rec/comm/threads.h"
+#include "gru4rec/data/negatives.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/train/trainer.h"
 #include "support/temporary_folder.h"
@@ -223,7 +225,7 @@ TEST_F(Training, BatchesMadeAheadChangeNoBit) {
       o.epochs = 1;
       const Logged logged;
       train(o, ranks);
-      EXPECT_EQ(logged.text().find("a second thread packs the next step's batch") != std::string::npos,
+      EXPECT_EQ(logged.text().find("a second thread of rank 0 packs the next step's batch") != std::string::npos,
                 ahead == BatchesAhead::always);
       o.epochs = 2;
       o.resume = true;
@@ -232,6 +234,67 @@ TEST_F(Training, BatchesMadeAheadChangeNoBit) {
     }
     EXPECT_THAT(digests, ::testing::Each(digests.front())) << name;
   }
+}
+
+// The loss of an epoch in which weights hardly move, and that of the same steps with negatives that the loss draws itself.
+TEST_F(Training, NegativesAreThoseOfTheirStep) {
+  for (const LossType type : {LossType::sampled_softmax, LossType::bpr}) {
+    Options o = options(fmt::format("negatives{}", static_cast<int>(type)));
+    o.loss_type = type;
+    o.n_sample = 20;
+    o.learning_rate = 1e-30;
+    o.dropout_prob = 0;
+    o.replicas = 1;
+    o.epochs = 2;
+    o.eval_step = 0;
+    train(o, 1);
+    const Store store(o.store);
+    EpochPlan plan(store, {.seed = o.seed, .batch_targets = 409, .max_length = 9});
+    ItemReader items(store);
+    Gru4Rec model = model_of(newest_file(o));
+    model.set_loss(
+        make_loss({.type = type, .negatives = o.train_neg_sample_args, .n_sample = 20, .sample_alpha = o.sample_alpha},
+                  training_popularity(store)));
+    double sum = 0;
+    int64_t count = 0;
+    const auto batches = static_cast<int64_t>(plan.batches(0));
+    for (int64_t b = 0; b < static_cast<int64_t>(plan.batches(1)); ++b) {  // of the second epoch
+      std::vector<float> gradient(static_cast<size_t>(model.layout().gradient_floats()));
+      const Batch batch = pack(plan.batch(1, static_cast<uint64_t>(b)), items);
+      const LossSum loss = model.forward_backward(batch, {o.seed, 1, batches + b}, gradient);
+      sum += loss.sum;
+      count += loss.count;
+    }
+    std::ifstream metrics(fs::path(o.run_dir) / "metrics.jsonl");
+    std::string line, last;
+    while (std::getline(metrics, line)) last = line;
+    const double mean = nlohmann::json::parse(last)["train_loss"].get<double>();
+    EXPECT_NEAR(mean, sum / static_cast<double>(count), 1e-7) << static_cast<int>(type);
+  }
+}
+
+TEST_F(Training, BatchesAreMadeAheadByThemselvesWhereThereIsACoreToSpare) {
+  cpu_set_t all;
+  ASSERT_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+  if (CPU_COUNT(&all) < 2) GTEST_SKIP() << "this process may use one core only";
+  const auto ahead = [&](const std::string& name, int cores, const std::function<void(Options&)>& change) {
+    cpu_set_t some;
+    CPU_ZERO(&some);
+    for (int core = 0; CPU_COUNT(&some) < cores; ++core)
+      if (CPU_ISSET(core, &all)) CPU_SET(core, &some);
+    EXPECT_EQ(sched_setaffinity(0, sizeof some, &some), 0);
+    Options o = options(name);
+    o.epochs = 1;
+    change(o);
+    const Logged logged;
+    train(o, 1);
+    EXPECT_EQ(sched_setaffinity(0, sizeof all, &all), 0);
+    return logged.text().find("a second thread of rank 0 packs the next step's batch") != std::string::npos;
+  };
+  EXPECT_TRUE(ahead("spare", 2, [](Options&) {}));
+  EXPECT_FALSE(ahead("bound", 1, [](Options&) {}));
+  EXPECT_FALSE(ahead("threads", 2, [](Options& o) { o.num_threads = 2; }));
+  EXPECT_TRUE(ahead("overlap", 2, [](Options& o) { o.overlap = true; })) << "which has no effect in one process";
 }
 
 TEST_F(Training, OverlapMayChangeWhenARunIsResumed) {

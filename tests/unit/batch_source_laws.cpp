@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <tuple>
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/data/batch_source.h"
@@ -87,6 +88,11 @@ class BatchSources : public ::testing::Test {
 
 void expect_equal(const Batch& a, const Batch& b) {
   EXPECT_EQ(a.items, b.items);
+  EXPECT_EQ(a.weights, b.weights);
+  ASSERT_EQ(a.keys.size(), b.keys.size());
+  for (size_t i = 0; i < a.keys.size(); ++i)
+    EXPECT_EQ(std::tuple(a.keys[i].session, a.keys[i].first_target, a.keys[i].position),
+              std::tuple(b.keys[i].session, b.keys[i].first_target, b.keys[i].position));
   EXPECT_EQ(a.step_sizes, b.step_sizes);
   EXPECT_EQ(a.target_rows, b.target_rows);
   EXPECT_EQ(a.labels, b.labels);
@@ -99,12 +105,11 @@ void expect_equal(const Batch& a, const Batch& b) {
 TEST_F(BatchSources, MadeAheadAreThoseOfTheirPlaces) {
   EpochPlan of_all = plan();
   const uint64_t batches = of_all.batches(0);
-  ASSERT_GE(batches, 3U);
+  ASSERT_GE(batches, 5U) << "as other laws here want";
   std::vector<StepPlace> places;
   for (uint64_t batch = 0; batch < batches; ++batch) places.push_back({0, batch, static_cast<int64_t>(batch)});
   places.push_back({1, 0, static_cast<int64_t>(batches)});
-  const auto foreseen = static_cast<int64_t>(places.size());
-  for (const StepPlace& unforeseen : {StepPlace{0, 1, 1}, StepPlace{0, 1, 1}, StepPlace{0, 2, 7}, StepPlace{3, 0, 9}})
+  for (const StepPlace& unforeseen : {StepPlace{0, 1, 100}, StepPlace{0, 1, 200}, StepPlace{0, 2, 300}, StepPlace{3, 0, 400}})
     places.push_back(unforeseen);
   const auto ahead = source(true);
   options_.draw = negatives_of;
@@ -112,7 +117,7 @@ TEST_F(BatchSources, MadeAheadAreThoseOfTheirPlaces) {
   ItemReader items(store());
   for (const StepPlace& place : places) {
     const std::vector<Share> got = ahead->take(place);
-    if (const int64_t next = place.step + 1; next < foreseen) drawn_.wait_for(next);  // that it is begun
+    if (place != places.back()) drawn_.wait_for(place.step + 1);  // that it is begun; the last is of an epoch too late
     const std::vector<Share> wanted = now->take(place);
     ASSERT_EQ(got.size(), 2U);
     for (size_t i = 0; i < got.size(); ++i) {

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/data/negatives.h"
@@ -184,8 +186,7 @@ TEST(CosineRanking, OfATargetThatIsEveryNegativeIsZero) {
   EXPECT_EQ(grad_table.abs().max().item<float>(), 0.0f);
 }
 
-TEST(Losses, AreTheSameWithATableThatIsConstant) {
-  const Inputs in;
+Batch batch_of(const Inputs& in) {
   Batch batch;
   for (int64_t i = 0; i < kTargets; ++i) {
     batch.labels.push_back(in.labels[i].item<int64_t>());
@@ -193,6 +194,46 @@ TEST(Losses, AreTheSameWithATableThatIsConstant) {
     batch.sessions.push_back(static_cast<uint64_t>(i));
     batch.positions.push_back(1);
   }
+  return batch;
+}
+
+TEST(Losses, TakeTheNegativesThatABatchBringsForTheirOwn) {
+  const Inputs in;
+  const std::vector<uint64_t> popularity(kItems + 1, 1);
+  const StepKey key{3, 1, 4};
+  for (const LossType type : {LossType::bpr, LossType::sampled_softmax, LossType::bpr_max, LossType::cosine_ranking}) {
+    const auto loss = make_loss({.type = type, .negatives = {NegativeDistribution::uniform, 2}, .n_sample = 19}, popularity);
+    const auto evaluate = [&](const Batch& batch) {
+      Tensor grad_table = at::zeros_like(in.table);
+      const double sum = (*loss)(in.queries, in.table, batch, key, grad_table).sum;
+      RowSet rows(kItems + 1);
+      loss->name_rows(batch, key, rows);
+      rows.close();
+      return std::tuple(sum, grad_table, std::vector<int64_t>(rows.ids().begin(), rows.ids().end()));
+    };
+    Batch batch = batch_of(in);
+    const auto [sum, grad, rows] = evaluate(batch);
+    batch.negatives = loss->draw(batch, key);
+    const auto [drawn_sum, drawn_grad, drawn_rows] = evaluate(batch);
+    EXPECT_EQ(sum, drawn_sum);
+    EXPECT_TRUE(at::equal(grad, drawn_grad));
+    EXPECT_EQ(rows, drawn_rows);
+    std::ranges::fill(batch.negatives, kItems);
+    const auto [other_sum, other_grad, other_rows] = evaluate(batch);
+    EXPECT_NE(sum, other_sum);
+    EXPECT_FALSE(at::equal(grad, other_grad));
+    batch.labels.assign(batch.labels.size(), 1);
+    RowSet two(kItems + 1);
+    loss->name_rows(batch, key, two);
+    EXPECT_EQ(two.size(), 2) << "that of the targets and that of the negatives";
+    batch.negatives.pop_back();
+    EXPECT_THROW(evaluate(batch), BugError);
+  }
+}
+
+TEST(Losses, AreTheSameWithATableThatIsConstant) {
+  const Inputs in;
+  const Batch batch = batch_of(in);
   std::vector<std::shared_ptr<const OutputLoss>> losses;
   const std::vector<uint64_t> popularity(kItems + 1, 1);
   for (const LossType type :

@@ -46,7 +46,9 @@ TEST(CrowdedHosts, HaveMoreThreadsThanCoresTogetherOrInOneRank) {
 TEST(CoreToSpare, IsOneThatNoThreadOfTheHostComputesOn) {
   EXPECT_TRUE(spare(0, 1, {{"a", {0, 1}}}));
   EXPECT_FALSE(spare(0, 2, {{"a", {0, 1}}}));
+  EXPECT_TRUE(spare(0, 2, {{"a", {0, 1, 2}}}));
   EXPECT_FALSE(spare(0, 1, {{"a", {0}}})) << "bound to one core";
+  EXPECT_FALSE(spare(1, 2, {{"a", {0, 1, 2, 3}}, {"a", {4, 5}}})) << "bound to as many cores as it has threads";
   EXPECT_FALSE(spare(0, 1, {{"a", {}}})) << "nobody knows";
   EXPECT_FALSE(spare(0, 1, {{"a", {0, 1}}, {"a", {0, 1}}})) << "the other rank computes there";
   EXPECT_FALSE(spare(0, 1, {{"a", {0, 1, 2}}, {"a", {0, 1, 2}}})) << "one is not enough for both";
@@ -54,6 +56,8 @@ TEST(CoreToSpare, IsOneThatNoThreadOfTheHostComputesOn) {
   EXPECT_TRUE(spare(0, 1, {{"a", {0, 1}}, {"a", {2, 3}}}));
   EXPECT_FALSE(spare(1, 1, {{"a", {0, 1, 2}}, {"a", {3}}})) << "bound to one core";
   EXPECT_TRUE(spare(1, 1, {{"a", {0}}, {"b", {0, 1}}})) << "another host";
+  EXPECT_FALSE(spare(0, 1, {{"a", {0, 1}}, {"a", {0, 1}}, {"a", {2, 3, 4, 5}}})) << "free cores that it may not use";
+  EXPECT_TRUE(spare(2, 1, {{"a", {0, 1}}, {"a", {0, 1}}, {"a", {2, 3, 4, 5}}}));
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ struct Batch {
   std::vector<int32_t> weights;      // [targets] integer weight in loss and count
   std::vector<uint64_t> sessions;    // [targets] global index, for messages, reports per session, and keys
   std::vector<uint32_t> positions;   // [targets] of the target in its session
-  std::vector<int64_t> negatives;    // as OutputLoss::draw() gives them for a step; empty: not drawn yet
+  std::vector<int64_t> negatives;    // as OutputLoss::draw() gives them for a step; empty: none, or not drawn yet
 
   int64_t inputs() const { return static_cast<int64_t>(items.size()); }
   int64_t targets() const { return static_cast<int64_t>(labels.size()); }

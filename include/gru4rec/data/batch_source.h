@@ -46,7 +46,7 @@ struct BatchOptions {
   std::function<std::vector<int64_t>(const Batch&, const StepPlace&)> draw;
 };
 
-// Local; one thread besides its own.
+// Local; called by one thread.
 class BatchSource {
  public:
   // The store outlives it. It asks a copy of the plan, so that others may ask theirs meanwhile.
@@ -56,8 +56,10 @@ class BatchSource {
   BatchSource& operator=(const BatchSource&) = delete;
 
   // The shares of this rank, in the order of replicas: a pure function of the place. Any place may be asked for; ahead are made
-  // those of the place that follows. Throws what reading the store throws, for these and no others.
+  // those of the place that follows. Throws what reading the store and drawing throw, for these and no others.
   std::vector<Share> take(const StepPlace& place);
+  // Not where it was not wanted, nor where the system has no thread for it.
+  bool makes_ahead() const { return thread_.joinable(); }
 
  private:
   struct Made {

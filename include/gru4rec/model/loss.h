@@ -33,8 +33,8 @@ class OutputLoss {
   // others. `done`: may be called as rows of grad_table become final, before the loss is done.
   virtual SoftmaxLoss operator()(const at::Tensor& queries, const at::Tensor& table, const Batch& batch, const StepKey& key,
                                  at::Tensor& grad_table, const RowSet* rows = nullptr, const RowsDone& done = {}) const = 0;
-  // The negatives of a batch in a step, for batch.negatives, so that they can be drawn before the step; where those are empty
-  // the loss draws them itself. Nothing where it has none.
+  // The negatives of a batch in a step, for batch.negatives, so that they can be drawn before it, by another thread than the
+  // one that works with the loss meanwhile. Where those are empty the loss draws them itself; nothing where it has none.
   virtual std::vector<int64_t> draw(const Batch& batch, const StepKey& key) const;
   // The only rows that can have a gradient from it. BugError unless moves_few_rows().
   virtual void name_rows(const Batch& batch, const StepKey& key, RowSet& rows) const;
