@@ -353,8 +353,8 @@ void add_surroundings(std::vector<OptionRow>& rows) {
           &O::batches_ahead,
           {{"auto", BatchesAhead::automatic}, {"always", BatchesAhead::always}, {"never", BatchesAhead::never}}),
       "Whether a second thread of each rank packs the batch of the next step, and draws its negatives, while a step computes. "
-      "Changes no bit of a result. auto: where a rank may use more cores than num_threads, and its host has one more for each "
-      "rank; a quota of processor time is not seen.");
+      "Changes no bit of a result. auto: where the cores that a rank may use suffice for one more thread of each rank that "
+      "shares them; a quota of processor time is not seen.");
   add("comm_timeout", Origin::ours, kNeutral, real(&O::comm_timeout, above(0)),
       "Seconds without progress after which a rank is taken for lost and the job ends. Smaller notices sooner, and may take a "
       "slow disk for a dead rank.");

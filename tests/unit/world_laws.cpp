@@ -56,6 +56,7 @@ TEST(CoreToSpare, IsOneThatNoThreadOfTheHostComputesOn) {
   EXPECT_TRUE(spare(0, 1, {{"a", {0, 1}}, {"a", {2, 3}}}));
   EXPECT_FALSE(spare(1, 1, {{"a", {0, 1, 2}}, {"a", {3}}})) << "bound to one core";
   EXPECT_TRUE(spare(1, 1, {{"a", {0}}, {"b", {0, 1}}})) << "another host";
+  EXPECT_TRUE(spare(0, 1, {{"a", {0, 1}}, {"a", {2}}})) << "a core that the other may not use";
   EXPECT_FALSE(spare(0, 1, {{"a", {0, 1}}, {"a", {0, 1}}, {"a", {2, 3, 4, 5}}})) << "free cores that it may not use";
   EXPECT_TRUE(spare(2, 1, {{"a", {0, 1}}, {"a", {0, 1}}, {"a", {2, 3, 4, 5}}}));
 }

@@ -9,8 +9,8 @@
 
 namespace gru4rec {
 
-// Whether the cores that rank `rank` may use suffice for one more thread of each rank that may use one of them, and those of
-// its host for one more of each rank there. `cores`: by rank, those it may use; none: not known. Local.
+// Whether the cores that rank `rank` may use suffice for one more thread of each rank that may use one of them. `cores`: by
+// rank, those it may use; none: not known. Local.
 bool core_to_spare(const std::vector<RankInfo>& ranks, const std::vector<cpu_set_t>& cores, int rank, int threads);
 // Collective. The same of this rank.
 bool core_to_spare(Communicator& comm, int threads);
