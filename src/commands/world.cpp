@@ -12,6 +12,7 @@
 #include "gru4rec/comm/agreement.h"
 #include "gru4rec/data/ingest.h"
 #include "gru4rec/model/device.h"
+#include "gru4rec/train/core_to_spare.h"
 #include "gru4rec/train/determinism.h"
 
 namespace gru4rec {
@@ -69,9 +70,7 @@ namespace {
 
 // Collective.
 void warn_of_crowded_hosts(const Options& options, Communicator& comm) {
-  cpu_set_t cores;
-  if (sched_getaffinity(0, sizeof cores, &cores) != 0) CPU_ZERO(&cores);  // a kernel for more than cpu_set_t can name
-  const std::vector<cpu_set_t> all = comm.all_gather(cores);
+  const std::vector<cpu_set_t> all = cores_of_ranks(comm);
   if (comm.rank() != 0) return;
   for (const std::string& sentence : crowded_hosts(comm.ranks(), all, static_cast<int>(options.num_threads)))
     spdlog::warn(sentence);

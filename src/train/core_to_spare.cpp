@@ -4,6 +4,12 @@
 
 namespace gru4rec {
 
+std::vector<cpu_set_t> cores_of_ranks(Communicator& comm) {
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) != 0) CPU_ZERO(&cores);  // a kernel for more than cpu_set_t can name
+  return comm.all_gather(cores);
+}
+
 bool core_to_spare(const std::vector<RankInfo>& ranks, const std::vector<cpu_set_t>& cores, int rank, int threads) {
   const auto own = static_cast<std::size_t>(rank);
   int sharing = 0;
@@ -16,9 +22,7 @@ bool core_to_spare(const std::vector<RankInfo>& ranks, const std::vector<cpu_set
 }
 
 bool core_to_spare(Communicator& comm, int threads) {
-  cpu_set_t cores;
-  if (sched_getaffinity(0, sizeof cores, &cores) != 0) CPU_ZERO(&cores);  // a kernel for more than cpu_set_t can name
-  return core_to_spare(comm.ranks(), comm.all_gather(cores), comm.rank(), threads);
+  return core_to_spare(comm.ranks(), cores_of_ranks(comm), comm.rank(), threads);
 }
 
 }  // namespace gru4rec

@@ -15,7 +15,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export OMP_NUM_THREADS=1
 
-run() { # WHEN: events a second, and milliseconds of a step that `batches` takes, of the epochs after the first
+run() { # WHEN: targets a second, and milliseconds of a step that `batches` takes, of the epochs after the first
   rm -rf "$work/$1"
   "$program" train --config "$config" --num_threads 1 --epochs 8 --eval_step 0 --show_progress false --batches_ahead "$1" "${@:2}" \
     --run_dir "$work/$1" >"$work/$1.log" 2>&1 || die $? "$(tail -3 "$work/$1.log")"
