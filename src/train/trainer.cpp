@@ -103,16 +103,6 @@ std::string some_sessions(const Batch& batch) {
   return sessions.size() > kShown ? text + fmt::format(" and {} more", sessions.size() - kShown) : text;
 }
 
-// The parameters that have a gradient, dealt to the ranks; of the table whole rows.
-Slices slices_of_parameters(const ParameterLayout& layout, bool frozen_table, int ranks) {
-  const auto dense = static_cast<size_t>(layout.dense_floats()), row = static_cast<size_t>(layout.table().shape[1]);
-  const size_t table = frozen_table ? 0 : static_cast<size_t>(layout.table().size());
-  Slices slices = even_slices({0, dense + table}, ranks);
-  for (size_t& bound : slices.bounds)
-    if (bound > dense) bound -= (bound - dense) % row;
-  return slices;
-}
-
 // Those that its numbers depend on. A checkpoint from before there was a choice of precision is of fp32.
 Options options_of(const CheckpointInfo& checkpoint, const std::string& name) {
   Options options = options_from_yaml(checkpoint.number_options, name);
@@ -298,7 +288,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
       sum_memory_(sum_device_.is_cpu() ? nullptr : std::make_unique<DeviceMemory>(sum_device_)),
       gradient_(layout_, comm.rank(), static_cast<size_t>(first_length(model_.layout(), options_, by_rows_)),
                 sum_memory_ ? *sum_memory_ : host_memory()),
-      slices_(slices_of_parameters(model_.layout(), options_.freeze_item_embeddings, comm.size())),
+      slices_(slices_of_update(model_.layout(), options_.freeze_item_embeddings, by_rows_.input, comm.size())),
       valid_(store, Split::valid, evaluator_options(options_)),
       early_stopping_{options_.stopping_step, options_.metric_decimal_place},
       checkpoints_({options_.checkpoint_dir, options_.keep_checkpoints}, options_.checkpoint_in_background),

@@ -147,6 +147,36 @@ TEST(Optimizer, UpdatesAPartWithTheBitsOfTheWholeAndLeavesTheRest) {
   EXPECT_THROW(clips.step(weights, gradient, 7, 1, 1.0, {}, {}, parts[0]), BugError);
 }
 
+// Whole rows and lines; the work of a slice, in which a parameter of the table has twice the gradient of a dense one.
+TEST(Optimizer, IsDealtToRanksInSlicesOfEqualWork) {
+  for (const int64_t items : {3, 50, 1682, 20'000})
+    for (const int64_t size : {16, 64}) {
+      const ParameterLayout layout({.catalogue = items, .embedding_size = size, .hidden_size = 48});
+      const auto dense = static_cast<size_t>(layout.dense_floats()), row = static_cast<size_t>(size);
+      const size_t end = dense + static_cast<size_t>(layout.table().size());
+      for (const bool by_rows : {false, true})
+        for (const bool frozen : {false, true})
+          for (const int ranks : {1, 2, 3, 8}) {
+            const Slices slices = slices_of_update(layout, frozen, by_rows, ranks);
+            ASSERT_EQ(slices.bounds.size(), static_cast<size_t>(ranks) + 1);
+            ASSERT_EQ(slices.bounds.front(), 0u);
+            ASSERT_EQ(slices.bounds.back(), frozen ? dense : end);
+            const size_t of_table = by_rows ? 3 : 4;
+            const auto work_up_to = [&](size_t bound) {
+              return 3 * std::min(bound, dense) + (bound > dense ? of_table * (bound - dense) : 0);
+            };
+            for (int rank = 0; rank <= ranks; ++rank) {
+              const size_t bound = slices.bounds[static_cast<size_t>(rank)];
+              ASSERT_EQ(bound > dense ? (bound - dense) % row : bound % 16, 0u);
+              const auto even = static_cast<double>(work_up_to(slices.bounds.back())) * rank / ranks;
+              ASSERT_LE(static_cast<double>(work_up_to(bound)), even);
+              ASSERT_GT(static_cast<double>(work_up_to(bound)),
+                        even - static_cast<double>(std::max(3 * size_t{16}, of_table * row)) - 3);
+            }
+          }
+    }
+}
+
 TEST(RateFactor, RisesOverTheWarmUpAndFallsAlongHalfACosine) {
   EXPECT_EQ(rate_factor(Schedule::constant, 0, 0.7, 12), 1.0);
   EXPECT_EQ(rate_factor(Schedule::cosine, 0, 0.0, 0), 1.0);

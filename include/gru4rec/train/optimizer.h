@@ -41,6 +41,10 @@ struct OptimizerOptions {
   double ema_decay = 0.0;       // of the moving average, where step() is given one
 };
 
+// The parameters that have a gradient, dealt to ranks that each add and update a slice: as much work for all, in whole lines of
+// 64 bytes and whole rows of the table, whose gradient is twice as long where that of the inputs has all rows. Local.
+Slices slices_of_update(const ParameterLayout& layout, bool frozen_table, bool input_by_rows, int ranks);
+
 // Local; one thread.
 class Optimizer {
  public:
