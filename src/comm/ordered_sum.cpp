@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "gru4rec/base/error.h"
+#include "gru4rec/base/hash.h"
 
 namespace gru4rec {
 namespace {
@@ -31,6 +32,43 @@ void count_merges(TreeNode node, int first, std::vector<int>& merges) {
   count_merges(node.left(), first, merges);
   count_merges(node.right(), first, merges);
 }
+
+// The messages of an exchange of slices. A rank whose memory this one reads gets a few bytes instead: what was written here
+// before they are sent is there to read when they have come, and what was to be read before has been.
+class SliceMessages {
+ public:
+  SliceMessages(Communicator& comm, std::span<const Slices> parts, const NearMemory& near)
+      : comm_(comm), near_(near), marks_(static_cast<std::size_t>(comm.size())) {
+    std::vector<std::size_t> bounds;
+    for (const Slices& part : parts) bounds.insert(bounds.end(), part.bounds.begin(), part.bounds.end());
+    uint64_t& own = mark(comm.rank());
+    own = hash_bytes(bounds.data(), bounds.size() * sizeof(std::size_t));
+    for (const int peer : comm.others()) {
+      if (!near.of(peer)) continue;
+      send(peer, std::as_bytes(std::span(&own, 1)));
+      receive(peer, std::as_writable_bytes(std::span(&mark(peer), 1)));
+    }
+  }
+
+  void send(int peer, std::span<const std::byte> bytes) { out_.push_back({peer, bytes}); }
+  void receive(int peer, std::span<std::byte> bytes) { in_.push_back({peer, bytes}); }
+
+  void exchange(const char* primitive) {
+    comm_.transfer(primitive, out_, in_);
+    for (const int peer : comm_.others())
+      if (near_.of(peer) && mark(peer) != mark(comm_.rank()))
+        throw BugError("{}: rank {} has slices of other sizes than rank {}; both must pass the same sizes", primitive, peer, comm_.rank());
+  }
+
+ private:
+  uint64_t& mark(int rank) { return marks_[static_cast<std::size_t>(rank)]; }
+
+  Communicator& comm_;
+  const NearMemory& near_;
+  std::vector<uint64_t> marks_;  // by rank, of the slices it has in mind
+  std::vector<Outgoing> out_;
+  std::vector<Incoming> in_;
+};
 
 }  // namespace
 
@@ -67,19 +105,22 @@ Slices even_slices(FloatRange part, int ranks) {
   return slices;
 }
 
-void gather_slices(Communicator& comm, std::span<float> values, std::span<const Slices> parts) {
-  std::vector<Outgoing> out;
-  std::vector<Incoming> in;
-  const auto slice = [&](const Slices& part, int rank) {
-    const FloatRange floats = part.of(rank);
-    return values.subspan(floats.first, floats.size());
+void gather_slices(Communicator& comm, std::span<float> values, std::span<const Slices> parts, const NearMemory& near) {
+  SliceMessages messages(comm, parts, near);
+  const auto for_each_slice = [&](int rank, const auto& use) {
+    for (const Slices& part : parts) use(values.subspan(part.of(rank).first, part.of(rank).size()), part.of(rank));
   };
-  for (const Slices& part : parts)
-    for (const int peer : comm.others()) {
-      out.push_back({peer, std::as_bytes(slice(part, comm.rank()))});
-      in.push_back({peer, std::as_writable_bytes(slice(part, peer))});
-    }
-  comm.transfer("gather of slices", out, in);
+  for (const int peer : comm.others()) {
+    if (near.of(peer)) continue;
+    for_each_slice(comm.rank(), [&](std::span<float> slice, FloatRange) { messages.send(peer, std::as_bytes(slice)); });
+    for_each_slice(peer, [&](std::span<float> slice, FloatRange) { messages.receive(peer, std::as_writable_bytes(slice)); });
+  }
+  messages.exchange("gather of slices");
+  for (const int peer : comm.others())
+    if (const float* theirs = near.of(peer))
+      for_each_slice(peer, [&](std::span<float> slice, FloatRange floats) {
+        std::copy_n(theirs + floats.first, floats.size(), slice.begin());
+      });
 }
 
 OrderedSum::OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length, SumMemory& memory)
@@ -97,8 +138,31 @@ OrderedSum::OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length
 
 void OrderedSum::reserve(std::size_t length) {
   stride_ = round_up(length);
-  pool_.reset();  // before the new one, not beside it
-  pool_ = allocate(static_cast<std::size_t>(buffers_) * stride_);
+  pool_.reset();  // before the new ones, not beside them
+  shared_ = SharedFloats();
+  near_ = NearMemory();
+  met_ = false;
+  const std::size_t floats = static_cast<std::size_t>(buffers_) * stride_;
+  if (layout_.ranks() > 1 && memory_.of_host()) {
+    shared_ = SharedFloats(floats);
+    buffers_start_ = shared_.data();
+  } else {
+    pool_ = allocate(floats);
+    buffers_start_ = pool_.get();
+  }
+}
+
+// Collective, with memory that was not exchanged from before.
+void OrderedSum::meet(Communicator& comm) {
+  if (met_) return;
+  near_ = shared_.map_others(comm);
+  bool any = false;
+  for (Partial& partial : partials_) {
+    partial.theirs = partial.owner == rank_ ? nullptr : near_.of(partial.owner);
+    any = any || partial.theirs;
+  }
+  if (any) scratch_.resize(partials_.size() * memory_.piece());
+  met_ = true;
   const Slices whole = even_slices({0, stride_}, layout_.ranks());
   make_room_for_slices({&whole, 1});
 }
@@ -106,8 +170,9 @@ void OrderedSum::reserve(std::size_t length) {
 void OrderedSum::plan_exchange() {
   for (int rank = 0; rank < layout_.ranks(); ++rank) {
     const auto block = layout_.replicas_of(rank);
+    std::size_t number = 0;
     for (const TreeNode node : maximal_subtrees(layout_.replicas(), block.first, block.last)) {
-      partials_.push_back({node, rank, nullptr});
+      partials_.push_back({.node = node, .owner = rank, .number = number++});
       if (rank == rank_) ++own_partials_;
     }
   }
@@ -115,8 +180,10 @@ void OrderedSum::plan_exchange() {
 }
 
 void OrderedSum::make_room_for_slices(std::span<const Slices> parts) {
+  const auto sent = static_cast<std::size_t>(
+      std::ranges::count_if(partials_, [&](const Partial& partial) { return partial.owner != rank_ && !partial.theirs; }));
   std::size_t floats = 0;
-  for (const Slices& part : parts) floats += (partials_.size() - own_partials_) * round_up(part.of(rank_).size());
+  for (const Slices& part : parts) floats += sent * round_up(part.of(rank_).size());
   if (floats <= inbox_floats_) return;
   inbox_.reset();  // before the new one, not beside it
   inbox_floats_ = 0;
@@ -124,14 +191,16 @@ void OrderedSum::make_room_for_slices(std::span<const Slices> parts) {
   inbox_floats_ = floats + floats / kSlack;
 }
 
-// Where this rank's slice of each partial sum is; those of the others from `arrival` on, up to what is returned.
+// Where this rank's slice of each partial sum is; those that are sent from `arrival` on, up to what is returned.
 float* OrderedSum::place_slices(FloatRange mine, float* arrival) {
-  int own = 0;
   for (Partial& partial : partials_) {
-    if (partial.owner == rank_) {
-      partial.slice = buffer(own++).data() + mine.first;
+    const std::size_t place = partial.number * stride_ + mine.first;
+    if (partial.theirs) {
+      partial.slice = partial.theirs + place;
+    } else if (partial.owner == rank_) {
+      partial.slice = partial.room = buffers_start_ + place;
     } else {
-      partial.slice = arrival;
+      partial.slice = partial.room = arrival;
       arrival += round_up(mine.size());
     }
   }
@@ -146,11 +215,11 @@ void OrderedSum::set_length(std::size_t length) {
 }
 
 // Appends the additions below `node` in an order that respects the tree; the sum is then in the partial returned.
-int OrderedSum::plan_additions(TreeNode node) {
+std::size_t OrderedSum::plan_additions(TreeNode node) {
   for (std::size_t i = 0; i < partials_.size(); ++i)
-    if (partials_[i].node == node) return static_cast<int>(i);
-  const int left = plan_additions(node.left());
-  const int right = plan_additions(node.right());
+    if (partials_[i].node == node) return i;
+  const std::size_t left = plan_additions(node.left());
+  const std::size_t right = plan_additions(node.right());
   additions_.push_back({left, right});
   return left;
 }
@@ -194,7 +263,10 @@ void OrderedSum::merge(FloatRange part) {
   const int merges = merges_[static_cast<std::size_t>(next_ - own_.first)];
   for (std::size_t at = part.first, count = 0; at < part.last; at += count) {
     count = std::min(memory_.piece(), part.last - at);
-    for (int k = 0; k < merges; ++k) memory_.add(buffer(depth_ - 1 - k).data() + at, buffer(depth_ - k).data() + at, count);
+    for (int k = 0; k < merges; ++k) {
+      float* left = buffer(depth_ - 1 - k).data() + at;
+      memory_.add(left, left, buffer(depth_ - k).data() + at, count);
+    }
   }
 }
 
@@ -225,6 +297,7 @@ void OrderedSum::reduce_scatter(Communicator& comm, std::span<const Slices> part
 
 // The total of this rank's slices.
 void OrderedSum::sum_slices(Communicator& comm, std::span<const Slices> parts) {
+  meet(comm);
   make_room_for_slices(parts);
   memory_.wait();
   exchange_slices(comm, parts);
@@ -238,39 +311,48 @@ void OrderedSum::sum_slices(Communicator& comm, std::span<const Slices> parts) {
 
 std::span<float> OrderedSum::reduce_natively(Communicator& comm) {
   check_world(comm);
-  for (int k = 1; k < depth_; ++k) memory_.add(buffer(0).data(), buffer(k).data(), length_);
+  float* sum = buffer(0).data();
+  for (int k = 1; k < depth_; ++k) memory_.add(sum, sum, buffer(k).data(), length_);
   memory_.wait();
   comm.add_natively(buffer(0));
   return buffer(0);
 }
 
+// When it returns, this rank's slices of the others' partial sums are here, or where they can be read.
 void OrderedSum::exchange_slices(Communicator& comm, std::span<const Slices> parts) {
-  std::vector<Outgoing> out;
-  std::vector<Incoming> in;
+  SliceMessages messages(comm, parts, near_);
   float* arrival = inbox_.get();
   for (const Slices& part : parts) {
     for (const int peer : comm.others()) {
+      if (near_.of(peer)) continue;
       const FloatRange theirs = part.of(peer);
       for (int own = 0; own < static_cast<int>(own_partials_); ++own)
-        out.push_back({peer, std::as_bytes(buffer(own).subspan(theirs.first, theirs.size()))});
+        messages.send(peer, std::as_bytes(buffer(own).subspan(theirs.first, theirs.size())));
     }
     const FloatRange mine = part.of(rank_);
     arrival = place_slices(mine, arrival);
     for (const Partial& partial : partials_)
-      if (partial.owner != rank_) in.push_back({partial.owner, std::as_writable_bytes(std::span(partial.slice, mine.size()))});
+      if (partial.owner != rank_ && !partial.theirs)
+        messages.receive(partial.owner, std::as_writable_bytes(std::span(partial.room, mine.size())));
   }
-  comm.transfer("ordered sum, exchange", out, in);
+  messages.exchange("ordered sum, exchange");
 }
 
+// A sum grows in the place of its left operand, or, where that is another rank's, in a piece of scratch memory; the last one is
+// the total.
 void OrderedSum::add_slices(FloatRange mine) {
   float* total = buffer(0).data() + mine.first;
   const std::size_t piece = memory_.piece();
   for (std::size_t at = 0, count = 0; at < mine.size(); at += count) {
     count = std::min(piece, mine.size() - at);
-    for (const Addition& addition : additions_)
-      memory_.add(partials_[addition.into].slice + at, partials_[addition.from].slice + at, count);
-    const float* root = partials_.front().slice + at;  // the root's sum grows in the leftmost partial
-    if (root != total + at) memory_.copy(total + at, root, count);
+    for (Partial& partial : partials_) partial.sum = partial.slice + at;
+    for (const Addition& addition : additions_) {
+      Partial& into = partials_[addition.into];
+      float* to = into.theirs ? scratch_.data() + addition.into * piece : into.room + at;
+      if (&addition == &additions_.back()) to = total + at;
+      memory_.add(to, into.sum, partials_[addition.from].sum, count);
+      into.sum = to;
+    }
   }
 }
 

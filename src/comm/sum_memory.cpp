@@ -6,11 +6,26 @@
 #include <new>
 
 #include "gru4rec/base/heap.h"
+#include "gru4rec/base/instruction_sets.h"
 
 namespace gru4rec {
 namespace {
 
 constexpr std::size_t kLine = 64;
+
+// Wide loads, as what is added may lie in another core's cache, from where a core has only so many lines under way.
+using Add = void (*)(float* to, const float* left, const float* right, std::size_t count);
+GRU4REC_INLINE void add_all(float* to, const float* left, const float* right, std::size_t count) {
+#pragma GCC ivdep
+  for (std::size_t i = 0; i < count; ++i) to[i] = left[i] + right[i];
+}
+GRU4REC_AVX512 void add_avx512(float* to, const float* left, const float* right, std::size_t count) {
+  add_all(to, left, right, count);
+}
+GRU4REC_AVX2 void add_avx2(float* to, const float* left, const float* right, std::size_t count) {
+  add_all(to, left, right, count);
+}
+void add_baseline(float* to, const float* left, const float* right, std::size_t count) { add_all(to, left, right, count); }
 
 class HostMemory : public SumMemory {
  public:
@@ -25,12 +40,12 @@ class HostMemory : public SumMemory {
   void release(float* memory) override { std::free(memory); }
 
   void zero(std::span<float> values) override { std::fill(values.begin(), values.end(), 0.0F); }
-  // Each element by itself: the compiler may vectorise it, and the bits do not depend on how.
-  void add(float* __restrict into, const float* __restrict from, std::size_t count) override {
-    for (std::size_t i = 0; i < count; ++i) into[i] += from[i];
+  void add(float* to, const float* left, const float* right, std::size_t count) override {
+    static const Add widest = of_this_processor<Add>(add_avx512, add_avx2, add_baseline).front();
+    widest(to, left, right, count);
   }
-  void copy(float* to, const float* from, std::size_t count) override { std::memcpy(to, from, count * sizeof(float)); }
 
+  bool of_host() const override { return true; }
   std::size_t piece() const override { return 4096; }  // stays in the first-level cache
 };
 

@@ -57,6 +57,12 @@ Gru4Rec::Gru4Rec(const ModelShape& shape, at::Device device)
   if (!device_.is_cpu()) flat_ = flat_.pin_memory();  // from where a copy to the device is fast
 }
 
+void Gru4Rec::move_parameters(float* memory) {
+  const Tensor moved = at::from_blob(memory, flat_.sizes(), flat_.options());
+  moved.copy_(flat_);
+  flat_ = moved;
+}
+
 std::span<float> Gru4Rec::parameters() { return {flat_.data_ptr<float>(), static_cast<size_t>(flat_.size(0))}; }
 std::span<const float> Gru4Rec::parameters() const {
   return {flat_.const_data_ptr<float>(), static_cast<size_t>(flat_.size(0))};

@@ -1,5 +1,6 @@
 #include "gru4rec/train/device_memory.h"
 
+#include <ATen/ops/add.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -23,12 +24,10 @@ float* DeviceMemory::allocate(std::size_t floats) {
 
 void DeviceMemory::zero(std::span<float> values) { tensor_over(values, device_).zero_(); }
 
-void DeviceMemory::add(float* into, const float* from, std::size_t count) {
-  tensor_over({into, count}, device_).add_(tensor_over({const_cast<float*>(from), count}, device_));
-}
-
-void DeviceMemory::copy(float* to, const float* from, std::size_t count) {
-  tensor_over({to, count}, device_).copy_(tensor_over({const_cast<float*>(from), count}, device_));
+void DeviceMemory::add(float* to, const float* left, const float* right, std::size_t count) {
+  at::Tensor sum = tensor_over({to, count}, device_);
+  at::add_out(sum, tensor_over({const_cast<float*>(left), count}, device_),
+              tensor_over({const_cast<float*>(right), count}, device_));
 }
 
 void DeviceMemory::wait() {

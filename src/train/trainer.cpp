@@ -303,6 +303,7 @@ Trainer::Trainer(const Options& given, const RunStart& start, const Store& store
         "learning_rate_schedule plateau lowers the rate by evaluations on valid, and the store {} has no valid targets. Ingest "
         "it with a split that makes some (eval_args), or set learning_rate_schedule to constant or cosine.",
         options_.store);
+  share_parameters();
   if (comm.rank() == 0) catalogue_ = std::make_shared<Catalogue>(catalogue_of(store, options_));
   loss_ = loss_for(options_, store);
   model_.set_loss(loss_);
@@ -581,6 +582,17 @@ std::vector<Slices> Trainer::slices_of_gradient() const {
   return {slices_, input};
 }
 
+// Collective. So that ranks of this host read updated weights where they are; all exchange gradients before they change again.
+void Trainer::share_parameters() {
+  if (!updates_slices() || !model_.device().is_cpu()) return;
+  shared_parameters_ = SharedFloats(model_.parameters().size());
+  near_parameters_ = shared_parameters_.map_others(comm_);
+  if (near_parameters_.ranks() == 0)
+    shared_parameters_ = SharedFloats();
+  else
+    model_.move_parameters(shared_parameters_.data());
+}
+
 // Collective. Before moments are saved, or the average is looked at.
 void Trainer::complete_state() {
   if (state_complete_) return;
@@ -630,7 +642,7 @@ void Trainer::update(const Agreement& all) {
   }
   clock_.enter(Phase::sum);
   if (updates_slices()) {
-    gather_slices(comm_, model_.parameters(), {&slices_, 1});
+    gather_slices(comm_, model_.parameters(), {&slices_, 1}, near_parameters_);
     state_complete_ = false;
   }
   clock_.enter(Phase::other);

@@ -49,6 +49,12 @@ TEST(Mpi, TheOrderedSumEqualsTheReferenceTree) {
   laws::ordered_sum_equals_the_reference_tree(*in_pieces, world->size() + 1, 129);
 }
 
+TEST(Mpi, ASumWaitsForTheRankThatIsLate) { laws::a_sum_waits_for_the_rank_that_is_late(*world); }
+
+TEST(Mpi, MemoryOfAHostIsReadWhereItIs) { laws::memory_of_a_host_is_read_where_it_is(*world); }
+
+TEST(Mpi, SlicesMeetOnAllRanks) { laws::slices_meet_on_all_ranks(*world); }
+
 TEST(Mpi, ASumInPartsByASecondThreadEqualsTheReferenceTree) {
   for (const int replicas : {1, 4, 7})
     if (replicas >= world->size()) laws::a_sum_in_parts_equals_the_reference_tree(*world, replicas);

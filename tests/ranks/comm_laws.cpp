@@ -1,6 +1,8 @@
 // Every law of comm_laws.h on ranks that are threads, and on the world of one.
 #include "comm_laws.h"
 
+#include <sys/resource.h>
+
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -104,6 +106,51 @@ TEST(OrderedSum, HoldsWhereSlicesAreEmptyOrPiecesAreCut) {
   run_ranks(2, kWhole, [](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, 3, 0); });
   run_ranks(3, kChunks, [](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, 5, 129); });
   run_ranks(2, kWhole, [](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, 5, 20'003); });
+}
+
+TEST(OrderedSum, EqualsTheReferenceTreeWhereSomeOrAllPartialSumsAreSent) {
+  for (const auto& [replicas, ranks] : {std::pair{4, 2}, {7, 3}, {8, 3}, {16, 5}, {13, 6}})
+    for (int far = 0; far < ranks; ++far)
+      run_ranks(ranks, kWhole,
+                [far, r = replicas](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, r, 1003, far); });
+  run_ranks(3, kWhole, [](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, 7, 20'003, 2); });
+  run_ranks(3, kChunks, [](Communicator& comm) { laws::ordered_sum_equals_the_reference_tree(comm, 5, 129, 1); });
+}
+
+TEST(OrderedSum, WaitsForTheRankThatIsLate) { run_ranks(3, kWhole, laws::a_sum_waits_for_the_rank_that_is_late); }
+
+TEST(OrderedSum, RefusesSlicesOfOtherSizesThanAnotherRankHas) {
+  std::atomic<int> refused{0};
+  run_ranks(2, kWhole, [&](Communicator& comm) {
+    const std::vector<Slices> parts = {even_slices({0, comm.rank() == 0 ? 96u : 64u}, 2)};
+    OrderedSum sum({2, 2}, comm.rank(), 96);
+    sum.begin(comm.rank());
+    sum.end(comm.rank());
+    if (message_of([&] { sum.reduce_scatter(comm, parts); }).find("slices of other sizes") != std::string::npos) ++refused;
+  });
+  EXPECT_EQ(refused, 2);
+}
+
+TEST(SharedMemory, OfAHostIsReadWhereItIs) {
+  for (int ranks = 1; ranks <= 4; ++ranks) run_ranks(ranks, kWhole, laws::memory_of_a_host_is_read_where_it_is);
+}
+
+TEST(SharedMemory, SlicesMeetOnAllRanks) {
+  for (int ranks = 1; ranks <= 4; ++ranks) run_ranks(ranks, kWhole, laws::slices_meet_on_all_ranks);
+}
+
+// A file past the limit would end the process (SIGXFSZ).
+TEST(SharedMemory, BeyondTheLimitOnFilesIsMemoryThatNobodyElseReads) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{1000, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  run_ranks(2, kWhole, [](Communicator& comm) {
+    const SharedFloats floats(1003);
+    std::fill_n(floats.data(), 1003, 1.0f);
+    EXPECT_EQ(floats.map_others(comm).ranks(), 0);
+  });
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
 }
 
 TEST(OrderedSum, RefusesAnotherLengthInTheMiddleOfAStep) {

@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <numeric>
 #include <string_view>
+#include <thread>
 
 #include "gru4rec/base/random.h"
 #include "gru4rec/comm/agreement.h"
@@ -134,9 +136,28 @@ inline std::vector<Slices> two_parts(std::size_t length, int ranks) {
   return parts;
 }
 
-inline void ordered_sum_equals_the_reference_tree(Communicator& comm, int replicas, std::size_t length) {
+// Memory of the host that no other rank reads.
+class FarMemory : public SumMemory {
+ public:
+  float* allocate(std::size_t floats) override { return host_memory().allocate(floats); }
+  void release(float* memory) override { host_memory().release(memory); }
+  void zero(std::span<float> values) override { host_memory().zero(values); }
+  void add(float* to, const float* left, const float* right, std::size_t count) override {
+    host_memory().add(to, left, right, count);
+  }
+  std::size_t piece() const override { return host_memory().piece(); }
+};
+
+inline int others_on_this_host(const Communicator& comm) {
+  return static_cast<int>(std::ranges::count_if(comm.ranks(), [&](const RankInfo& info) { return info.host == comm.host(); })) -
+         1;
+}
+
+// `far`: ranks from this one on have memory that is not shared.
+inline void ordered_sum_equals_the_reference_tree(Communicator& comm, int replicas, std::size_t length, int far = 1 << 20) {
   const ReplicaLayout layout(replicas, comm.size());
-  OrderedSum sum(layout, comm.rank(), length);
+  FarMemory far_memory;
+  OrderedSum sum(layout, comm.rank(), length, comm.rank() >= far ? far_memory : host_memory());
   const std::size_t whole = length;
   for (int step = 0; step < 5; ++step) {  // the buffers are used again, for shorter sums as well, and grow
     length = step == 0   ? whole
@@ -171,6 +192,77 @@ inline void ordered_sum_equals_the_reference_tree(Communicator& comm, int replic
       ASSERT_TRUE(same_bits(total[i], reference_sum(i, 0, replicas)))
           << "R " << replicas << " W " << comm.size() << " rank " << comm.rank() << " element " << i << " step " << step << ": "
           << total[i] << " != " << reference_sum(i, 0, replicas);
+    const int others = far >= comm.size() ? others_on_this_host(comm) : comm.rank() >= far ? 0 : far - 1;
+    ASSERT_EQ(sum.near().ranks(), others);
+  }
+}
+
+// Each rank's gradient is written late by another one in each step, and read by the others where it is.
+inline void a_sum_waits_for_the_rank_that_is_late(Communicator& comm) {
+  constexpr std::size_t kLength = 1003;
+  const ReplicaLayout layout(comm.size(), comm.size());
+  OrderedSum sum(layout, comm.rank(), kLength);
+  const std::vector<Slices> parts = {even_slices({0, kLength}, comm.size())};
+  for (int step = 0; step < 2 * comm.size(); ++step) {
+    const std::span<float> gradient = sum.begin(comm.rank());
+    if (step % comm.size() == comm.rank()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    for (std::size_t i = 0; i < kLength; ++i) gradient[i] = static_cast<float>(step + comm.rank());
+    sum.end(comm.rank());
+    if (step < comm.size()) {
+      sum.reduce(comm);
+    } else {
+      sum.reduce_scatter(comm, parts);
+      gather_slices(comm, sum.total(), parts);
+    }
+    for (const float value : sum.total())
+      ASSERT_EQ(value, static_cast<float>(comm.size() * step + comm.size() * (comm.size() - 1) / 2)) << "step " << step;
+  }
+}
+
+inline void memory_of_a_host_is_read_where_it_is(Communicator& comm) {
+  const auto value = [](int rank, std::size_t i, int round) {
+    return static_cast<float>(rank * 10'000 + round * 5'000) + static_cast<float>(i);
+  };
+  constexpr std::size_t kLength = 1003;
+  SharedFloats own(kLength);
+  ASSERT_EQ(reinterpret_cast<std::uintptr_t>(own.data()) % 64, 0u);
+  for (std::size_t i = 0; i < kLength; ++i) ASSERT_EQ(own.data()[i], 0.0f);
+  const NearMemory near = own.map_others(comm);
+  ASSERT_EQ(near.ranks(), others_on_this_host(comm));
+  ASSERT_EQ(near.of(comm.rank()), nullptr);
+  for (int round = 0; round < 2; ++round) {
+    for (std::size_t i = 0; i < kLength; ++i) own.data()[i] = value(comm.rank(), i, round);
+    comm.barrier();
+    for (const int peer : comm.others())
+      for (std::size_t i = 0; near.of(peer) && i < kLength; ++i) ASSERT_EQ(near.of(peer)[i], value(peer, i, round));
+    comm.barrier();
+  }
+  // Where one has nothing to read, none reads it, and it reads none.
+  const NearMemory some = (comm.rank() == 0 ? SharedFloats() : SharedFloats(kLength)).map_others(comm);
+  EXPECT_EQ(some.ranks(),
+            comm.rank() == 0 ? 0 : std::max(0, others_on_this_host(comm) - (comm.ranks()[0].host == comm.host())));
+  EXPECT_EQ(some.of(0), nullptr);
+}
+
+// Slices written late by another rank each time; of `near`, all others or those but rank 0, they are read where they are.
+inline void slices_meet_on_all_ranks(Communicator& comm) {
+  constexpr std::size_t kLength = 1003;
+  const std::vector<Slices> parts = two_parts(kLength, comm.size());
+  SharedFloats shared(kLength);
+  std::vector<float> unshared(kLength);
+  for (const bool all : {true, false}) {
+    const bool sent = !all && comm.rank() == 0;
+    const std::span<float> values = sent ? std::span(unshared) : std::span(shared.data(), kLength);
+    const NearMemory near = sent ? SharedFloats().map_others(comm) : shared.map_others(comm);
+    for (int step = 0; step < 2 * comm.size(); ++step) {
+      if (step % comm.size() == comm.rank()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      const auto value = [&](std::size_t i) { return static_cast<float>(i + 5'000 * static_cast<std::size_t>(step)); };
+      for (const Slices& part : parts)
+        for (std::size_t i = part.of(comm.rank()).first; i < part.of(comm.rank()).last; ++i) values[i] = value(i);
+      gather_slices(comm, values, parts, near);
+      for (std::size_t i = 0; i < kLength; ++i) ASSERT_EQ(values[i], value(i)) << "step " << step << " all " << all;
+      comm.barrier();
+    }
   }
 }
 

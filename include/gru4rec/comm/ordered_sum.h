@@ -14,6 +14,7 @@
 
 #include "gru4rec/comm/communicator.h"
 #include "gru4rec/comm/replica_layout.h"
+#include "gru4rec/comm/shared_floats.h"
 #include "gru4rec/comm/sum_memory.h"
 
 namespace gru4rec {
@@ -73,16 +74,20 @@ struct Slices {
 Slices even_slices(FloatRange part, int ranks);
 
 // Collective. Of each part of `values` every rank has its own slice, and gets those of the others. `parts` are equal on all.
-void gather_slices(Communicator& comm, std::span<float> values, std::span<const Slices> parts);
+// `near`: ranks whose `values` this one reads where they are; no rank may write its slices again before all have met
+// another time (in an exchange of gradients, a barrier).
+void gather_slices(Communicator& comm, std::span<float> values, std::span<const Slices> parts, const NearMemory& near = {});
 
 // The sum of gradients ------------------------------------------------------------------------------------------------------
 // Sums a flat vector of floats over replicas. A rank writes the gradients of its replicas one after the other into the
 // buffers handed out here, which are added as soon as the tree allows; then ranks exchange slices of the partial sums, each
-// adds one slice in the tree's order in fp32, and all gather the slices.
+// adds one slice in the tree's order in fp32, and all gather the slices. Ranks of one host do not send each other partial sums:
+// each reads them where the other has them.
 //
-// Owns its vectors in the memory it is given: sum_buffers() vectors, plus, with W > 1 ranks, one slice of length/W for each
-// partial sum of the other ranks, or as much as this rank's slices in reduce_scatter() are. Allocated at first, and again where
-// lengths or slices grow. Buffers start at 64-byte boundaries. One thread, but for sums in parts.
+// Owns its vectors: sum_buffers() vectors, in the memory it is given, or, with W > 1 ranks whose processors add, in memory that
+// ranks of a host share (comm/shared_floats.h); plus, with W > 1 ranks, one slice of length/W for each partial sum that is sent
+// here, or as much as this rank's slices in reduce_scatter() are. Allocated at first, and again where lengths or slices grow.
+// Buffers start at 64-byte boundaries. One thread, but for sums in parts.
 //
 //   OrderedSum sum(layout, comm.rank(), parameters.size());
 //   for (int replica : layout.replicas_of(comm.rank())) {
@@ -104,7 +109,8 @@ class OrderedSum {
   // Collective. The sum over all replicas, equal on all ranks bit for bit; valid, and writable, until the next begin().
   std::span<float> reduce(Communicator& comm);
   // Collective. The same for this rank's slice of each part alone; what lies beside them in total() is no sum. `parts`, which
-  // do not overlap, are equal on all ranks; no bit depends on how they are dealt.
+  // do not overlap, are equal on all ranks; no bit depends on how they are dealt. All ranks meet between it and the next
+  // begin() (in gather_slices(), a barrier): until then others may be reading what this one has added.
   void reduce_scatter(Communicator& comm, std::span<const Slices> parts);
   // In parts, which change no bit: what a second thread sums while this one goes on with the last replica (comm/sum_thread.h).
   //
@@ -126,7 +132,9 @@ class OrderedSum {
   std::size_t length() const { return length_; }
   int buffers() const { return buffers_; }
   // Local. The k-th buffer, which begin() hands out again and again: for those who keep views of the gradient.
-  std::span<float> buffer(int k) { return {pool_.get() + static_cast<std::size_t>(k) * stride_, length_}; }
+  std::span<float> buffer(int k) { return {buffers_start_ + static_cast<std::size_t>(k) * stride_, length_}; }
+  // Local, after the first sum. The ranks whose partial sums this one reads where they are.
+  const NearMemory& near() const { return near_; }
 
  private:
   struct Release {
@@ -137,11 +145,16 @@ class OrderedSum {
   struct Partial {
     TreeNode node;
     int owner;
-    float* slice;  // this rank's slice of the part that is being summed
+    std::size_t number;             // among those of its owner: which of its buffers it is in
+    const float* theirs = nullptr;  // the buffers of its owner, if that is another rank that this one reads
+    // Of the part that is being summed:
+    const float* slice = nullptr;  // this rank's slice
+    float* room = nullptr;         // the same, if this rank may write there
+    const float* sum = nullptr;    // of the piece that is being added
   };
   struct Addition {
-    int into;  // partials_[into] += partials_[from]
-    int from;
+    std::size_t into;  // partials_[into] += partials_[from]
+    std::size_t from;
   };
 
   static constexpr std::size_t kSlack = 64;  // memory grows by a part of this more, not to grow in each of many steps
@@ -151,8 +164,9 @@ class OrderedSum {
   void merge(FloatRange part);
   void plan_exchange();
   float* place_slices(FloatRange mine, float* arrival);
-  int plan_additions(TreeNode node);
+  std::size_t plan_additions(TreeNode node);
   void check_world(const Communicator& comm) const;
+  void meet(Communicator& comm);
   void make_room_for_slices(std::span<const Slices> parts);
   void exchange_slices(Communicator& comm, std::span<const Slices> parts);
   void add_slices(FloatRange mine);
@@ -166,11 +180,16 @@ class OrderedSum {
   std::size_t stride_ = 0;   // floats from one buffer to the next; at least the greatest length, in whole lines
   std::vector<int> merges_;  // by own replica
   int buffers_;
-  Floats pool_{nullptr, {}};
-  Floats inbox_{nullptr, {}};  // our slices of the other ranks' partial sums
+  Floats pool_{nullptr, {}};  // the buffers, in one of the two
+  SharedFloats shared_;
+  float* buffers_start_ = nullptr;
+  NearMemory near_;            // by rank: its shared_
+  bool met_ = false;           // near_ says so
+  Floats inbox_{nullptr, {}};  // our slices of the partial sums that are sent to us
   std::size_t inbox_floats_ = 0;
   std::vector<Partial> partials_;  // of all ranks, in replica order
   std::vector<Addition> additions_;
+  std::vector<float> scratch_;    // a piece for each partial
   std::size_t own_partials_ = 0;  // of this rank, when its last replica has ended
   int next_;                      // replica that begin() expects
   int depth_ = 0;                 // partial sums that are complete

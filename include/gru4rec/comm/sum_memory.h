@@ -17,11 +17,13 @@ class SumMemory {
 
   // These may return before they are done; they are done in the order in which they were called.
   virtual void zero(std::span<float> values) = 0;
-  virtual void add(float* into, const float* from, std::size_t count) = 0;
-  virtual void copy(float* to, const float* from, std::size_t count) = 0;
+  // `to` may be `left` or `right`.
+  virtual void add(float* to, const float* left, const float* right, std::size_t count) = 0;
   // Returns when all of them are done, so that others may read what they wrote.
   virtual void wait() {}
 
+  // Whether the processor adds, and so can add what other ranks keep in memory that they share (comm/shared_floats.h).
+  virtual bool of_host() const { return false; }
   // Floats that are best added at a time where a chain of additions passes over the same elements.
   virtual std::size_t piece() const = 0;
 };

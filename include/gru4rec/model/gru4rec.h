@@ -52,6 +52,9 @@ class Gru4Rec {
   at::Device device() const { return device_; }
   const ParameterLayout& layout() const { return layout_; }
   std::span<float> parameters();  // the flat buffer
+  // The flat buffer is in this memory from now on, [layout().parameter_floats()], which lives longer than the model; views of
+  // the former one are void. On the CPU.
+  void move_parameters(float* memory);
   std::span<const float> parameters() const;
   at::Tensor parameter(const std::string& name) const;  // view of the flat buffer
 

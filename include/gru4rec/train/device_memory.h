@@ -21,8 +21,7 @@ class DeviceMemory : public SumMemory {
   float* allocate(std::size_t floats) override;
   void release(float* memory) override { blocks_.erase(memory); }
   void zero(std::span<float> values) override;
-  void add(float* into, const float* from, std::size_t count) override;
-  void copy(float* to, const float* from, std::size_t count) override;
+  void add(float* to, const float* left, const float* right, std::size_t count) override;
   void wait() override;
   std::size_t piece() const override { return SIZE_MAX; }  // a kernel for each piece would cost more than it saves
 

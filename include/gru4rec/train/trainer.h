@@ -127,6 +127,7 @@ class Trainer {
   std::span<float> sum_of_gradients();
   bool updates_slices() const;
   std::vector<Slices> slices_of_gradient() const;
+  void share_parameters();
   void complete_state();
   void open_batches();
   // With overlap.
@@ -161,6 +162,8 @@ class Trainer {
   TrainListener* listener_;
 
   ReplicaLayout layout_;
+  SharedFloats shared_parameters_;  // the flat buffer of model_, if others may read it
+  NearMemory near_parameters_;      // that of others
   Gru4Rec model_;
   std::unique_ptr<Gru4Rec> average_;  // with ema_decay
   std::optional<Gru4Rec> teacher_;
