@@ -17,6 +17,7 @@
 #include "gru4rec/base/version.h"
 #include "gru4rec/comm/agreement.h"
 #include "gru4rec/comm/measure.h"
+#include "gru4rec/comm/shared_floats.h"
 #include "gru4rec/comm/watchdog.h"
 #include "gru4rec/model/device.h"
 #include "gru4rec/train/determinism.h"
@@ -25,7 +26,7 @@
 namespace gru4rec {
 namespace {
 
-constexpr std::size_t kKibi = 1024, kMebi = 1024 * 1024;
+constexpr std::size_t kKibi = 1024, kMebi = 1024 * 1024, kLargest = 64 * kMebi;
 constexpr double kClocksApart = 1.0;  // seconds from which on log lines of two hosts are hard to put in order
 
 using Row = std::vector<std::string>;
@@ -154,26 +155,34 @@ std::string rate(std::size_t bytes, double seconds) {
 
 void print_exchanges(Communicator& comm) {
   const std::vector<PairTime> small = time_pairs(comm, 8), middle = time_pairs(comm, kMebi),
-                              large = time_pairs(comm, 64 * kMebi);
+                              large = time_pairs(comm, kLargest);
   if (comm.rank() != 0) return;
   std::vector<Row> rows = {{"ranks", "8 B, one way", "1 MiB", "64 MiB"}};
   for (std::size_t i = 0; i < small.size(); ++i)
     rows.push_back({fmt::format("{}-{}", small[i].first, small[i].second), fmt::format("{:.1f} us", 1e6 * small[i].seconds),
-                    rate(kMebi, middle[i].seconds), rate(64 * kMebi, large[i].seconds)});
+                    rate(kMebi, middle[i].seconds), rate(kLargest, large[i].seconds)});
   print_table(rows);
 }
 
 void print_sums(Communicator& comm) {
   std::vector<Row> rows = {{"ordered sum of", "seconds", "of gradient"}};
-  for (const std::size_t bytes : {4 * kKibi, 256 * kKibi, 4 * kMebi, 64 * kMebi}) {
+  for (const std::size_t bytes : {4 * kKibi, 256 * kKibi, 4 * kMebi, kLargest}) {
     const double seconds = time_ordered_sum(comm, bytes / sizeof(float));
     rows.push_back({fmt::format("{} KiB", bytes / kKibi), fmt::format("{:.6f}", seconds), rate(bytes, seconds)});
   }
   if (comm.rank() == 0) print_table(rows);
 }
 
+// Collective. By rank, how many others of its host it cannot read the gradients of, if they are as large as the largest here.
+std::vector<int> count_unread(Communicator& comm) {
+  const int read = SharedFloats(kLargest / sizeof(float)).map_others(comm).ranks();
+  const auto on_host = std::ranges::count_if(comm.ranks(), [&](const RankInfo& info) { return info.host == comm.host(); });
+  return comm.all_gather(static_cast<int>(on_host) - 1 - read);
+}
+
 // What does not end a training, but somebody should know.
-void print_remarks(const std::vector<Row>& facts, const std::vector<double>& clocks, const Communicator& comm) {
+void print_remarks(const std::vector<Row>& facts, const std::vector<double>& clocks, const std::vector<int>& unread,
+                   const Communicator& comm) {
   for (std::size_t rank = 0; rank < facts.size(); ++rank) {
     const std::string who = comm.describe(static_cast<int>(rank));
     if (std::abs(clocks[rank]) > kClocksApart)
@@ -182,6 +191,10 @@ void print_remarks(const std::vector<Row>& facts, const std::vector<double>& clo
     if (facts[rank][kProcessor] != facts[0][kProcessor])
       fmt::print("note: {} is {}, rank 0 {}: all ranks will use the lower instruction set.\n", who, facts[rank][kProcessor],
                  facts[0][kProcessor]);
+    if (unread[rank] > 0)
+      fmt::print("note: {} and {} other rank(s) of its host cannot read each other's memory, so what they could read is sent: "
+                 "they are in different containers, have no /proc, or have a limit on the size of files (ulimit -f).\n",
+                 who, unread[rank]);
   }
 }
 
@@ -200,12 +213,13 @@ int run_doctor(Options options, bool names_data, MpiEnvironment& environment) {
     std::fflush(stdout);
   }
   const Findings findings = compare(facts, *comm);
+  const std::vector<int> unread = count_unread(*comm);
   if (comm->size() > 1) {
     print_exchanges(*comm);
     print_sums(*comm);
   }
   if (speaks) {
-    print_remarks(facts, clocks, *comm);
+    print_remarks(facts, clocks, unread, *comm);
     findings.print();
     if (findings.empty()) fmt::print("all is well\n");
     std::fflush(stdout);

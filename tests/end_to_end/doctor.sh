@@ -20,6 +20,20 @@ for rank in 0 1 2; do expect_line three.log "^$rank +$(hostname) .* $mine$"; don
 for pair in 0-1 0-2 1-2; do expect_line three.log "^$pair +[0-9.]+ us +[0-9.]+ MB/s +[0-9.]+ MB/s$"; done
 expect_line three.log "^65536 KiB +[0-9.]+ +[0-9.]+ MB/s$"
 expect_line three.log "^all is well"
+! grep -q "read each other's memory" three.log || fail "ranks of a host cannot read each other's memory"
+
+# Rank 2 may make no file of 64 MiB, in memory neither.
+cat >limited <<'END'
+#!/bin/sh
+[ "$OMPI_COMM_WORLD_RANK" != 2 ] || ulimit -f 65536
+exec "$PROGRAM" "$@"
+END
+chmod +x limited
+export PROGRAM
+expect_code 0 doctor ./limited >limited.log 2>&1
+for rank in 0 1; do expect_line limited.log "^note: rank $rank .* and 1 other rank\(s\) of its host cannot read each other's memory"; done
+expect_line limited.log "^note: rank 2 .* and 2 other rank\(s\) of its host cannot"
+expect_line limited.log "^65536 KiB +[0-9.]+ +[0-9.]+ MB/s$"
 
 # Rank 1 runs another program, rank 2 sees another store.
 mkdir changed
@@ -32,7 +46,6 @@ cat >wrapper <<'END'
 exec "$PROGRAM" "$@"
 END
 chmod +x wrapper
-export PROGRAM
 expect_code 2 doctor ./wrapper >differ.log 2>&1
 expect_line differ.log "^WRONG: the program differs between ranks: rank 0 .* has .*; rank 1 \(.*\)\. Install"
 expect_line differ.log "^WRONG: the store's digest differs between ranks: rank 0 .* has $mine; rank 2 .* has $others\. Give"
