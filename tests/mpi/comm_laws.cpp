@@ -1,6 +1,8 @@
 // The laws of tests/ranks/comm_laws.h on real MPI ranks. Every rank runs the same tests; rank 0 prints.
 #include "../ranks/comm_laws.h"
 
+#include <sys/resource.h>
+
 #include <cstdio>
 
 #include "gru4rec/comm/world.h"
@@ -52,6 +54,19 @@ TEST(Mpi, TheOrderedSumEqualsTheReferenceTree) {
 TEST(Mpi, ASumWaitsForTheRankThatIsLate) { laws::a_sum_waits_for_the_rank_that_is_late(*world); }
 
 TEST(Mpi, MemoryOfAHostIsReadWhereItIs) { laws::memory_of_a_host_is_read_where_it_is(*world); }
+
+// Rank 0 may open no file more, so it reads nobody; the others could read it.
+TEST(Mpi, NobodyReadsARankThatCannotReadIt) {
+  const SharedFloats own(100);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{0, before.rlim_max};
+  if (world->rank() == 0) ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const NearMemory near = own.map_others(*world);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(near.of(0), nullptr);
+  EXPECT_EQ(near.ranks(), world->rank() == 0 ? 0 : world->size() - 2);
+}
 
 TEST(Mpi, SlicesMeetOnAllRanks) { laws::slices_meet_on_all_ranks(*world); }
 

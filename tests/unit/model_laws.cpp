@@ -593,6 +593,19 @@ TEST_F(Model, AConstantTableHasNoGradientAndLeavesTheOthersAsTheyAre) {
   }
 }
 
+TEST_F(Model, IsTheSameWithItsParametersInOtherMemory) {
+  const Batch input = batch(Augmentation::one_pass);
+  Gru4Rec model(shape()), moved(shape());
+  model.initialise(4);
+  moved.initialise(4);
+  std::vector<float> memory(moved.parameters().size());
+  moved.move_parameters(memory.data());
+  EXPECT_EQ(run(moved, input).gradient, run(model, input).gradient);
+  moved.initialise(5);  // and there it changes
+  EXPECT_TRUE(std::ranges::equal(moved.parameters(), memory));
+  EXPECT_NE(run(moved, input).gradient, run(model, input).gradient);
+}
+
 TEST_F(Model, CountsTheParametersThatAreTrained) {
   // GRU 3 · 10 · (6 + 10), dense 6 · 10 + 6, table 32 · 6.
   EXPECT_EQ(Gru4Rec(shape()).layout().trained_parameters(true), 480 + 66);
