@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <new>
 #include <random>
@@ -19,14 +20,28 @@ namespace {
 
 constexpr std::size_t kHead = 64;  // bytes before the floats, which begin with the token
 
-// A file of zeros in memory that is there already, or -1. To pass the limit on the size of files would end the process.
+// A file in memory, or -1. To pass the limit on the size of files would end the process.
 int file_in_memory(std::size_t bytes) {
   rlimit limit{};
   if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur < bytes) return -1;
   const int file = ::memfd_create("gru4rec", MFD_CLOEXEC);
-  if (file >= 0 && ::posix_fallocate(file, 0, static_cast<off_t>(bytes)) == 0) return file;
+  if (file >= 0 && ::ftruncate(file, static_cast<off_t>(bytes)) == 0) return file;
   if (file >= 0) ::close(file);
   return -1;
+}
+
+// Whether the pages of a mapped file are there, so that to touch one cannot fail (SIGBUS). Huge ones where the system has them
+// for such files, which only a write through the mapping brings; Linux before 5.14 has no call for that.
+bool has_pages(int file, void* memory, std::size_t bytes) {
+  constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, which sys/mman.h of older C libraries lacks
+  want_huge_pages(memory, bytes);
+  int error = 0;
+  do error = ::madvise(memory, bytes, kPopulateWrite) == 0 ? 0 : errno;
+  while (error == EINTR);
+  if (error != EINVAL) return error == 0;
+  do error = ::posix_fallocate(file, 0, static_cast<off_t>(bytes));
+  while (error == EINTR);
+  return error == 0;
 }
 
 }  // namespace
@@ -59,7 +74,11 @@ MappedMemory SharedFloats::map(int file, std::size_t bytes, int protection) {
 SharedFloats::SharedFloats(std::size_t floats) {
   const std::size_t bytes = kHead + floats * sizeof(float);
   file_ = File(file_in_memory(bytes));
-  memory_ = map(file_.get(), bytes, PROT_READ | PROT_WRITE);
+  if (file_.get() >= 0) {
+    memory_ = map(file_.get(), bytes, PROT_READ | PROT_WRITE);
+    if (!memory_ || !has_pages(file_.get(), memory_.get(), bytes)) file_ = File();
+  }
+  if (file_.get() < 0) memory_ = map(-1, bytes, PROT_READ | PROT_WRITE);
   if (!memory_) throw std::bad_alloc();
   want_huge_pages(memory_.get(), bytes);
   std::memset(memory_.get(), 0, bytes);  // pages are there before the first step
@@ -72,9 +91,10 @@ SharedFloats::SharedFloats(std::size_t floats) {
 // The memory that a card speaks of, if it is what that descriptor of that process leads to.
 MappedMemory SharedFloats::map_other(const Card& card, int64_t pid) {
   const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(card.file);
-  const File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const File file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));  // it may be anything
   struct stat status {};
-  if (file.get() < 0 || ::fstat(file.get(), &status) != 0 || status.st_size != card.bytes) return {nullptr, {0}};
+  if (file.get() < 0 || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) || status.st_size != card.bytes)
+    return {nullptr, {0}};
   MappedMemory memory = map(file.get(), static_cast<std::size_t>(card.bytes), PROT_READ);
   const bool theirs = memory && std::memcmp(memory.get(), &card.token, sizeof card.token) == 0;
   return theirs ? std::move(memory) : MappedMemory(nullptr, {0});

@@ -193,7 +193,8 @@ void print_remarks(const std::vector<Row>& facts, const std::vector<double>& clo
                  facts[0][kProcessor]);
     if (unread[rank] > 0)
       fmt::print("note: {} and {} other rank(s) of its host cannot read each other's memory, so what they could read is sent: "
-                 "they are in different containers, have no /proc, or have a limit on the size of files (ulimit -f).\n",
+                 "they are in different containers, have no /proc or a limit on the size of files (ulimit -f), or the system "
+                 "forbids it.\n",
                  who, unread[rank]);
   }
 }

@@ -55,9 +55,13 @@ MemoryEstimate estimate_memory(const Options& options, const RunStart& start, co
   MemoryEstimate estimate{};
   estimate.parameters = (options.ema_decay > 0 ? 4 : 3) * static_cast<uint64_t>(layout.parameter_floats()) * kFloat;
   // A slice of the gradient, or that of a slice of the parameters, which in the table has both parts.
-  const auto parameters = static_cast<uint64_t>(layout.parameter_floats());
+  const auto parameters = static_cast<uint64_t>(layout.parameter_floats()),
+             dense = static_cast<uint64_t>(layout.dense_floats());
+  const FloatRange updated =
+      slices_of_update(layout, options.freeze_item_embeddings, by_rows(options, layout).input, world).of(rank);
+  const uint64_t of_table = updated.last - std::min(updated.last, std::max(updated.first, dense));
   const uint64_t slice =
-      length > parameters ? parameters / world + std::min(length - parameters, parameters / world) : length / world;
+      std::max(length / world, updated.size() + (length > parameters ? std::min(length - parameters, of_table) : 0));
   estimate.gradients =
       (sum_buffers(static_cast<int>(start.replicas), own.first, own.last) * length + partials * slice) * kFloat;
   // Embedded inputs, mask and their gradient, queries and their gradient; per layer gates, the recurrent part of n, and states,

@@ -584,7 +584,8 @@ std::vector<Slices> Trainer::slices_of_gradient() const {
 
 // Collective. So that ranks of this host read updated weights where they are; all exchange gradients before they change again.
 void Trainer::share_parameters() {
-  if (!updates_slices() || !model_.device().is_cpu()) return;
+  const bool overlaps = options_.overlap && why_no_overlap().empty();
+  if (overlaps || !updates_slices() || !model_.device().is_cpu()) return;
   shared_parameters_ = SharedFloats(model_.parameters().size());
   near_parameters_ = shared_parameters_.map_others(comm_);
   if (near_parameters_.ranks() == 0)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Laws of cluster/testhosts.sh: two hosts are two names without shared memory, reached through mpirun and launch/mpirun.sh; an
 # error on the second host and a signal sent on the first end the job with the right code on both; launch/supervise.sh leaves out
-# a host that cannot be reached.
+# a host that cannot be reached. Two ranks of each host read each other's memory, and the sum of all four is the ordered one.
 source "$(dirname "$0")/../launch/lib.sh"
 source "$SOURCE/tests/cluster/lib.sh"
 "$HOSTS" up 2 >"$LOG" 2>&1
@@ -16,6 +16,10 @@ expect_code 0 $? "four ranks on two hosts"
 expect_text "rank 1 of 4 on ${TESTHOSTS}1, local rank 1"
 expect_text "rank 2 of 4 on ${TESTHOSTS}2, local rank 0"
 expect_text "exchanged"
+GRU4REC=$COMM_LAWS timeout -k 5 120 "${CLUSTER[@]}" -- \
+  --gtest_filter='Mpi.*Sum*:Mpi.*Memory*:Mpi.Slices*:Mpi.NobodyReads*' >"$LOG" 2>&1
+expect_code 0 $? "the laws of sums and of shared memory on two hosts"
+expect_text "PASSED"
 timeout -k 5 60 "${CLUSTER[@]}" -- throw >"$LOG" 2>&1
 expect_code 2 $? "an error on the second host"
 

@@ -53,7 +53,7 @@ void meet(const std::string& fate) {
 }
 
 void train(Communicator& comm, const std::string& fate, int whose, bool overlap) {
-  constexpr std::size_t kLength = 50'001, kBlock = 30'000;  // slices beyond the eager limit
+  constexpr std::size_t kLength = 50'001, kBlock = 30'000;  // of the gather, slices beyond the eager limit
   const ReplicaLayout layout(comm.size() + 1, comm.size());
   const int last = layout.replicas_of(comm.rank()).last - 1;
   OrderedSum sum(layout, comm.rank(), kLength);

@@ -197,18 +197,32 @@ inline void ordered_sum_equals_the_reference_tree(Communicator& comm, int replic
   }
 }
 
-// Each rank's gradient is written late by another one in each step, and read by the others where it is.
+// That of the host, whose additions take a while where `late` says so.
+class SlowMemory : public FarMemory {
+ public:
+  void add(float* to, const float* left, const float* right, std::size_t count) override {
+    if (late) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    FarMemory::add(to, left, right, count);
+  }
+  bool of_host() const override { return true; }
+  bool late = false;
+};
+
+// In each step another rank writes its gradient late, and one reads those of the others late, while the others go on to the
+// next step at once.
 inline void a_sum_waits_for_the_rank_that_is_late(Communicator& comm) {
   constexpr std::size_t kLength = 1003;
   const ReplicaLayout layout(comm.size(), comm.size());
-  OrderedSum sum(layout, comm.rank(), kLength);
+  SlowMemory memory;
+  OrderedSum sum(layout, comm.rank(), kLength, memory);
   const std::vector<Slices> parts = {even_slices({0, kLength}, comm.size())};
-  for (int step = 0; step < 2 * comm.size(); ++step) {
+  for (int step = 0; step < 4 * comm.size(); ++step) {
     const std::span<float> gradient = sum.begin(comm.rank());
-    if (step % comm.size() == comm.rank()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    memory.late = step % comm.size() == comm.rank();
+    if ((step + 1) % comm.size() == comm.rank()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     for (std::size_t i = 0; i < kLength; ++i) gradient[i] = static_cast<float>(step + comm.rank());
     sum.end(comm.rank());
-    if (step < comm.size()) {
+    if (step < 2 * comm.size()) {
       sum.reduce(comm);
     } else {
       sum.reduce_scatter(comm, parts);
@@ -244,24 +258,28 @@ inline void memory_of_a_host_is_read_where_it_is(Communicator& comm) {
   EXPECT_EQ(some.of(0), nullptr);
 }
 
-// Slices written late by another rank each time; of `near`, all others or those but rank 0, they are read where they are.
+// As weights do, between sums of gradients: written late by another rank each time, and again as soon as the next sum says that
+// all have met. All others, or those but rank 0, read them where they are.
 inline void slices_meet_on_all_ranks(Communicator& comm) {
-  constexpr std::size_t kLength = 1003;
+  constexpr std::size_t kLength = 200'003;
   const std::vector<Slices> parts = two_parts(kLength, comm.size());
+  OrderedSum sum(ReplicaLayout(comm.size(), comm.size()), comm.rank(), 129);
   SharedFloats shared(kLength);
   std::vector<float> unshared(kLength);
   for (const bool all : {true, false}) {
     const bool sent = !all && comm.rank() == 0;
     const std::span<float> values = sent ? std::span(unshared) : std::span(shared.data(), kLength);
     const NearMemory near = sent ? SharedFloats().map_others(comm) : shared.map_others(comm);
-    for (int step = 0; step < 2 * comm.size(); ++step) {
+    for (int step = 0; step < 4 * comm.size(); ++step) {
+      const std::span<float> gradient = sum.begin(comm.rank());
+      sum.end(comm.rank());
+      sum.reduce_scatter(comm, std::vector<Slices>{even_slices({0, gradient.size()}, comm.size())});
       if (step % comm.size() == comm.rank()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      const auto value = [&](std::size_t i) { return static_cast<float>(i + 5'000 * static_cast<std::size_t>(step)); };
+      const auto value = [&](std::size_t i) { return static_cast<float>(i % 1000 + 1000 * static_cast<std::size_t>(step)); };
       for (const Slices& part : parts)
         for (std::size_t i = part.of(comm.rank()).first; i < part.of(comm.rank()).last; ++i) values[i] = value(i);
       gather_slices(comm, values, parts, near);
       for (std::size_t i = 0; i < kLength; ++i) ASSERT_EQ(values[i], value(i)) << "step " << step << " all " << all;
-      comm.barrier();
     }
   }
 }

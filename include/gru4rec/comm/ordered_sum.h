@@ -86,7 +86,8 @@ void gather_slices(Communicator& comm, std::span<float> values, std::span<const 
 //
 // Owns its vectors: sum_buffers() vectors, in the memory it is given, or, with W > 1 ranks whose processors add, in memory that
 // ranks of a host share (comm/shared_floats.h); plus, with W > 1 ranks, one slice of length/W for each partial sum that is sent
-// here, or as much as this rank's slices in reduce_scatter() are. Allocated at first, and again where lengths or slices grow.
+// here, or as much as this rank's slices in reduce_scatter() are. Allocated at first, slices with the first sum, and again where
+// lengths or slices grow.
 // Buffers start at 64-byte boundaries. One thread, but for sums in parts.
 //
 //   OrderedSum sum(layout, comm.rank(), parameters.size());
@@ -133,7 +134,7 @@ class OrderedSum {
   int buffers() const { return buffers_; }
   // Local. The k-th buffer, which begin() hands out again and again: for those who keep views of the gradient.
   std::span<float> buffer(int k) { return {buffers_start_ + static_cast<std::size_t>(k) * stride_, length_}; }
-  // Local, after the first sum. The ranks whose partial sums this one reads where they are.
+  // Local. The ranks whose partial sums this one reads where they are; none before a sum, and when buffers have grown.
   const NearMemory& near() const { return near_; }
 
  private:

@@ -42,7 +42,7 @@ struct OptimizerOptions {
 };
 
 // The parameters that have a gradient, dealt to ranks that each add and update a slice: as much work for all, in whole lines of
-// 64 bytes and whole rows of the table, whose gradient is twice as long where that of the inputs has all rows. Local.
+// 64 bytes, and of the table, whose gradient is twice as long where that of the inputs has all rows, in whole rows. Local.
 Slices slices_of_update(const ParameterLayout& layout, bool frozen_table, bool input_by_rows, int ranks);
 
 // Local; one thread.
