@@ -2,9 +2,12 @@
 #include "comm_laws.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -137,6 +140,27 @@ TEST(SharedMemory, OfAHostIsReadWhereItIs) {
 
 TEST(SharedMemory, SlicesMeetOnAllRanks) {
   for (int ranks = 1; ranks <= 4; ++ranks) run_ranks(ranks, kWhole, laws::slices_meet_on_all_ranks);
+}
+
+// As where a rank of another container has the host's name, and its process number is somebody else's here: what the other's
+// descriptor leads to has the size that it should have, and is other memory.
+TEST(SharedMemory, IsNotTakenForAnothers) {
+  run_ranks(2, kWhole, [](Communicator& comm) {
+    const SharedFloats floats(1003);
+    comm.barrier();
+    if (comm.rank() == 0) {
+      std::vector<int> files;
+      for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+        std::error_code none;
+        if (std::filesystem::read_symlink(entry.path(), none).string().starts_with("/memfd:gru4rec"))
+          files.push_back(std::stoi(entry.path().filename()));
+      }
+      EXPECT_EQ(files.size(), 2u);
+      EXPECT_EQ(dup2(files.front(), files.back()), files.back());
+    }
+    comm.barrier();
+    EXPECT_EQ(floats.map_others(comm).ranks(), 0);
+  });
 }
 
 // A file past the limit would end the process (SIGXFSZ).
