@@ -57,7 +57,8 @@ class SliceMessages {
     comm_.transfer(primitive, out_, in_);
     for (const int peer : comm_.others())
       if (near_.of(peer) && mark(peer) != mark(comm_.rank()))
-        throw BugError("{}: rank {} has slices of other sizes than rank {}; both must pass the same sizes", primitive, peer, comm_.rank());
+        throw BugError("{}: rank {} has slices of other sizes than rank {}; both must pass the same sizes", primitive, peer,
+                       comm_.rank());
   }
 
  private:

@@ -86,9 +86,8 @@ void gather_slices(Communicator& comm, std::span<float> values, std::span<const 
 //
 // Owns its vectors: sum_buffers() vectors, in the memory it is given, or, with W > 1 ranks whose processors add, in memory that
 // ranks of a host share (comm/shared_floats.h); plus, with W > 1 ranks, one slice of length/W for each partial sum that is sent
-// here, or as much as this rank's slices in reduce_scatter() are. Allocated at first, slices with the first sum, and again where
-// lengths or slices grow.
-// Buffers start at 64-byte boundaries. One thread, but for sums in parts.
+// here, or as much as this rank's slices in reduce_scatter() are. Allocated at first, slices with the first sum, and again
+// where lengths or slices grow. Buffers start at 64-byte boundaries. One thread, but for sums in parts.
 //
 //   OrderedSum sum(layout, comm.rank(), parameters.size());
 //   for (int replica : layout.replicas_of(comm.rank())) {
