@@ -3,7 +3,9 @@
 #
 # usage: tests/bench/ranks.sh CONFIG [PAIRS] [OPTION…]     after `gru4rec ingest` with the same configuration
 #
-# Prints a line a pair and the median ratio. Nothing decides a test here: machines are noisy, so look at the spread.
+# Prints a line a pair and the median ratios. A step of two ranks ends when the slower one does, two runs do not wait: where others
+# slow one of the cores, two ranks cannot do better than twice the slower run. Nothing decides a test here: machines are noisy, so
+# look at the spread.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../launch/lib.sh"
 [[ $# -ge 1 ]] || die 2 "which configuration? usage: tests/bench/ranks.sh CONFIG [PAIRS] [OPTION…]"
@@ -21,22 +23,29 @@ together() { # both ranks of one run
   "$ROOT/launch/mpirun.sh" -np 2 -- train "${options[@]}" --run_dir "$work/two" >"$work/two.log" 2>&1
   rate "$work/two"
 }
-apart() { # two runs of one rank, each on a core
+apart() { # two runs of one rank, each on a core: their rates together, and twice the slower one
   rm -rf "$work/a" "$work/b"
   taskset -c 0 "$program" train "${options[@]}" --run_dir "$work/a" >"$work/a.log" 2>&1 &
   local first=$!
   taskset -c 1 "$program" train "${options[@]}" --run_dir "$work/b" >"$work/b.log" 2>&1
   wait "$first"
-  python3 -c 'import sys; print(float(sys.argv[1]) + float(sys.argv[2]))' "$(rate "$work/a")" "$(rate "$work/b")"
+  python3 -c 'import sys; a, b = map(float, sys.argv[1:]); print(a + b, 2 * min(a, b))' "$(rate "$work/a")" "$(rate "$work/b")"
 }
 
-ratios=()
-for ((i = 1; i <= pairs; ++i)); do
-  two=$(together) sum=$(apart)
-  ratios+=("$(python3 -c 'import sys; print(float(sys.argv[1]) / float(sys.argv[2]))' "$two" "$sum")")
-  printf 'pair %d: two ranks %.0f events/s, two runs %.0f events/s together, ratio %.3f\n' "$i" "$two" "$sum" "${ratios[-1]}"
-done
-printf '%s\n' "${ratios[@]}" | python3 -c '
+ratios=() bounds=()
+ratio() { python3 -c 'import sys; print(float(sys.argv[1]) / float(sys.argv[2]))' "$1" "$2"; }
+spread() { # spread NAME NUMBER…
+  python3 -c '
 import statistics, sys
-r = sorted(float(line) for line in sys.stdin)
-print(f"ratio: min {r[0]:.3f}  median {statistics.median(r):.3f}  max {r[-1]:.3f}")'
+r = sorted(map(float, sys.argv[2:]))
+print(f"{sys.argv[1]}: min {r[0]:.3f}  median {statistics.median(r):.3f}  max {r[-1]:.3f}")' "$@"
+}
+for ((i = 1; i <= pairs; ++i)); do
+  two=$(together)
+  read -r sum twice <<<"$(apart)"
+  ratios+=("$(ratio "$two" "$sum")") bounds+=("$(ratio "$twice" "$sum")")
+  printf 'pair %d: two ranks %.0f events/s, two runs %.0f events/s together, twice the slower %.0f, ratio %.3f\n' "$i" "$two" "$sum" \
+    "$twice" "${ratios[-1]}"
+done
+spread ratio "${ratios[@]}"
+spread "twice the slower run ÷ two runs" "${bounds[@]}"

@@ -406,7 +406,7 @@ class Ranks:
         if len(os.sched_getaffinity(0)) < 2:
             fail("ranks wants two cores")
         options = bench.ingest("ml-100k", ["--config", "configs/ml-100k.yaml", "--data_path", ".deps/data"])
-        pattern = r"two ranks (\d+) events/s, two runs (\d+) events/s together, ratio (\S+)"
+        pattern = r"two ranks (\d+) events/s, two runs (\d+) events/s together, twice the slower (\d+), ratio (\S+)"
         raw = {"rounds": []}
         for batch in self.batches:
             done = subprocess.run([BENCH / "ranks.sh", "configs/ml-100k.yaml", str(bench.rounds), "--store", str(options[-1]),
@@ -414,8 +414,8 @@ class Ranks:
                                   env=bench.environment({"GRU4REC": str(bench.program)}))
             if done.returncode != 0:
                 fail(f"ranks.sh: exit {done.returncode}: {done.stderr.strip()}")
-            raw["rounds"] += [{"batch": batch, "two_ranks": int(a), "two_runs": int(b), "ratio": float(c)}
-                              for a, b, c in re.findall(pattern, done.stdout)]
+            raw["rounds"] += [{"batch": batch, "two_ranks": int(a), "two_runs": int(b), "twice_slower": int(c), "ratio": float(d)}
+                              for a, b, c, d in re.findall(pattern, done.stdout)]
         return raw
 
     def rows(self, raw):
@@ -425,7 +425,8 @@ class Ranks:
             what = f"{batch:,} targets a step"
             rows += [Row(what, "targets/s of two ranks", by_round(rounds, "two_ranks"), 0),
                      Row(what, "targets/s of two runs of one rank, together", by_round(rounds, "two_runs"), 0),
-                     Row(what, "**two ranks ÷ two runs**", by_round(rounds, "ratio"), 2)]
+                     Row(what, "**two ranks ÷ two runs**", by_round(rounds, "ratio"), 2),
+                     Row(what, "twice the slower run ÷ two runs", [each["twice_slower"] / each["two_runs"] for each in rounds], 2)]
         return rows
 
     def notes(self, raw):
