@@ -108,20 +108,20 @@ Slices even_slices(FloatRange part, int ranks) {
 
 void gather_slices(Communicator& comm, std::span<float> values, std::span<const Slices> parts, const NearMemory& near) {
   SliceMessages messages(comm, parts, near);
-  const auto for_each_slice = [&](int rank, const auto& use) {
-    for (const Slices& part : parts) use(values.subspan(part.of(rank).first, part.of(rank).size()), part.of(rank));
+  const auto slice = [&](const Slices& part, int rank) {
+    const FloatRange floats = part.of(rank);
+    return values.subspan(floats.first, floats.size());
   };
-  for (const int peer : comm.others()) {
-    if (near.of(peer)) continue;
-    for_each_slice(comm.rank(), [&](std::span<float> slice, FloatRange) { messages.send(peer, std::as_bytes(slice)); });
-    for_each_slice(peer, [&](std::span<float> slice, FloatRange) { messages.receive(peer, std::as_writable_bytes(slice)); });
-  }
+  for (const Slices& part : parts)
+    for (const int peer : comm.others()) {
+      if (near.of(peer)) continue;
+      messages.send(peer, std::as_bytes(slice(part, comm.rank())));
+      messages.receive(peer, std::as_writable_bytes(slice(part, peer)));
+    }
   messages.exchange("gather of slices");
-  for (const int peer : comm.others())
-    if (const float* theirs = near.of(peer))
-      for_each_slice(peer, [&](std::span<float> slice, FloatRange floats) {
-        std::copy_n(theirs + floats.first, floats.size(), slice.begin());
-      });
+  for (const Slices& part : parts)
+    for (const int peer : comm.others())
+      if (near.of(peer)) std::copy_n(near.of(peer) + part.of(peer).first, part.of(peer).size(), slice(part, peer).begin());
 }
 
 OrderedSum::OrderedSum(const ReplicaLayout& layout, int rank, std::size_t length, SumMemory& memory)
@@ -157,12 +157,8 @@ void OrderedSum::reserve(std::size_t length) {
 void OrderedSum::meet(Communicator& comm) {
   if (met_) return;
   near_ = shared_.map_others(comm);
-  bool any = false;
-  for (Partial& partial : partials_) {
-    partial.theirs = partial.owner == rank_ ? nullptr : near_.of(partial.owner);
-    any = any || partial.theirs;
-  }
-  if (any) scratch_.resize(partials_.size() * memory_.piece());
+  for (Partial& partial : partials_) partial.theirs = near_.of(partial.owner);
+  if (near_.ranks() > 0) scratch_.resize(partials_.size() * memory_.piece());
   met_ = true;
   const Slices whole = even_slices({0, stride_}, layout_.ranks());
   make_room_for_slices({&whole, 1});

@@ -78,10 +78,12 @@ SharedFloats::SharedFloats(std::size_t floats) {
     memory_ = map(file_.get(), bytes, PROT_READ | PROT_WRITE);
     if (!memory_ || !has_pages(file_.get(), memory_.get(), bytes)) file_ = File();
   }
-  if (file_.get() < 0) memory_ = map(-1, bytes, PROT_READ | PROT_WRITE);
-  if (!memory_) throw std::bad_alloc();
-  want_huge_pages(memory_.get(), bytes);
-  std::memset(memory_.get(), 0, bytes);  // pages are there before the first step
+  if (file_.get() < 0) {
+    memory_ = map(-1, bytes, PROT_READ | PROT_WRITE);
+    if (!memory_) throw std::bad_alloc();
+    want_huge_pages(memory_.get(), bytes);
+    std::memset(memory_.get(), 0, bytes);  // pages are there before the first step
+  }
   std::random_device random;
   for (uint32_t& part : token_) part = random();
   std::memcpy(memory_.get(), &token_, sizeof token_);

@@ -465,7 +465,7 @@ StepReport Trainer::run_replicas() {
 
 // Collective.
 void Trainer::open_batches() {
-  const int threads = static_cast<int>(options_.num_threads) + (options_.overlap && why_no_overlap().empty() ? 1 : 0);
+  const int threads = static_cast<int>(options_.num_threads) + (overlaps() ? 1 : 0);
   const bool spare = options_.batches_ahead == BatchesAhead::automatic && core_to_spare(comm_, threads);
   const bool ahead = spare || options_.batches_ahead == BatchesAhead::always;
   const auto own = layout_.replicas_of(comm_.rank());
@@ -562,7 +562,7 @@ std::span<float> Trainer::sum_of_gradients() {
 // whole gradient, and not with sampled losses, where there is far less of it than there are parameters.
 bool Trainer::updates_slices() const {
   const bool by_library = options_.reduction == Reduction::native && comm_.adds_natively();
-  const bool whole_gradient = by_library || sums_ || !sum_device_.is_cpu() || options_.clip_grad_norm > 0;
+  const bool whole_gradient = by_library || overlaps() || !sum_device_.is_cpu() || options_.clip_grad_norm > 0;
   return comm_.size() > 1 && !whole_gradient && !by_rows_.output;
 }
 
@@ -584,8 +584,7 @@ std::vector<Slices> Trainer::slices_of_gradient() const {
 
 // Collective. So that ranks of this host read updated weights where they are; all exchange gradients before they change again.
 void Trainer::share_parameters() {
-  const bool overlaps = options_.overlap && why_no_overlap().empty();
-  if (overlaps || !updates_slices() || !model_.device().is_cpu()) return;
+  if (!updates_slices() || !model_.device().is_cpu()) return;
   shared_parameters_ = SharedFloats(model_.parameters().size());
   near_parameters_ = shared_parameters_.map_others(comm_);
   if (near_parameters_.ranks() == 0)

@@ -133,6 +133,7 @@ class Trainer {
   // With overlap.
   void start_overlap();
   std::string why_no_overlap() const;
+  bool overlaps() const { return options_.overlap && why_no_overlap().empty(); }
   int64_t output_rows() const { return by_rows_.output ? rows_.size() : model_.layout().table().shape[0]; }
   int64_t end_of_output(int64_t rows) const;
   void send_output(int64_t rows, const at::Tensor& open);
