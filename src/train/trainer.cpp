@@ -351,6 +351,7 @@ Outcome Trainer::run() {
 
 // Collective. Returns the signal that came to any rank, or 0.
 int Trainer::take_step() {
+  const double start = now();
   const StepReport report = run_replicas();
   clock_.enter(Phase::agreement);
   const Agreement all = agree(comm_, layout_, report);
@@ -360,6 +361,8 @@ int Trainer::take_step() {
     throw all.error();
   }
   update(all);
+  step_seconds_ += now() - start;
+  report_step(all);
   epoch_own_targets_ += report.targets;
   return all.stop;
 }
@@ -409,7 +412,6 @@ Pace Trainer::measure_pace(double seconds) {
 // it.
 StepReport Trainer::run_replicas() {
   comm_.progress().report(state_.step, "forward and backward");
-  const double start = now();
   clock_.enter(Phase::batches);
   StepReport report;
   report.step = state_.step;
@@ -459,7 +461,6 @@ StepReport Trainer::run_replicas() {
     report.error = explain(error);
     report.error_code = exit_code_of(error);
   }
-  step_seconds_ += now() - start;
   return report;
 }
 
@@ -628,7 +629,6 @@ void Trainer::agree_on_rows() {
 }
 
 void Trainer::update(const Agreement& all) {
-  const double start = now();
   comm_.progress().report(state_.step, "sum of gradients");
   const double factor = rate_factor_now();
   ++state_.step;
@@ -654,7 +654,9 @@ void Trainer::update(const Agreement& all) {
   step_targets_ += all.targets;
   epoch_targets_ += all.targets;
   learning_rate_ = options_.learning_rate * factor;
-  step_seconds_ += now() - start;
+}
+
+void Trainer::report_step(const Agreement& all) {
   if (folder_)
     folder_->record_step(state_.step, all.loss / static_cast<double>(std::max<int64_t>(1, all.targets)), learning_rate_);
   if (listener_)

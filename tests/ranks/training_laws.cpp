@@ -425,6 +425,39 @@ TEST_F(Training, ReplicasChangeOnlyTheOrderOfSums) {
   }
 }
 
+// Rank 0 makes rank 1 wait between steps.
+TEST_F(Training, TheRateCountsTheWaitingForOtherRanks) {
+  static constexpr std::chrono::milliseconds kPause{5};
+  struct Pause : TrainListener {
+    int64_t steps = 0, targets = 0;
+    void on_step(const TrainState& state, uint64_t, double, double rate) override {
+      EXPECT_TRUE(std::isfinite(rate)) << "of the first step, too";
+      steps = state.step;
+      targets = state.epoch_targets;
+      std::this_thread::sleep_for(kPause);
+    }
+    void on_epoch(const TrainState&, double, const std::optional<RankHistogram>&, bool, double) override {}
+  };
+  Options o = options("paused");
+  o.epochs = 1;
+  Pause listener;
+  double rate = 0;
+  run_ranks(2, [&](Communicator& comm) {
+    const Store store(o.store);
+    StopFlag stop;
+    std::optional<RunFolder> run;
+    if (comm.rank() == 0) run.emplace(o.run_dir, o.checkpoint_dir);
+    Trainer trainer(o, find_start(o, store.info(), comm), store, comm, stop, run ? &*run : nullptr,
+                    comm.rank() == 0 ? &listener : nullptr);
+    const Outcome outcome = trainer.run();
+    if (comm.rank() == 1) rate = outcome.targets_per_second;
+  });
+  ASSERT_GT(listener.steps, 3);
+  const double paused = static_cast<double>(listener.steps - 1) * std::chrono::duration<double>(kPause).count();
+  EXPECT_GT(rate, 0);
+  EXPECT_LE(rate, static_cast<double>(listener.targets) / paused);
+}
+
 TEST_F(Training, ResumedAtAnyStepOnAnyNumberOfRanksEndsWithTheSameDigest) {
   const Options whole = options("whole");
   train(whole, 2);

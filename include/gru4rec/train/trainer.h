@@ -140,6 +140,7 @@ class Trainer {
   void send_rest();
   bool is_finite(const at::Tensor& gradient) const;
   void update(const Agreement& all);
+  void report_step(const Agreement& all);
   void record_epoch();
   nlohmann::json record_of(const PhaseTimes& times, double mean_loss, const std::optional<RankHistogram>& valid);
   std::optional<RankHistogram> evaluate_valid();
