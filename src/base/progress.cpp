@@ -20,7 +20,7 @@ ProgressLine::ProgressLine(bool wanted)
 
 ProgressLine::~ProgressLine() { clear(); }
 
-void ProgressLine::show(const std::string& label, double fraction, const std::string& fields) {
+void ProgressLine::show(const std::string& label, double fraction, const std::function<std::string()>& fields) {
   if (!wanted_) return;
   const Clock::time_point now = Clock::now();
   if (label != label_) {
@@ -31,7 +31,7 @@ void ProgressLine::show(const std::string& label, double fraction, const std::st
   last_shown_ = now;
   const double elapsed = std::chrono::duration<double>(now - label_started_).count();
   const std::string left = fraction > 0 && elapsed > 0 ? duration_text(elapsed * (1 - fraction) / fraction) : "?";
-  const std::string line = fmt::format("{:>3.0f}%  {}  ETA {}", 100 * fraction, fields, left);
+  const std::string line = fmt::format("{:>3.0f}%  {}  ETA {}", 100 * fraction, fields(), left);
   if (!terminal_) {
     fmt::print(stderr, "{} {}\n", label, line);
     return;

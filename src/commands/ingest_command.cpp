@@ -73,7 +73,7 @@ int run_ingest(const Options& options, bool append) {
   }
   ProgressLine line(options.show_progress);
   const ReadProgress progress = [&](uint64_t rows, double fraction) {
-    line.show("reading", fraction, fmt::format("{:.1f}M events", static_cast<double>(rows) / 1e6));
+    line.show("reading", fraction, [&] { return fmt::format("{:.1f}M events", static_cast<double>(rows) / 1e6); });
   };
   if (append) return run_append(options, progress, line);
   warn_of_appended(options.store);

@@ -29,9 +29,10 @@ class Console : public TrainListener {
   explicit Console(const Options& options) : options_(options), progress_(options.show_progress) {}
 
   void on_step(const TrainState& state, uint64_t batches, double mean_loss, double targets_per_second) override {
-    progress_.show(fmt::format("epoch {}/{}", state.epoch + 1, options_.epochs),
-                   static_cast<double>(state.batch) / static_cast<double>(batches),
-                   fmt::format("loss {:.4f}  {:.1f}k events/s", mean_loss, targets_per_second / 1000));
+    if (state.epoch != epoch_ || label_.empty()) label_ = fmt::format("epoch {}/{}", state.epoch + 1, options_.epochs);
+    epoch_ = state.epoch;
+    progress_.show(label_, static_cast<double>(state.batch) / static_cast<double>(batches),
+                   [&] { return fmt::format("loss {:.4f}  {:.1f}k events/s", mean_loss, targets_per_second / 1000); });
   }
 
   void on_epoch(const TrainState& state, double mean_loss, const std::optional<RankHistogram>& valid, bool improved,
@@ -48,6 +49,8 @@ class Console : public TrainListener {
  private:
   const Options& options_;
   ProgressLine progress_;
+  uint64_t epoch_ = 0;
+  std::string label_;  // of that epoch
 };
 
 const std::string& run_dir_of(const Stage& stage) { return stage.options.run_dir; }

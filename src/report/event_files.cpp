@@ -67,10 +67,6 @@ std::string record_of(const std::string& event) {
   return length + bytes_of(masked_crc(length)) + event + bytes_of(masked_crc(event));
 }
 
-double seconds_since_1970() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 std::string version_event() {
   std::string bytes;
   protozero::pbf_writer event(bytes);
@@ -79,10 +75,10 @@ std::string version_event() {
   return bytes;
 }
 
-std::string scalar_event(int64_t step, std::span<const Scalar> scalars) {
+std::string scalar_event(int64_t step, std::span<const Scalar> scalars, double time) {
   std::string bytes;
   protozero::pbf_writer event(bytes);
-  event.add_double(number(Event::wall_time), seconds_since_1970());
+  event.add_double(number(Event::wall_time), time);
   event.add_int64(number(Event::step), step);
   protozero::pbf_writer summary(event, number(Event::summary));
   for (const Scalar& scalar : scalars) {
@@ -147,6 +143,10 @@ void cut_file(const fs::path& file, const std::function<bool(int64_t, const std:
 
 }  // namespace
 
+double seconds_since_1970() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
 uint32_t crc32c(std::span<const char> bytes) {
   static constexpr std::array<uint32_t, 256> kTable = crc_table();
   uint32_t crc = ~uint32_t{0};
@@ -166,9 +166,9 @@ void EventFiles::open() {
   out_ << record_of(version_event());
 }
 
-void EventFiles::add(int64_t step, std::span<const Scalar> scalars) {
+void EventFiles::add(int64_t step, std::span<const Scalar> scalars, double time) {
   if (path_.empty()) open();
-  out_ << record_of(scalar_event(step, scalars));
+  out_ << record_of(scalar_event(step, scalars, time));
   if (!out_) throw_io_error("write", path_, errno);
 }
 

@@ -57,12 +57,33 @@ RunFolder::RunFolder(fs::path folder, const fs::path& checkpoints)
       lock_(folder_, ".lock", "run folder", "run_dir"),
       checkpoints_lock_(checkpoints, ".checkpoints.lock", "folder of checkpoints", "checkpoint_dir") {}
 
+RunFolder::~RunFolder() {
+  try {
+    write_steps();
+  } catch (const std::exception&) {
+    return;
+  }
+}
+
 void RunFolder::write_config(const std::string& yaml) const { write_file_atomically(folder_ / "config.yaml", yaml); }
 
 void RunFolder::write_run(const nlohmann::json& run) const { write_file_atomically(folder_ / "run.json", run.dump(2) + "\n"); }
 
 void RunFolder::record_step(int64_t step, double loss, double learning_rate) {
-  if (is_recorded(step)) events_.add(step, {{{"train/loss", loss}, {"train/learning_rate", learning_rate}}});
+  constexpr size_t kMost = 128;  // who looks on sees no less than of an event at a time: a file's buffer has room for as many
+  if (!is_recorded(step)) return;
+  steps_.push_back({step, loss, learning_rate, seconds_since_1970()});
+  if (steps_.size() >= kMost) write_steps();
+}
+
+void RunFolder::write_steps() {
+  for (const Step& each : std::exchange(steps_, {}))
+    events_.add(each.step, {{{"train/loss", each.loss}, {"train/learning_rate", each.learning_rate}}}, each.time);
+}
+
+void RunFolder::flush_steps() {
+  write_steps();
+  events_.flush();
 }
 
 void RunFolder::append_metrics(const nlohmann::json& record) {
@@ -70,6 +91,7 @@ void RunFolder::append_metrics(const nlohmann::json& record) {
   std::ofstream out(path, std::ios::app);
   out << record.dump() << '\n' << std::flush;
   if (!out) throw_io_error("write", path, errno);
+  write_steps();
   events_.add(record.at("step").get<int64_t>(), scalars_of(record));
   events_.flush();
 }

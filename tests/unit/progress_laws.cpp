@@ -19,7 +19,7 @@ TEST(Progress, ElsewhereThanOnATerminalNothingIsRedrawnAndShortWorkSaysNothing) 
   ::testing::internal::CaptureStderr();
   {
     ProgressLine progress(true);
-    for (int i = 0; i <= 100; ++i) progress.show("epoch 1/3", i / 100.0, "loss 1");
+    for (int i = 0; i <= 100; ++i) progress.show("epoch 1/3", i / 100.0, [] { return "loss 1"; });
     progress.clear();
   }
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -59,6 +61,18 @@ TEST(EventFiles, EachStartHasAFileAndACutGoesThroughAll) {
   EXPECT_EQ(files_of(events).size(), 1u) << "a file without scalars is of no use";
   EventFiles(events).cut([](int64_t step, const std::string& tag) { return step != 1 || tag != "b"; });
   EXPECT_THAT(found_in(events), ElementsAre(std::pair(2, "a"), std::pair(2, "b"))) << "an event goes as a whole";
+}
+
+TEST(EventFiles, AnEventHasTheTimeItIsGiven) {
+  const TemporaryFolder folder;
+  constexpr double kTime = 1'234'567'890.5;
+  {
+    EventFiles files(folder / "tensorboard");
+    files.add(1, {{{"a", 1.0}}}, kTime);
+  }
+  std::array<char, sizeof kTime> bytes{};
+  std::memcpy(bytes.data(), &kTime, sizeof kTime);
+  EXPECT_NE(bytes_of(files_of(folder / "tensorboard").front()).find({bytes.data(), bytes.size()}), std::string::npos);
 }
 
 TEST(EventFiles, ACutEndsBeforeTheFirstRecordThatIsTornOrDamaged) {

@@ -6,7 +6,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
+#include <cstring>
+#include <fstream>
 #include <set>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "gru4rec/base/error.h"
 #include "gru4rec/base/host_name.h"
@@ -67,6 +73,29 @@ TEST(RunFolder, ALockGoesWithTheProcessThatIsKilled) {
   kill(child, SIGKILL);
   ASSERT_EQ(waitpid(child, nullptr, 0), child);
   EXPECT_EQ(refusal(folder / "a", folder / "a/checkpoints"), "no refusal");
+}
+
+// However many are written at once.
+TEST(RunFolder, AStepHasTheTimeAtWhichItWasRecorded) {
+  const TemporaryFolder folder;
+  RunFolder run(folder / "a", folder / "a/checkpoints");
+  run.record_step(1, 0.5, 0.1);
+  std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  const double between = seconds_since_1970();
+  run.record_step(2, 0.5, 0.1);
+  run.flush_steps();
+  std::ifstream in(fs::directory_iterator(folder / "a/tensorboard")->path(), std::ios::binary);
+  std::vector<double> times;
+  for (uint64_t length = 0; in.read(reinterpret_cast<char*>(&length), sizeof length);) {
+    std::string rest(sizeof(uint32_t) + length + sizeof(uint32_t), '\0');
+    in.read(rest.data(), static_cast<std::streamsize>(rest.size()));
+    times.push_back(0);
+    std::memcpy(&times.back(), rest.data() + sizeof(uint32_t) + 1,
+                sizeof(double));  // its first field, behind the field's number
+  }
+  ASSERT_EQ(times.size(), 3u) << "the version and two steps";
+  EXPECT_LT(times[1], between);
+  EXPECT_GE(times[2], between);
 }
 
 TEST(RunFolder, OfManyStepsFewAreRecordedAndTheSameOnesAfterACut) {

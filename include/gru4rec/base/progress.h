@@ -2,12 +2,13 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 
 namespace gru4rec {
 
 //   ProgressLine progress(options.show_progress);
-//   progress.show("epoch 3/300", 0.42, "loss 5.1234  61.2k events/s");
+//   progress.show("epoch 3/300", 0.42, [&] { return fmt::format("loss {:.4f}", loss); });
 class ProgressLine {
  public:
   explicit ProgressLine(bool wanted);
@@ -16,8 +17,8 @@ class ProgressLine {
   ProgressLine& operator=(const ProgressLine&) = delete;
 
   // `fraction` in [0, 1] of the work that `label` names; the time left is reckoned from when that label was first shown. Redrawn at
-  // most ten times a second; elsewhere than on a terminal a line every ten seconds.
-  void show(const std::string& label, double fraction, const std::string& fields);
+  // most ten times a second; elsewhere than on a terminal a line every ten seconds. Only then `fields` are asked for.
+  void show(const std::string& label, double fraction, const std::function<std::string()>& fields);
 
   // Wipes the line, so that other text can be printed.
   void clear();

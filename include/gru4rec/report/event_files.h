@@ -21,6 +21,8 @@ struct Scalar {
   double value;     // kept as a float
 };
 
+double seconds_since_1970();
+
 // The event files of one run. Each start of it writes a file of its own, so that a TensorBoard that is looking on goes on with
 // the new one.
 //
@@ -32,9 +34,9 @@ class EventFiles {
   // Touches nothing; the folder and a file are made by the first add().
   explicit EventFiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  // One event with these scalars. Buffered: flush() hands everything to the operating system. Both throw SurroundingsError. The
-  // destructor hands on what it can, and is silent.
-  void add(int64_t step, std::span<const Scalar> scalars);
+  // One event with these scalars, of the time given (seconds since 1970). Buffered: flush() hands everything to the operating
+  // system. Both throw SurroundingsError. The destructor hands on what it can, and is silent.
+  void add(int64_t step, std::span<const Scalar> scalars, double time = seconds_since_1970());
   void flush();
 
   // Removes from the files that are there the events of which a scalar is not to be kept, and a record that was not written to

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "gru4rec/base/folder_lock.h"
 #include "gru4rec/base/options.h"
@@ -23,6 +24,7 @@ class RunFolder {
   // Makes the folder and that of its checkpoints, wherever that is, and locks both until the object dies: two runs never write
   // to one of them. Throws UserError if another process holds a lock.
   RunFolder(std::filesystem::path folder, const std::filesystem::path& checkpoints);
+  ~RunFolder();  // hands on what it can, and is silent
 
   const std::filesystem::path& path() const { return folder_; }
 
@@ -30,11 +32,12 @@ class RunFolder {
   // run.json: what trains, on what, where.
   void write_run(const nlohmann::json& run) const;
   // A step for TensorBoard. Of many steps fewer are recorded, chosen by their number alone.
+  // Many steps are made events at once, which is several times as fast as each beside the work of its step.
   void record_step(int64_t step, double loss, double learning_rate);
   // One line of metrics.jsonl, and the same for TensorBoard; `record` has a "step".
   void append_metrics(const nlohmann::json& record);
   // Hands on what record_step() keeps in memory, so that a checkpoint never knows more.
-  void flush_steps() { events_.flush(); }
+  void flush_steps();
   // Removes what is of later steps (and a torn last line): what a resumed run will write again.
   void cut_metrics_after(int64_t step) const;
   // result.json, and its "test" for TensorBoard.
@@ -44,7 +47,14 @@ class RunFolder {
 
  private:
   std::filesystem::path folder_;
+  struct Step {
+    int64_t step;
+    double loss, learning_rate, time;
+  };
+  void write_steps();
+
   EventFiles events_;
+  std::vector<Step> steps_;  // that are no events yet
   FolderLock lock_;
   FolderLock checkpoints_lock_;  // of a name of its own, as the two folders may be one
 };
