@@ -10,7 +10,7 @@
 namespace gru4rec {
 namespace {
 
-// What travels: this record, then a double a replica.
+// What travels: this record, then a double a replica, for as many replicas as the rank with most of them has.
 struct Record {
   int64_t step;
   int64_t targets;
@@ -61,23 +61,25 @@ void check_steps(const Communicator& comm, const std::vector<Record>& records) {
 }  // namespace
 
 Agreement agree(Communicator& comm, const ReplicaLayout& layout, const StepReport& report) {
-  const Record mine = record_of(report);
+  int most = 0;
+  for (int rank = 0; rank < comm.size(); ++rank) most = std::max(most, layout.replicas_of(rank).size());
+  const std::size_t bytes = sizeof(Record) + static_cast<std::size_t>(most) * sizeof(double);
+  const Record own = record_of(report);
   const std::vector<double> losses = losses_of(comm, layout, report);
+  std::vector<std::byte> mine(bytes), arrived(static_cast<std::size_t>(comm.size()) * bytes);
+  std::memcpy(mine.data(), &own, sizeof own);
+  std::memcpy(mine.data() + sizeof own, losses.data(), losses.size() * sizeof(double));
+  comm.all_gather("agreement", std::span<const std::byte>(mine), std::span<std::byte>(arrived));
+
   std::vector<Record> records(static_cast<std::size_t>(comm.size()));
   std::vector<double> all_losses(static_cast<std::size_t>(layout.replicas()));
-  std::vector<Outgoing> out;
-  std::vector<Incoming> in;
-  for (int peer = 0; peer < comm.size(); ++peer) {
-    const auto block = layout.replicas_of(peer);
-    out.push_back({peer, std::as_bytes(std::span(&mine, 1))});
-    out.push_back({peer, std::as_bytes(std::span(losses))});
-    in.push_back({peer, std::as_writable_bytes(std::span(&records[static_cast<std::size_t>(peer)], 1))});
-    in.push_back(
-        {peer,
-         std::as_writable_bytes(
-             std::span(all_losses).subspan(static_cast<std::size_t>(block.first), static_cast<std::size_t>(block.size())))});
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    const std::byte* from = arrived.data() + static_cast<std::size_t>(rank) * bytes;
+    const auto block = layout.replicas_of(rank);
+    std::memcpy(&records[static_cast<std::size_t>(rank)], from, sizeof(Record));
+    std::memcpy(&all_losses[static_cast<std::size_t>(block.first)], from + sizeof(Record),
+                static_cast<std::size_t>(block.size()) * sizeof(double));
   }
-  comm.transfer("agreement", out, in);
   check_steps(comm, records);
 
   Agreement all;

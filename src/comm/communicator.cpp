@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "gru4rec/base/error.h"
+#include "near_notes.h"
 #include "text.h"
 #include "wait_clock.h"
 
@@ -58,6 +59,10 @@ Communicator::Communicator(const char* name, int rank, std::vector<RankInfo> ran
   if (options_.chunk_bytes == 0 || options_.chunk_bytes > (std::size_t{1} << 30))
     throw BugError("chunk_bytes is {}; it must lie in 1 … 2^30", options_.chunk_bytes);
 }
+
+Communicator::~Communicator() = default;
+
+void Communicator::share_notes() { notes_ = NearNotes::between(*this); }
 
 std::string Communicator::describe(int rank) const {
   const RankInfo& info = ranks_.at(static_cast<std::size_t>(rank));
@@ -268,6 +273,23 @@ void Communicator::all_gather_v_bytes(std::span<const std::byte> mine, std::span
     in.push_back({peer, all.subspan(at[index] * width, counts[index] * width)});
   }
   transfer("all_gather_v", out, in);
+}
+
+void Communicator::all_gather_bytes(const char* primitive, std::span<const std::byte> mine, std::span<std::byte> all) {
+  if (all.size() != mine.size() * ranks_.size())
+    throw BugError("{}: got room for {} bytes, wanted {} for each of {} ranks", primitive, all.size(), mine.size(), size());
+  if (notes_ && mine.size() <= NearNotes::kMostBytes) {
+    refuse_if_broken();
+    notes_->exchange(*this, primitive, mine, all);
+    return;
+  }
+  std::vector<Outgoing> out;
+  std::vector<Incoming> in;
+  for (int peer = 0; peer < size(); ++peer) {
+    out.push_back({peer, mine});
+    in.push_back({peer, all.subspan(static_cast<std::size_t>(peer) * mine.size(), mine.size())});
+  }
+  transfer(primitive, out, in);
 }
 
 std::vector<std::string> Communicator::all_gather_text(const std::string& text) {

@@ -222,6 +222,7 @@ class MpiCommunicator : public Communicator {
 
   [[noreturn]] void abort(int exit_code) override { end_job(exit_code); }
   bool adds_natively() const override { return true; }
+  using Communicator::share_notes;
 
  protected:
   std::unique_ptr<Transfer> post(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in) override {
@@ -312,7 +313,9 @@ std::unique_ptr<Communicator> world_of(MPI_Comm data, MPI_Comm roll, const CommO
   const auto doing = [] { return std::string("setting up communication"); };
   check(MPI_Comm_rank(data, &rank), doing);
   check(MPI_Comm_size(data, &size), doing);
-  return std::make_unique<MpiCommunicator>(data, roll, rank, introduce(data, rank, size), options);
+  auto world = std::make_unique<MpiCommunicator>(data, roll, rank, introduce(data, rank, size), options);
+  world->share_notes();
+  return world;
 }
 
 bool is_set(const char* variable) { return std::getenv(variable) != nullptr; }

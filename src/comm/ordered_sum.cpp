@@ -41,11 +41,10 @@ class SliceMessages {
       : comm_(comm), near_(near), marks_(static_cast<std::size_t>(comm.size())) {
     std::vector<std::size_t> bounds;
     for (const Slices& part : parts) bounds.insert(bounds.end(), part.bounds.begin(), part.bounds.end());
-    uint64_t& own = mark(comm.rank());
-    own = hash_bytes(bounds.data(), bounds.size() * sizeof(std::size_t));
+    own_ = hash_bytes(bounds.data(), bounds.size() * sizeof(std::size_t));
     for (const int peer : comm.others()) {
       if (!near.of(peer)) continue;
-      send(peer, std::as_bytes(std::span(&own, 1)));
+      send(peer, std::as_bytes(std::span(&own_, 1)));
       receive(peer, std::as_writable_bytes(std::span(&mark(peer), 1)));
     }
   }
@@ -54,9 +53,12 @@ class SliceMessages {
   void receive(int peer, std::span<std::byte> bytes) { in_.push_back({peer, bytes}); }
 
   void exchange(const char* primitive) {
-    comm_.transfer(primitive, out_, in_);
+    if (near_.ranks() == comm_.size() - 1)
+      comm_.all_gather(primitive, std::span<const uint64_t>(&own_, 1), std::span<uint64_t>(marks_));
+    else
+      comm_.transfer(primitive, out_, in_);
     for (const int peer : comm_.others())
-      if (near_.of(peer) && mark(peer) != mark(comm_.rank()))
+      if (near_.of(peer) && mark(peer) != own_)
         throw BugError("{}: rank {} has slices of other sizes than rank {}; both must pass the same sizes", primitive, peer,
                        comm_.rank());
   }
@@ -66,7 +68,8 @@ class SliceMessages {
 
   Communicator& comm_;
   const NearMemory& near_;
-  std::vector<uint64_t> marks_;  // by rank, of the slices it has in mind
+  uint64_t own_;                 // mark of the slices that this rank has in mind
+  std::vector<uint64_t> marks_;  // by rank
   std::vector<Outgoing> out_;
   std::vector<Incoming> in_;
 };
@@ -283,21 +286,22 @@ std::span<float> OrderedSum::reduce(Communicator& comm) {
 void OrderedSum::reduce(Communicator& comm, std::size_t first, std::size_t last) {
   if (layout_.ranks() == 1) return;
   const Slices part = even_slices({first, last}, layout_.ranks());
-  sum_slices(comm, {&part, 1});
+  sum_slices(comm, {&part, 1}, Heard::no);
   gather_slices(comm, buffer(0), {&part, 1});
 }
 
-void OrderedSum::reduce_scatter(Communicator& comm, std::span<const Slices> parts) {
+void OrderedSum::reduce_scatter(Communicator& comm, std::span<const Slices> parts, Heard heard) {
   check_world(comm);
-  if (layout_.ranks() > 1) sum_slices(comm, parts);
+  if (layout_.ranks() > 1) sum_slices(comm, parts, heard);
 }
 
 // The total of this rank's slices.
-void OrderedSum::sum_slices(Communicator& comm, std::span<const Slices> parts) {
+void OrderedSum::sum_slices(Communicator& comm, std::span<const Slices> parts, Heard heard) {
   meet(comm);
   make_room_for_slices(parts);
   memory_.wait();
-  exchange_slices(comm, parts);
+  const bool all_near = near_.ranks() == comm.size() - 1;
+  if (heard == Heard::no || !all_near) exchange_slices(comm, parts);
   float* arrival = inbox_.get();
   for (const Slices& part : parts) {
     arrival = place_slices(part.of(rank_), arrival);

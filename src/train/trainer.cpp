@@ -544,7 +544,7 @@ bool Trainer::is_finite(const at::Tensor& gradient) const {
 // Collective. In the memory of the host, whatever memory they were added in. Where ranks update slices, of this rank's alone.
 std::span<float> Trainer::sum_of_gradients() {
   if (updates_slices()) {
-    gradient_.reduce_scatter(comm_, slices_of_gradient());
+    gradient_.reduce_scatter(comm_, slices_of_gradient(), OrderedSum::Heard::yes);  // by agree()
     return gradient_.total();
   }
   if (sums_) {

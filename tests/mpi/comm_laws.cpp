@@ -43,6 +43,23 @@ TEST(Mpi, SendsArePostedBeforeReceives) {
   EXPECT_EQ(posted, std::string(others, 's') + std::string(others, 'r'));
 }
 
+TEST(Mpi, ShortValuesOfRanksOfAHostAreNoMessages) {
+  const bool one_host = laws::others_on_this_host(*world) == world->size() - 1;
+  posted.clear();
+  const std::vector<int> all = world->all_gather(world->rank());
+  EXPECT_EQ(posted.empty(), one_host);
+  EXPECT_EQ(all.back(), world->size() - 1);
+}
+
+TEST(Mpi, ValuesOfOtherLengthsThanAnotherRankHasAreRefused) {
+  if (laws::others_on_this_host(*world) != world->size() - 1 || world->size() == 1) return;
+  const auto ours = world->split(0);
+  const std::vector<int> mine(world->rank() == 0 ? 3 : 2);
+  std::vector<int> all(mine.size() * static_cast<std::size_t>(world->size()));
+  EXPECT_THROW(ours->all_gather("law", std::span<const int>(mine), std::span<int>(all)), BugError);
+  EXPECT_THROW(ours->all_gather("law", std::span<const int>(mine), std::span(all).first(1)), BugError);
+}
+
 TEST(Mpi, AgreementsHold) { laws::all_agreements(*world); }
 
 TEST(Mpi, TheOrderedSumEqualsTheReferenceTree) {

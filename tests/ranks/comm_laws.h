@@ -68,6 +68,22 @@ inline void all_gather_v_gives_all_parts_to_all(Communicator& comm) {
   EXPECT_EQ(comm.all_gather(comm.rank() * 2).back(), (comm.size() - 1) * 2);
 }
 
+// Round after round without a pause, in which now and then one rank comes late; some lengths are too long for a note.
+inline void values_of_a_length_arrive_in_every_round(Communicator& comm) {
+  constexpr std::size_t kLengths[] = {1, 0, 7, 126, 127, 2};
+  for (std::size_t round = 0; round < 3000; ++round) {
+    const std::size_t length = kLengths[round % std::size(kLengths)];
+    const auto value = [&](int rank, std::size_t i) { return token(rank, static_cast<int>(i), round * 1'000'000'000); };
+    std::vector<int64_t> all(static_cast<std::size_t>(comm.size()) * length, -1);
+    const std::span<int64_t> mine = std::span(all).subspan(static_cast<std::size_t>(comm.rank()) * length, length);
+    for (std::size_t i = 0; i < length; ++i) mine[i] = value(comm.rank(), i);  // at its own place
+    if (round % 100 == static_cast<std::size_t>(comm.rank())) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    comm.all_gather("law", std::span<const int64_t>(mine), std::span<int64_t>(all));
+    for (std::size_t at = 0; at < all.size(); ++at)
+      ASSERT_EQ(all[at], value(static_cast<int>(at / length), at % length)) << "round " << round << " place " << at;
+  }
+}
+
 inline void broadcast_copies_any_root_at_any_length(Communicator& comm) {
   for (int root = 0; root < comm.size(); ++root) {
     for (const std::size_t length : {0, 1, 13, 2503}) {  // the last takes the two-round way
@@ -176,8 +192,11 @@ inline void ordered_sum_equals_the_reference_tree(Communicator& comm, int replic
     const std::vector<Slices> parts = two_parts(length, comm.size());
     if (step % 2 == 0) {
       sum.reduce(comm);
-    } else {
+    } else if (step == 1) {
       sum.reduce_scatter(comm, parts);
+    } else {
+      comm.barrier();
+      sum.reduce_scatter(comm, parts, OrderedSum::Heard::yes);
     }
     const std::span<float> total = sum.total();
     const auto own = [&](std::size_t i) {
@@ -216,7 +235,7 @@ inline void a_sum_waits_for_the_rank_that_is_late(Communicator& comm) {
   SlowMemory memory;
   OrderedSum sum(layout, comm.rank(), kLength, memory);
   const std::vector<Slices> parts = {even_slices({0, kLength}, comm.size())};
-  for (int step = 0; step < 4 * comm.size(); ++step) {
+  for (int step = 0; step < 6 * comm.size(); ++step) {
     const std::span<float> gradient = sum.begin(comm.rank());
     memory.late = step % comm.size() == comm.rank();
     if ((step + 1) % comm.size() == comm.rank()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -225,7 +244,9 @@ inline void a_sum_waits_for_the_rank_that_is_late(Communicator& comm) {
     if (step < 2 * comm.size()) {
       sum.reduce(comm);
     } else {
-      sum.reduce_scatter(comm, parts);
+      const bool heard = step >= 4 * comm.size();
+      if (heard) comm.barrier();
+      sum.reduce_scatter(comm, parts, heard ? OrderedSum::Heard::yes : OrderedSum::Heard::no);
       gather_slices(comm, sum.total(), parts);
     }
     for (const float value : sum.total())
@@ -472,6 +493,7 @@ inline void all_primitives(Communicator& comm) {
   exchange_swaps_with_every_peer_and_with_oneself(comm);
   all_to_all_v_delivers_each_part(comm);
   all_gather_v_gives_all_parts_to_all(comm);
+  values_of_a_length_arrive_in_every_round(comm);
   broadcast_copies_any_root_at_any_length(comm);
   texts_of_unequal_length_arrive_everywhere(comm);
   transfers_overlap_and_may_be_waited_for_in_any_order(comm);

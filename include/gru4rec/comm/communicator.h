@@ -104,9 +104,11 @@ struct Whereabouts {
 };
 using Answers = std::vector<std::optional<Whereabouts>>;
 
+class NearNotes;
+
 class Communicator {
  public:
-  virtual ~Communicator() = default;
+  virtual ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
@@ -185,12 +187,18 @@ class Communicator {
     all_gather_v_bytes(std::as_bytes(mine), counts, bytes_of(all), sizeof(T));
   }
 
+  // Values of the same length: of rank r from all[r · mine.size()] on. Where ranks of one host share memory, short ones go by
+  // way of it. What a rank has written before to memory that others read, they find there when it returns.
+  template <typename T>
+  void all_gather(const char* primitive, std::span<const T> mine, std::span<T> all) {
+    all_gather_bytes(primitive, std::as_bytes(mine), bytes_of(all));
+  }
+
   // One value of each rank, in rank order.
   template <typename T>
   std::vector<T> all_gather(const T& value) {
     std::vector<T> all(ranks_.size());
-    const std::vector<std::size_t> counts(ranks_.size(), 1);
-    all_gather_v(std::span<const T>(&value, 1), std::span<const std::size_t>(counts), std::span<T>(all));
+    all_gather("all_gather", std::span<const T>(&value, 1), std::span<T>(all));
     return all;
   }
 
@@ -202,6 +210,9 @@ class Communicator {
  protected:
   Communicator(const char* name, int rank, std::vector<RankInfo> ranks, CommOptions options);
   CommOptions options_for_another_thread() const;
+  // Collective. From then on short values go by way of memory that ranks share, if all of them can. Of processes only: nobody
+  // who waits for a note hears that a thread has ended.
+  void share_notes();
 
   // Starts messages to and from other ranks, none empty or longer than chunk_bytes. Local.
   virtual std::unique_ptr<Transfer> post(const char* primitive, std::span<const Outgoing> out,
@@ -232,6 +243,7 @@ class Communicator {
                           std::span<std::byte> receive, std::span<const std::size_t> receive_counts, std::size_t width);
   void all_gather_v_bytes(std::span<const std::byte> mine, std::span<const std::size_t> counts, std::span<std::byte> all,
                           std::size_t width);
+  void all_gather_bytes(const char* primitive, std::span<const std::byte> mine, std::span<std::byte> all);
   void copy_own(const char* primitive, std::span<const Outgoing> out, std::span<const Incoming> in);
   void poll(Transfer& transfer);
   [[noreturn]] void give_up(const Transfer& transfer, double waited);
@@ -243,6 +255,7 @@ class Communicator {
   std::shared_ptr<Progress> progress_ = std::make_shared<Progress>();
   std::function<void()> hook_;
   std::string broken_;  // the error that made this communicator unusable
+  std::unique_ptr<NearNotes> notes_;
 };
 
 }  // namespace gru4rec

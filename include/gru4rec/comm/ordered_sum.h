@@ -111,7 +111,10 @@ class OrderedSum {
   // Collective. The same for this rank's slice of each part alone; what lies beside them in total() is no sum. `parts`, which
   // do not overlap, are equal on all ranks; no bit depends on how they are dealt. All ranks meet between it and the next
   // begin() (in gather_slices(), a barrier): until then others may be reading what this one has added.
-  void reduce_scatter(Communicator& comm, std::span<const Slices> parts);
+  // `heard`: whether every rank has had a message from every other one that was sent when that had ended its last replica;
+  // then ranks that all read each other's memory need not ask for it.
+  enum class Heard { no, yes };
+  void reduce_scatter(Communicator& comm, std::span<const Slices> parts, Heard heard = Heard::no);
   // In parts, which change no bit: what a second thread sums while this one goes on with the last replica (comm/sum_thread.h).
   //
   // Local, between begin() and end() of this rank's last replica: the floats [first, last) of its gradient are final, and no
@@ -170,7 +173,7 @@ class OrderedSum {
   void make_room_for_slices(std::span<const Slices> parts);
   void exchange_slices(Communicator& comm, std::span<const Slices> parts);
   void add_slices(FloatRange mine);
-  void sum_slices(Communicator& comm, std::span<const Slices> parts);
+  void sum_slices(Communicator& comm, std::span<const Slices> parts, Heard heard);
 
   SumMemory& memory_;
   ReplicaLayout layout_;
