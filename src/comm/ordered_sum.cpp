@@ -300,8 +300,7 @@ void OrderedSum::sum_slices(Communicator& comm, std::span<const Slices> parts, H
   meet(comm);
   make_room_for_slices(parts);
   memory_.wait();
-  const bool all_near = near_.ranks() == comm.size() - 1;
-  if (heard == Heard::no || !all_near) exchange_slices(comm, parts);
+  if (heard == Heard::no || near_.ranks() < comm.size() - 1) exchange_slices(comm, parts);
   float* arrival = inbox_.get();
   for (const Slices& part : parts) {
     arrival = place_slices(part.of(rank_), arrival);
