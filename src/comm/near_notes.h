@@ -14,7 +14,7 @@ namespace gru4rec {
 
 class NearNotes {
  public:
-  static constexpr std::size_t kMostBytes = 1008;  // of a note
+  static constexpr std::size_t kMostBytes = 4144;  // of a note: a slot is whole lines of 64 bytes
 
   // Collective. nullptr where not all ranks read each other's memory, or there is but one.
   static std::unique_ptr<NearNotes> between(Communicator& comm);

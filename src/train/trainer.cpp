@@ -617,15 +617,27 @@ void Trainer::name_rows(const std::vector<Share>& shares, const StepKey& key) {
 void Trainer::agree_on_rows() {
   comm_.progress().report(state_.step, "rows of the gradient");
   clock_.enter(Phase::agreement);
-  if (comm_.size() > 1) {
-    const std::vector<size_t> counts = comm_.all_gather(static_cast<size_t>(rows_.size()));
-    all_ids_.resize(std::accumulate(counts.begin(), counts.end(), size_t{0}));
-    comm_.all_gather_v(rows_.ids(), std::span<const size_t>(counts), std::span<int64_t>(all_ids_));
-    rows_.add(all_ids_);
-  }
+  if (comm_.size() > 1) add_rows_of_others();
   rows_.close();
   gradient_.set_length(static_cast<size_t>(model_.layout().gradient_floats_by_rows(rows())));
   comm_.progress().report(state_.step, "forward and backward");
+}
+
+// Collective. As a bit for each row of the table where that is short, else as ids.
+void Trainer::add_rows_of_others() {
+  constexpr size_t kMostWords = 512;  // 4 KiB: ranks of a host have a quick way for so much
+  const std::span<const uint64_t> marks = rows_.marks();
+  if (marks.size() <= kMostWords) {
+    all_marks_.resize(marks.size() * static_cast<size_t>(comm_.size()));
+    comm_.all_gather("rows of the gradient", marks, std::span(all_marks_));
+    for (size_t at = 0; at < all_marks_.size(); at += marks.size()) rows_.add_marks({&all_marks_[at], marks.size()});
+    return;
+  }
+  rows_.close();
+  const std::vector<size_t> counts = comm_.all_gather(static_cast<size_t>(rows_.size()));
+  all_ids_.resize(std::accumulate(counts.begin(), counts.end(), size_t{0}));
+  comm_.all_gather_v(rows_.ids(), std::span<const size_t>(counts), std::span<int64_t>(all_ids_));
+  rows_.add(all_ids_);
 }
 
 void Trainer::update(const Agreement& all) {

@@ -400,7 +400,10 @@ class Ranks:
     """Two ranks on two cores against two runs of one rank side by side, by ranks.sh."""
 
     name, peer = "ranks", None
-    batches = (1024, 2048)  # targets a step: of the configuration, and RecBole's
+    # Targets of the configuration's step and of RecBole's, shared by the ranks; and as many for each rank as a run of one takes.
+    shapes = {"1,024 targets a step": ["--train_batch_size", "1024"],
+              "2,048 targets a step": ["--train_batch_size", "2048"],
+              "1,024 targets a rank and step": ["--targets_a_rank", "1024"]}
 
     def measure(self, bench):
         if len(os.sched_getaffinity(0)) < 2:
@@ -408,21 +411,20 @@ class Ranks:
         options = bench.ingest("ml-100k", ["--config", "configs/ml-100k.yaml", "--data_path", ".deps/data"])
         pattern = r"two ranks (\d+) events/s, two runs (\d+) events/s together, twice the slower (\d+), ratio (\S+)"
         raw = {"rounds": []}
-        for batch in self.batches:
-            done = subprocess.run([BENCH / "ranks.sh", "configs/ml-100k.yaml", str(bench.rounds), "--store", str(options[-1]),
-                                   "--train_batch_size", str(batch)], cwd=ROOT, text=True, capture_output=True,
+        for shape, targets in self.shapes.items():
+            done = subprocess.run([BENCH / "ranks.sh", "configs/ml-100k.yaml", str(bench.rounds), *targets, "--store",
+                                   str(options[-1])], cwd=ROOT, text=True, capture_output=True,
                                   env=bench.environment({"GRU4REC": str(bench.program)}))
             if done.returncode != 0:
                 fail(f"ranks.sh: exit {done.returncode}: {done.stderr.strip()}")
-            raw["rounds"] += [{"batch": batch, "two_ranks": int(a), "two_runs": int(b), "twice_slower": int(c), "ratio": float(d)}
+            raw["rounds"] += [{"shape": shape, "two_ranks": int(a), "two_runs": int(b), "twice_slower": int(c), "ratio": float(d)}
                               for a, b, c, d in re.findall(pattern, done.stdout)]
         return raw
 
     def rows(self, raw):
         rows = []
-        for batch in self.batches:
-            rounds = [each for each in raw["rounds"] if each["batch"] == batch]
-            what = f"{batch:,} targets a step"
+        for what in self.shapes:
+            rounds = [each for each in raw["rounds"] if each["shape"] == what]
             rows += [Row(what, "targets/s of two ranks", by_round(rounds, "two_ranks"), 0),
                      Row(what, "targets/s of two runs of one rank, together", by_round(rounds, "two_runs"), 0),
                      Row(what, "**two ranks ÷ two runs**", by_round(rounds, "ratio"), 2),

@@ -58,7 +58,7 @@ def parts_of(job, machine, ranks, layout):
     # The gradient of the output layer and that of the inputs are summed apart, and added by the optimizer; the latter by the rows
     # that were read, each once at most, where they are few (ParameterLayout::reads_few_rows).
     read = job.targets * ranks
-    rows = read if job.items > 2 * read else job.items
+    rows = min(read, job.items)
     summed = (0 if layout == "sharded" else job.table + rows * job.embedding) + job.encoder_parameters
     gathered = job.parameters if layout == "ours" else summed
     others = (ranks - 1) / ranks
@@ -67,8 +67,8 @@ def parts_of(job, machine, ranks, layout):
         # Queries to every owner and their gradients back; item vectors of the inputs and their gradients; three numbers a target.
         sent += 4 * (ranks - 1) * job.targets * (2 * job.embedding + 3) + 2 * 4 * job.targets * job.embedding
     adding = summed * others / machine.adding / machine.cores
-    if layout != "sharded" and rows < job.items:  # their ids, before the step
-        sent += 8 * (ranks - 1) * job.targets
+    if layout != "sharded" and 2 * job.items > read:  # a bit for each row of a small table, else their ids, before the step
+        sent += (ranks - 1) * (job.items / 8 if job.items < 32768 else 8 * job.targets)
     messages = (3 if layout == "ours" else 2) * (ranks - 1)
     return parts | {"sum": sent / machine.link + adding + messages * machine.latency}
 

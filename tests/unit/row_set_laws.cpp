@@ -44,6 +44,23 @@ TEST(RowSet, IsTheSameWhoeverNamesItsRowsFirst) {
   EXPECT_EQ(ids_of(one), ids_of(other));
 }
 
+TEST(RowSet, HoldsWhatTheMarksOfOthersHold) {
+  RowSet one(200), other(200);
+  one.add(std::vector<int64_t>{70, 3});
+  one.close();  // and again below
+  other.add(std::vector<int64_t>{199, 3, 64, 63, 128});
+  one.add_marks(other.marks());
+  one.add(5);
+  one.close();
+  EXPECT_EQ(ids_of(one), (std::vector<int64_t>{3, 5, 63, 64, 70, 128, 199}));
+  for (int64_t place = 0; place < one.size(); ++place) EXPECT_EQ(one.place_of(ids_of(one)[place]), place);
+  one.clear();
+  one.close();
+  EXPECT_EQ(one.size(), 0);
+  EXPECT_THROW(one.place_of(70), BugError);
+  EXPECT_THROW(RowSet(300).add_marks(one.marks()), BugError);
+}
+
 TEST(RowSet, RefusesRowsThatAreNotThere) {
   RowSet rows(5);
   EXPECT_THROW(rows.add(5), BugError);

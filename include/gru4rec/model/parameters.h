@@ -72,9 +72,9 @@ class ParameterLayout {
     return dense_floats() + floats_of(rows.output());
   }  // offset
   int64_t floats_of_rows(int64_t rows) const;
-  // Whether a batch of so many targets reads few enough rows for the part of the inputs to be worth having by rows: ranks have
-  // to agree on them before each step.
-  bool reads_few_rows(int64_t targets) const { return table().shape[0] > 2 * targets; }
+  // Whether a batch of so many targets reads few enough rows for the part of the inputs to be worth having by rows, on which
+  // ranks have to agree before each step. Sessions are of the same popular items, far fewer than there are targets.
+  bool reads_few_rows(int64_t targets) const { return 2 * table().shape[0] > targets; }
 
  private:
   int64_t floats_of(const RowSet* rows) const { return rows ? floats_of_rows(rows->size()) : table_floats(); }

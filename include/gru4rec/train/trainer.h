@@ -121,6 +121,7 @@ class Trainer {
   CheckpointInfo checkpoint_info() const;
   void name_rows(const std::vector<Share>& shares, const StepKey& key);
   void agree_on_rows();
+  void add_rows_of_others();
   GradientRows rows() const { return {by_rows_.input ? &rows_ : nullptr, by_rows_.output}; }
   int take_step();
   StepReport run_replicas();
@@ -178,7 +179,8 @@ class Trainer {
   std::unique_ptr<BatchSource> batches_;
   const ByRows by_rows_;
   RowSet rows_;                               // of this step; equal on all ranks
-  std::vector<int64_t> all_ids_;              // of all ranks, kept for its memory
+  std::vector<uint64_t> all_marks_;           // of all ranks, kept for their memory
+  std::vector<int64_t> all_ids_;
   at::Device sum_device_;                     // that of the model, if ranks can send from there
   std::unique_ptr<DeviceMemory> sum_memory_;  // there, unless it is the host
   OrderedSum gradient_;
