@@ -225,6 +225,7 @@ TEST(Losses, TakeTheNegativesThatABatchBringsForTheirOwn) {
     batch.labels.assign(batch.labels.size(), 1);
     RowSet two(kItems + 1);
     loss->name_rows(batch, key, two);
+    two.close();
     EXPECT_EQ(two.size(), 2) << "that of the targets and that of the negatives";
     batch.negatives.pop_back();
     EXPECT_THROW(evaluate(batch), BugError);

@@ -3,7 +3,8 @@
 // "Collective" means that every rank of the communicator calls the function, in the same order, with sizes that agree; "Local"
 // means that it concerns the calling rank only. Everything a backend has to provide is a set of point-to-point messages that
 // are started together and polled (Communicator::post); the collectives are written once, over direct messages from rank to
-// rank, so that a wait always knows exactly whose message is missing.
+// rank, so that a wait always knows exactly whose message is missing. Where all ranks are processes that read each other's
+// memory, short values of all_gather() lie there instead (share_notes()), and are waited for alike.
 //
 // Waiting. No call blocks without limit. A wait that lasts longer than CommOptions::timeout calls the roll: ranks that are in a
 // wait themselves answer with their step and operation, and a rank that is stopped, stuck in its own code or cut off cannot.
