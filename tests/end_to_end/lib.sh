@@ -38,11 +38,14 @@ prepare_stages() {
 OPTIONS=(--config "$SOURCE/configs/tiny.yaml" --dataset example --data_path data)
 ingest() { "$PROGRAM" ingest "${OPTIONS[@]}" "$@" >ingest.log 2>&1 || { cat ingest.log >&2; fail "ingest $*"; }; }
 
-# train RANKS RUN [OPTION…]: under mpirun; output in RUN.log
+# train RANKS RUN [OPTION…]: under mpirun; in RUN.log what it says on stderr and then what on stdout, as mpirun hands on pieces of
+# both as they come, and one may end up within a line of the other
 train() {
-  local ranks=$1 run=$2
+  local ranks=$1 run=$2 code=0
   shift 2
-  "${MPIRUN[@]}" -np "$ranks" "$PROGRAM" train "${OPTIONS[@]}" --run_dir "$run" "$@" >"$run.log" 2>&1
+  "${MPIRUN[@]}" -np "$ranks" "$PROGRAM" train "${OPTIONS[@]}" --run_dir "$run" "$@" >"$run.out" 2>"$run.log" || code=$?
+  cat "$run.out" >>"$run.log"
+  return "$code"
 }
 digest() { "$PROGRAM" inspect "$1" --digest; }
 
